@@ -1,0 +1,1 @@
+"""The risk engine: a library without I/O, clock or randomness."""

@@ -1,0 +1,1 @@
+"""Everything that touches the bus: messages, frames, machine, agents, command line."""
