@@ -22,8 +22,6 @@ from engine.inner import inner
 def outer(x: float) -> float:
     return inner(x) * 2.0
 """
-    "from engine.jit import kernel\nfrom engine.inner import inner\n\n\n@kernel\ndef outer(x: float) -> float:\n    return inner(x) * 2.0\n"
-)
 INNER = """\
 from engine.jit import kernel
 
