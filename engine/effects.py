@@ -1,0 +1,137 @@
+"""What comes out of a machine: the types of public outputs, and how a machine says where each goes.
+
+The types stand here, because the engine makes them; topic, key, version and bytes stand in `streams.messages`.
+"""
+
+from typing import Any
+
+from msgspec import Struct
+
+from engine.inputs import Frame
+
+
+class Output(Struct, frozen=True, kw_only=True):
+    """Every public output carries its version `v`."""
+
+    v: int = 1
+
+
+class Order(Output, frozen=True):
+    """`orders.<venue>`, key account: close `lots` (> 0 buys) of an instrument, at `limit_ticks` or better, until `expires_ns`."""
+
+    order_id: str
+    account: str
+    venue: str
+    chain: str
+    instrument: str
+    lots: int
+    limit_ticks: int
+    epoch: int
+    attempt: int
+    state: str
+    cause: str
+    reduce_only: bool = True
+    decided_ns: int  # the machine's clock
+    expires_ns: int
+    parameters: str  # the parameter set's version
+    ledger: str  # "<partition>:<offset>:<index of the event in its frame>": where the decision stands in the log
+
+
+class MarginCall(Output, frozen=True):
+    """`margin.calls`, key account: short for a cause that first gets a grace period, or below initial margin."""
+
+    account: str
+    state: str
+    cause: str
+    equity_usd: float
+    maintenance_usd: float
+    shortfall_usd: float
+    grace_until_ns: int
+    decided_ns: int
+
+
+class Health(Output, frozen=True):
+    """`account.health`, key account: the last word on one account. Money is USD; None where it cannot be valued."""
+
+    account: str
+    state: str
+    reason: str
+    cause: str
+    equity_usd: float | None
+    maintenance_usd: float | None
+    liquidation_end_usd: float | None
+    initial_usd: float | None
+    unhaircut_usd: float | None
+    requirement_usd: dict[str, float] | None  # by mode: isolated, protocol, portfolio
+    orders_in_flight: int
+    frozen: bool
+    clock_ns: int
+    ledger: str  # "<partition>:<offset>"
+
+
+class Breaker(Output, frozen=True):
+    """`risk.breakers`, key `<trigger>/<name>/<partition>`: one breaker's state as that partition sees it."""
+
+    trigger: str  # asset_move | source_divergence | attestation_lag
+    name: str
+    partition: int
+    state: str  # closed | tripped | recovering
+    since_ns: int
+    value: float
+    limit: float
+
+
+class Decision(Output, frozen=True):
+    """`audit.decisions`, key account (or scope): what was decided and on what grounds."""
+
+    outcome: str
+    account: str
+    venue: str = ""
+    instrument: str = ""
+    order_id: str = ""
+    lots: int = 0
+    limit_ticks: int = 0
+    state: str = ""
+    cause: str = ""
+    equity_usd: float | None = None
+    maintenance_usd: float | None = None
+    excess_before_usd: float | None = None  # over liquidation end
+    excess_after_usd: float | None = None
+    cost_usd: float | None = None
+    note: str = ""
+    decided_ns: int
+    parameters: str = ""
+    ledger: str = ""
+
+
+class Refused(Struct, frozen=True, kw_only=True):
+    """An input that `apply` refused: goes to `<origin_topic>.dlq` with its origin; readers deduplicate by origin."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str  # engine.reasons.Refusal
+    detail: str
+    event: Any  # the decoded event, builtin types only
+
+
+class Send(Struct, frozen=True, kw_only=True):
+    """A frame for another machine's log; `frame.covers_to` is this sender's counter for that target."""
+
+    target: str  # "ledger" | "control"
+    partition: int
+    frame: Frame
+
+
+class Effects(Struct, kw_only=True):
+    """What one `apply` did, in order.
+
+    `now`: published at once, in this order (Order, MarginCall, Decision, Refused); a repeat after a crash has the same bytes.
+    `sends`: appended at once to other machines' logs.
+    Last-value outputs (Health, Breaker, Partial) are not here: they are taken by the cut (`Machine.take_cut`).
+    """
+
+    now: list[Order | MarginCall | Decision | Refused]
+    sends: list[Send]
+    skipped: int = 0  # events that had been applied before
+    gap: bool = False  # the frame lay beyond a gap and was skipped whole
