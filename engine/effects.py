@@ -16,7 +16,7 @@ class Output(Struct, frozen=True, kw_only=True):
     v: int = 1
 
 
-class Order(Output, frozen=True):
+class Order(Output, frozen=True, kw_only=True):
     """`orders.<venue>`, key account: close `lots` (> 0 buys) of an instrument, at `limit_ticks` or better, until `expires_ns`."""
 
     order_id: str
@@ -37,7 +37,7 @@ class Order(Output, frozen=True):
     ledger: str  # "<partition>:<offset>:<index of the event in its frame>": where the decision stands in the log
 
 
-class MarginCall(Output, frozen=True):
+class MarginCall(Output, frozen=True, kw_only=True):
     """`margin.calls`, key account: short for a cause that first gets a grace period, or below initial margin."""
 
     account: str
@@ -50,7 +50,7 @@ class MarginCall(Output, frozen=True):
     decided_ns: int
 
 
-class Health(Output, frozen=True):
+class Health(Output, frozen=True, kw_only=True):
     """`account.health`, key account: the last word on one account. Money is USD; None where it cannot be valued."""
 
     account: str
@@ -69,7 +69,7 @@ class Health(Output, frozen=True):
     ledger: str  # "<partition>:<offset>"
 
 
-class Breaker(Output, frozen=True):
+class Breaker(Output, frozen=True, kw_only=True):
     """`risk.breakers`, key `<trigger>/<name>/<partition>`: one breaker's state as that partition sees it."""
 
     trigger: str  # asset_move | source_divergence | attestation_lag
@@ -81,7 +81,7 @@ class Breaker(Output, frozen=True):
     limit: float
 
 
-class Decision(Output, frozen=True):
+class Decision(Output, frozen=True, kw_only=True):
     """`audit.decisions`, key account (or scope): what was decided and on what grounds."""
 
     outcome: str

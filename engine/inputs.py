@@ -29,7 +29,7 @@ class Message(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 # ---- market -----------------------------------------------------------------------------------------------------------------------
 
 
-class OraclePrice(Message, frozen=True):
+class OraclePrice(Message, frozen=True, kw_only=True):
     """`oracle.prices`, key asset: one source's price of one asset in USD. `synthetic` marks a source made from another one."""
 
     asset: Name
@@ -40,7 +40,7 @@ class OraclePrice(Message, frozen=True):
     synthetic: bool = False
 
 
-class Depth(Message, frozen=True):
+class Depth(Message, frozen=True, kw_only=True):
     """`market.depth`, key asset: USD on the bid side within 2 % of the mark, and the spread."""
 
     asset: Name
@@ -49,7 +49,7 @@ class Depth(Message, frozen=True):
     time_ns: TimeNs
 
 
-class ImpliedVolatility(Message, frozen=True):
+class ImpliedVolatility(Message, frozen=True, kw_only=True):
     """`market.volatility`, key underlying: implied volatility (annualised decimal) of one expiry."""
 
     underlying: Name
@@ -58,7 +58,7 @@ class ImpliedVolatility(Message, frozen=True):
     time_ns: TimeNs
 
 
-class Funding(Message, frozen=True):
+class Funding(Message, frozen=True, kw_only=True):
     """`market.funding`, key venue: a perpetual's funding rate per hour, or a loan's interest index (debt = lots x index)."""
 
     venue: Name
@@ -71,13 +71,13 @@ class Funding(Message, frozen=True):
 # ---- definitions --------------------------------------------------------------------------------------------------------------------
 
 
-class Definition(Message, frozen=True, tag_field="kind"):
-    """`market.instruments`, key name: what exists. Numbered in the order of first definition; a redefinition may change terms, not identity."""
+class Definition(Message, frozen=True, kw_only=True, tag_field="kind"):
+    """`market.instruments`, key name: what exists. Numbered by first definition; a redefinition may change terms, never identity."""
 
     time_ns: TimeNs
 
 
-class AssetDefinition(Definition, frozen=True, tag="asset"):
+class AssetDefinition(Definition, frozen=True, kw_only=True, tag="asset"):
     """An asset. `asset_class` names a row of the parameters; `redemption_asset` x `redemption_rate` is what it can be redeemed for."""
 
     name: Name
@@ -90,7 +90,7 @@ class AssetDefinition(Definition, frozen=True, tag="asset"):
     sources: dict[Name, Positive] = {}  # source -> weight; a price of another source is refused (unknown_source)
 
 
-class ChainDefinition(Definition, frozen=True, tag="chain"):
+class ChainDefinition(Definition, frozen=True, kw_only=True, tag="chain"):
     """A chain. Chains of one `atomic_group` share a sequencer; `emitter` (hex, 32 bytes) signs its attested transfers."""
 
     name: Name
@@ -102,7 +102,7 @@ class ChainDefinition(Definition, frozen=True, tag="chain"):
     emitter_address: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] = "00" * 32
 
 
-class VenueDefinition(Definition, frozen=True, tag="venue"):
+class VenueDefinition(Definition, frozen=True, kw_only=True, tag="venue"):
     """A venue (exchange, lending market or a chain's vault) on one chain."""
 
     name: Name
@@ -111,7 +111,7 @@ class VenueDefinition(Definition, frozen=True, tag="venue"):
     vault: bool = False  # True: moved by attested transfers alone
 
 
-class InstrumentDefinition(Definition, frozen=True, tag="instrument"):
+class InstrumentDefinition(Definition, frozen=True, kw_only=True, tag="instrument"):
     """An instrument of one venue; (venue, name) is its identity.
 
     `lot_size` is units of the underlying a lot (for inverse perpetuals: USD a lot); `tick_size` is the price step in the quote asset.
@@ -135,7 +135,7 @@ class InstrumentDefinition(Definition, frozen=True, tag="instrument"):
 AnyDefinition = AssetDefinition | ChainDefinition | VenueDefinition | InstrumentDefinition
 
 
-class RiskParameters(Message, frozen=True):
+class RiskParameters(Message, frozen=True, kw_only=True):
     """`risk.parameters`, key pool: one whole parameter set; `parameters` is validated by `engine.parameters.Parameters`."""
 
     version: Name
@@ -146,7 +146,7 @@ class RiskParameters(Message, frozen=True):
 # ---- chains ---------------------------------------------------------------------------------------------------------------------------
 
 
-class Heartbeat(Message, frozen=True):
+class Heartbeat(Message, frozen=True, kw_only=True):
     """`chain.heartbeats`, key chain: the newest finalised block seen, and when. Their difference is the observed attestation lag."""
 
     chain: Name
@@ -155,7 +155,7 @@ class Heartbeat(Message, frozen=True):
     observed_time_ns: TimeNs
 
 
-class Attestation(Message, frozen=True):
+class Attestation(Message, frozen=True, kw_only=True):
     """`chain.attestations`, key `<emitter chain>/<emitter address>`: a signed message (VAA), hex."""
 
     vaa: Annotated[str, Meta(min_length=2, max_length=16384, pattern=r"^[0-9a-f]*$")]
@@ -194,7 +194,7 @@ class FillKind(IntEnum):
 FILL_KINDS = ("trade", "liquidation", "deleveraging", "bust", "transfer", "funding")
 
 
-class Fill(Message, frozen=True):
+class Fill(Message, frozen=True, kw_only=True):
     """`venue.fills`, key account: what a venue did to one position. `sequence` counts 1, 2, ... for each (account, venue).
 
     `lots` > 0 buys. `cash` is what the account received besides the trade itself (funding, minus fees), in the quote's cash units.
@@ -221,7 +221,7 @@ class SnapshotPosition(Struct, frozen=True, forbid_unknown_fields=True):
     cash: Int64
 
 
-class Snapshot(Message, frozen=True):
+class Snapshot(Message, frozen=True, kw_only=True):
     """`account.snapshots`, key account: what a venue says the account holds there after fill `sequence`. Absolute, never added."""
 
     account: Name
@@ -231,7 +231,7 @@ class Snapshot(Message, frozen=True):
     time_ns: TimeNs
 
 
-class OrderReport(Message, frozen=True):
+class OrderReport(Message, frozen=True, kw_only=True):
     """`order.reports`, key account: what became of an order. Moves the order's life, never a position."""
 
     account: Name
@@ -246,7 +246,7 @@ class OrderReport(Message, frozen=True):
 # ---- operators, clock, and what machines tell each other ------------------------------------------------------------------------------
 
 
-class Command(Message, frozen=True, tag_field="kind"):
+class Command(Message, frozen=True, kw_only=True, tag_field="kind"):
     """`operator.commands`: brakes and keys; through control, so that every partition sees them at the same place."""
 
     by: Annotated[str, Meta(max_length=64)]
@@ -254,13 +254,13 @@ class Command(Message, frozen=True, tag_field="kind"):
     time_ns: TimeNs
 
 
-class SetMode(Command, frozen=True, tag="mode"):
+class SetMode(Command, frozen=True, kw_only=True, tag="mode"):
     """Decide and show (`observe`), or decide and publish orders."""
 
     mode: Literal["observe", "publish"]
 
 
-class SetFreeze(Command, frozen=True, tag="freeze"):
+class SetFreeze(Command, frozen=True, kw_only=True, tag="freeze"):
     """Stop (or resume) orders for one account, one venue, or all."""
 
     scope: Literal["account", "venue", "all"]
@@ -268,7 +268,7 @@ class SetFreeze(Command, frozen=True, tag="freeze"):
     frozen: bool
 
 
-class GuardianSet(Command, frozen=True, tag="guardian_set"):
+class GuardianSet(Command, frozen=True, kw_only=True, tag="guardian_set"):
     """A guardian set: 20-byte addresses in hex, in order. The one before it expires at `previous_expires_ns`."""
 
     index: Annotated[int, Meta(ge=0, le=2**31)]

@@ -126,7 +126,7 @@ class Parameters(_Frozen):
     decision_mode: Literal["isolated", "protocol", "portfolio"] = "portfolio"
     grace_s: Seconds = 600.0
     grace_shortfall_fraction: Annotated[float, Field(ge=0.0, le=10.0)] = 0.5
-    # breakers
+    # circuit breakers
     breakers_enabled: bool = True
     move_window_s: Annotated[float, Field(ge=10.0, le=630.0)] = 300.0
     move_trip: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
