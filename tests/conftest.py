@@ -1,0 +1,40 @@
+"""What every test may ask for: one real Kafka for the whole run, and topic names of its own on it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streams.broker import Cluster, cluster
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever uses the broker is marked so: `pytest -m 'not kafka'` is the quick run."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "kafka" in item.fixturenames:
+            item.add_marker(pytest.mark.kafka)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Cluster]:
+    """`$PLIMSOLL_BOOTSTRAP` where set, else one broker started for this run; use its `bootstrap`, and topics under `topic_prefix`.
+
+    A test that stops, kills or restarts a broker starts its own: `with LocalBroker(tmp_path) as broker`.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="plimsoll-kafka-"))
+    try:
+        with cluster(folder) as found:
+            yield found
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A prefix for topics, groups, transactional ids and app ids that no other test, nor an earlier run on the same cluster, has."""
+    return f"test-{uuid.uuid4().hex[:12]}."
