@@ -1,0 +1,107 @@
+"""`python -m tests.reference.run --reference DIR`: every reference case found in a folder, passed and failed by family.
+
+A family is what a module's `families()` names; it covers the files and folders of DIR (one level below its topics) whose names begin
+with that name. What nobody covers is listed too, so that the count of passed cases doesn't look like more than it is.
+"""
+
+import argparse
+import importlib
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import tests.reference
+from tests.reference.case import CaseResult
+
+Run = Callable[[Path | None], list[CaseResult]]
+
+# Topics that hold prices, not answers: what the demonstration replays.
+INPUT_TOPICS = frozenset({"market"})
+_NOT_FAMILIES = frozenset({"case", "run"})
+
+
+def collect() -> dict[str, Run]:
+    """Every family of every module in this package, by name."""
+    collected: dict[str, Run] = {}
+    for module in sorted(pkgutil.iter_modules(tests.reference.__path__), key=lambda found: found.name):
+        if module.name in _NOT_FAMILIES or module.name.startswith("test_"):
+            continue
+        families = getattr(importlib.import_module(f"tests.reference.{module.name}"), "families", None)
+        if families is None:
+            continue
+        for name, run in families().items():
+            assert name not in collected, f"two modules claim the family {name}"
+            collected[name] = run
+    return collected
+
+
+def entries(folder: Path) -> list[Path]:
+    """The files and folders of reference answers: one level below the topics, without notes."""
+    topics = [topic for topic in sorted(folder.iterdir()) if topic.is_dir() and topic.name not in INPUT_TOPICS]
+    return [entry for topic in topics for entry in sorted(topic.iterdir()) if not entry.name.lower().startswith(("readme", "."))]
+
+
+def not_covered(folder: Path, names: Sequence[str]) -> dict[str, int]:
+    """Entries that no family covers, by `topic/name`, with the number of files in each."""
+    uncovered = [entry for entry in entries(folder) if not entry.name.startswith(tuple(names))]
+    return {f"{entry.parent.name}/{entry.name.split('.')[0]}": _files(entry) for entry in uncovered}
+
+
+def run_family(name: str, run: Run, folder: Path | None) -> list[CaseResult]:
+    """A family's results. No result at all, or an exception, is a failure of its own, so that the other families still run."""
+    try:
+        results = run(folder)
+    except Exception as fault:  # noqa: BLE001 - whatever it is, it is reported with its place and the exit status says so
+        place = traceback.extract_tb(fault.__traceback__)[-1]
+        detail = f"{type(fault).__name__}: {fault} ({Path(place.filename).name}:{place.lineno})"
+        return [CaseResult(name, "the whole family", False, detail)]
+    return results or [CaseResult(name, "the whole family", False, "found no case")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs what is asked for and prints the outcome; 1 if any case failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.reference.run", description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--reference", type=Path, help="a folder of reference data; without it, the facts carried with the tests")
+    folder: Path | None = parser.parse_args(arguments).reference
+    if folder is not None and not folder.is_dir():
+        parser.error(f"{folder} is not a folder")
+
+    families = collect()
+    results: list[CaseResult] = []
+    absent: list[str] = []
+    for name, run in families.items():
+        if folder is not None and not any(entry.name.startswith(name) for entry in entries(folder)):
+            absent.append(name)
+        else:
+            results += run_family(name, run, folder)
+
+    for line in _table(results, absent, {} if folder is None else not_covered(folder, list(families))):
+        print(line)
+    failed = [result for result in results if not result.passed]
+    for result in failed:
+        print(f"FAILED {result.family}: {result.case}: {result.detail}")
+    print(f"{len(results) - len(failed)} passed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+def _table(results: list[CaseResult], absent: list[str], uncovered: dict[str, int]) -> list[str]:
+    rows = [("family", "passed", "failed", "")]
+    for name in sorted({result.family for result in results}):
+        outcomes = [result.passed for result in results if result.family == name]
+        rows.append((name, str(outcomes.count(True)), str(outcomes.count(False)), ""))
+    rows += [(name, "-", "-", "not found in the folder") for name in absent]
+    rows += [(name, "-", "-", f"not yet covered ({files} file{'' if files == 1 else 's'})") for name, files in uncovered.items()]
+    width = max(len(name) for name, *_ in rows)
+    return [f"{name:<{width}}  {passed:>6}  {failed:>6}  {note}".rstrip() for name, passed, failed, note in rows]
+
+
+def _files(entry: Path) -> int:
+    if entry.is_file():
+        return 1
+    return sum(1 for path in entry.rglob("*") if path.is_file() and not path.name.lower().startswith("readme"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""The runner's own conduct: what it counts, what it lists, when it fails."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.reference import run
+from tests.reference.case import CaseResult
+from tests.reference.wormhole import CARRIED
+
+
+def _passing(_: Path | None) -> list[CaseResult]:
+    return [CaseResult("some", "one", True, "")]
+
+
+def _failing(_: Path | None) -> list[CaseResult]:
+    return [CaseResult("some", "two", False, "3, expected 4")]
+
+
+def _raising(_: Path | None) -> list[CaseResult]:
+    raise KeyError("hex")
+
+
+def _empty(_: Path | None) -> list[CaseResult]:
+    return []
+
+
+def test_finds_the_families() -> None:
+    assert {"wormhole", "aave_utilities"} <= set(run.collect())
+
+
+def test_the_layout_of_a_reference_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(CARRIED / "crosschain", tmp_path / "crosschain")
+    (tmp_path / "crosschain" / "other_messages.json").write_text("[]")
+    (tmp_path / "proofs" / "trees").mkdir(parents=True)
+    for name in ("a.json", "b.json", "README.md"):
+        (tmp_path / "proofs" / "trees" / name).write_text("{}")
+    (tmp_path / "market").mkdir()
+    (tmp_path / "market" / "prices.csv").write_text("")
+    families = run.collect()
+    monkeypatch.setattr(run, "collect", lambda: {name: families[name] for name in ("wormhole", "aave_utilities")})
+    assert run.main(["--reference", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    cases = len(families["wormhole"](tmp_path))
+    assert lines[1].split() == ["wormhole", str(cases), "0"]
+    assert [" ".join(line.split()) for line in lines[2:]] == [
+        "aave_utilities - - not found in the folder",
+        "crosschain/other_messages - - not yet covered (1 file)",
+        "proofs/trees - - not yet covered (2 files)",
+        f"{cases} passed, 0 failed",
+    ]
+
+
+@pytest.mark.parametrize("bad", [_failing, _raising, _empty])
+def test_any_failure_is_named_and_fails_the_run(bad: run.Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(run, "collect", lambda: {"good": _passing, "some": bad})
+    assert run.main([]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "1 passed, 1 failed"
+    assert lines[-2].startswith("FAILED some: ")
+
+
+def test_all_passed_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(run, "collect", lambda: {"good": _passing})
+    assert run.main([]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "1 passed, 0 failed"
