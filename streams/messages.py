@@ -87,7 +87,7 @@ class PartialMessage(Struct, frozen=True, forbid_unknown_fields=True):
     partial: Partial
 
 
-class DeadLetter(Output, frozen=True):
+class DeadLetter(Output, frozen=True, kw_only=True):
     """`<topic>.dlq`, key `<topic>/<partition>/<offset>` of the record refused. May come twice: keep one for each key.
 
     `raw_base64` is the record's value (its first 64 KiB; `raw_bytes` is its whole length) where the bytes were refused; `event` the
@@ -236,7 +236,7 @@ def prefixed(prefix: str, topic: str) -> str:
 
 def dlq_topic(topic: str) -> str:
     """Where refused records of `topic` go; what came from another machine goes to `internal.dlq`."""
-    return f"{topic}.dlq" if topic in SOURCES else INTERNAL_DLQ
+    return f"{topic}.dlq" if topic in SOURCES and topic != PARTIALS else INTERNAL_DLQ
 
 
 def orders_topic(venue: str) -> str:
@@ -386,7 +386,7 @@ def _names(name: str, venues: Sequence[str]) -> list[str]:
     if name == "orders.<venue>":
         return [orders_topic(venue) for venue in venues]
     if name == "<topic>.dlq":
-        return [*(dlq_topic(topic) for topic in SOURCES), INTERNAL_DLQ]
+        return [*(dlq_topic(topic) for topic in SOURCES if topic != PARTIALS), INTERNAL_DLQ]
     return [name]
 
 
