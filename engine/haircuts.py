@@ -1,0 +1,69 @@
+"""What collateral is worth less than its mark, and why: H_ij of docs/model.md, section 4."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.jit import kernel
+from engine.tables import (
+    ASSET,
+    CAP_USD,
+    CHAIN,
+    CONTRACT,
+    ELIGIBLE,
+    HAIRCUT_FLAT,
+    LATENCY,
+    SIZE,
+    SPOT,
+    UNIT_LONG,
+    RiskTables,
+)
+
+
+@kernel
+def haircut_losses(
+    count: int,
+    instrument: NDArray[np.int32],
+    quantity: NDArray[np.int64],
+    chains: int,
+    tables: RiskTables,
+) -> tuple[float, float]:
+    """USD taken off an account's spot collateral, at maintenance and at initial volatility.
+
+    `chains` has the bits of the chains where the account has a position. The part of an asset over its cap, in slot order, and what
+    is not eligible on its chain are lost whole; what is not eligible uses up none of the cap.
+    """
+    ints = tables.instrument_int
+    floats = tables.instrument_float
+    lost = 0.0
+    lost_initial = 0.0
+    for slot in range(count):
+        i = instrument[slot]
+        if ints[i, CONTRACT] != SPOT or quantity[slot] <= 0:
+            continue
+        value = quantity[slot] * floats[i, UNIT_LONG]
+        if ints[i, ELIGIBLE] == 0:
+            lost += value
+            lost_initial += value
+            continue
+        earlier = 0.0
+        on_chain = 0.0
+        for other in range(count):
+            k = instrument[other]
+            if ints[k, ASSET] == ints[i, ASSET] and ints[k, CONTRACT] == SPOT and quantity[other] > 0:
+                held = quantity[other] * floats[k, UNIT_LONG]
+                if other < slot and ints[k, ELIGIBLE] != 0:
+                    earlier += held
+                if ints[k, CHAIN] == ints[i, CHAIN]:
+                    on_chain += held
+        inside = min(value, max(0.0, floats[i, CAP_USD] - earlier))
+        flat = floats[i, HAIRCUT_FLAT] + floats[i, SIZE] * math.sqrt(on_chain)
+        latency = 0.0
+        latency_initial = 0.0
+        if (chains & ~tables.atomic_chains[ints[i, CHAIN]]) != 0:
+            latency = floats[i, LATENCY]
+            latency_initial = floats[i, LATENCY + 1]
+        lost += (value - inside) + inside * min(1.0, max(0.0, flat + latency))
+        lost_initial += (value - inside) + inside * min(1.0, max(0.0, flat + latency_initial))
+    return lost, lost_initial
