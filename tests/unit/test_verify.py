@@ -50,6 +50,8 @@ TRANSFER = Transfer("acc-1", "ethereum", "ETH", 250, Direction.CREDIT, 1)
 CLOCK_NS = 1_760_000_000 * NS_PER_S
 # The order of secp256k1's group: no r or s reaches it.
 CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+# A number r such that r + CURVE_ORDER is the x of a point, so that recovery ids 2 and 3 do recover a key.
+RARE_R = 2
 DOCUMENT = Path(__file__).parents[2] / "docs" / "attestations.md"
 
 
@@ -137,7 +139,8 @@ class TestMessage:
             bytes(65),  # r = s = 0
             b"\xff" * 64 + b"\x00",  # beyond the curve's order
             CURVE_ORDER.to_bytes(32, "big") * 2 + b"\x00",
-            b"\x01" * 64 + b"\x02",  # recovery ids that the EVM doesn't take
+            RARE_R.to_bytes(32, "big") + (1).to_bytes(32, "big") + b"\x02",  # recovery ids that the EVM doesn't take
+            RARE_R.to_bytes(32, "big") + (1).to_bytes(32, "big") + b"\x03",
             b"\x01" * 64 + b"\x1b",
             b"\x01" * 64 + b"\xff",
         ],
