@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, V
 ENVIRONMENT_PREFIX = "PLIMSOLL_"
 SECTION_SEPARATOR = "__"
 # Read by other parts, before there are settings: where jars, kernels and the settings file are, and how kernels are compiled.
-OTHER_VARIABLES = frozenset({"PLIMSOLL_SETTINGS", "PLIMSOLL_KAFKA_HOME", "PLIMSOLL_CACHE_DIR", "PLIMSOLL_BOUNDSCHECK"})
+OTHER_VARIABLES = frozenset({"PLIMSOLL_SETTINGS", "PLIMSOLL_KAFKA_HOME", "PLIMSOLL_CACHE_DIR", "PLIMSOLL_BOUNDSCHECK", "PLIMSOLL_OPERATOR"})
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
@@ -119,7 +119,6 @@ class Settings(_Section):
     min_isr: int = Field(1, ge=1, le=9, description="2 in production")
     compaction_lag_ms: int = Field(3_600_000, ge=0, description="how long rows stay readable after they were overwritten")
 
-    mode: Literal["observe", "publish"] = Field("observe", description="what a log begins with; after that its commands say")
     ticker: Literal["wall", "external"] = Field("wall", description="external: somebody else moves the clock, in a replay for instance")
     tick_interval_ms: int = Field(250, ge=10, le=10_000)
     frame_max_events: int = Field(8_000, ge=1, le=8_000)

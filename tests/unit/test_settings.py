@@ -28,10 +28,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "ca.pem", folder / "key.pem"
 
 
-def test_defaults_observe_and_reach_this_machine() -> None:
+def test_defaults_reach_this_machine() -> None:
     settings = load_settings(environment={})
     assert settings == Settings()
-    assert settings.mode == "observe"
     assert kafka_client_options(settings) == {"bootstrap_servers": ["127.0.0.1:9092"], "security_protocol": "PLAINTEXT"}
     assert faust_broker_options(settings) == {"broker": ["aiokafka://127.0.0.1:9092"]}
 
