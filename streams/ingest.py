@@ -1,7 +1,7 @@
 """From records of a public topic to frames for a machine's log: decode, refuse what the bytes alone show to be bad, put into columns.
 
-Pure functions: no state is kept and nothing is sent. Fills take a fast path for a whole batch; as soon as one record of it is bad, each
-is looked at alone, and the bad ones become dead letters with the exact reason.
+Pure functions: no state is kept and nothing is sent. Fills are decoded and checked as a batch; the records that fail, and those of the
+rarer topics, are looked at one by one, which finds the exact reason for a dead letter.
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, NamedTuple, Protocol, get_args, get_or
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.inputs import (
     FILL_DTYPE,
@@ -91,10 +92,7 @@ def frame_batch(
     for chunk in _chunks(source, records, frame_max_events):
         last = chunk[-1].offset
         if source.kind is FrameKind.FILLS:
-            fills = _fast_fills(chunk, partitions)
-            if fills is None:
-                events, offsets = _events(source, chunk, partitions, letters)
-                fills = _columns(events, offsets)
+            fills = _fills(source, chunk, partitions, letters)
             frames.append(Frame(source.kind, topic, chunk[0].partition, covers_from, last, fills, []))
         else:
             events, offsets = _events(source, chunk, partitions, letters)
@@ -256,15 +254,14 @@ def _chunks(source: SourceTopic, records: Sequence[SourceRecord], frame_max_even
     assert frame_max_events > 0
     assert not records or records[0].partition == records[-1].partition, "frames cover one partition each"
     of_json, more = (1, 80) if source.kind is FrameKind.FILLS else (2, 512)
-    start = size = 0
-    for end, record in enumerate(records):
-        length = min(len(record.value or b""), MESSAGE_BYTES_MAX)
-        size += of_json * length + more
-        if end - start == frame_max_events or size > FRAME_BYTES_MAX - 1024:
-            yield records[start:end]
-            start, size = end, of_json * length + more
-    if start < len(records):
-        yield records[start:]
+    sizes = [of_json * min(len(record.value or b""), MESSAGE_BYTES_MAX) + more for record in records]
+    start = 0
+    while start < len(records):
+        end = min(start + frame_max_events, len(records))
+        while sum(sizes[start:end]) > FRAME_BYTES_MAX - 1024:
+            end = (start + end) // 2
+        yield records[start:end]
+        start = end
 
 
 def _observations(prices: list[OraclePrice]) -> Iterator[tuple[int, int]]:
@@ -311,31 +308,61 @@ _FAST_FILL: Final = msgspec.defstruct(
     kw_only=True,
     gc=False,
 )
+_UNDECODABLE: Final = (TypeError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # TypeError: a record without a value
 _FAST_DECODER: Final[Any] = msgspec.json.Decoder(_FAST_FILL)
 
 
-def _fast_fills(chunk: Sequence[SourceRecord], partitions: int) -> Fills | None:
-    """The columns of a chunk in which no record is bad, else None."""
-    values: Any = [record.value for record in chunk]
+def _fills(source: SourceTopic, chunk: Sequence[SourceRecord], partitions: int, letters: list[DeadLetter]) -> Fills:
+    """The columns of a chunk's good records. What `decode_record` refuses is added to `letters`, and nothing else is left out."""
+    fast = _decoded_fast([record.value for record in chunk])
+    decoded = chunk if None not in fast else [record for record, fill in zip(chunk, fast, strict=True) if fill is not None]
+    columns = _columns([fill for fill in fast if fill is not None], [record.offset for record in decoded])
+    sound = _sound(columns, [record.key for record in decoded], chunk[0].partition, partitions)
+    if decoded is chunk and sound.all():
+        return columns
+    good = set(columns.rows["offset"][sound].tolist())
+    kept = []
+    offsets = []
+    for record, fill in zip(chunk, fast, strict=True):
+        if record.offset not in good:
+            fill = decode_record(source, record, partitions)
+            if isinstance(fill, Refused):
+                letters.append(dead_letter(source.topic, record.partition, record.offset, record.key, record.value, *fill))
+                continue
+        kept.append(fill)
+        offsets.append(record.offset)
+    return _columns(kept, offsets)
+
+
+def _decoded_fast(values: list[Any]) -> list[Any]:
+    """Each value decoded, None where it cannot be."""
     decode = _FAST_DECODER.decode
     try:
-        if max(map(len, values)) > MESSAGE_BYTES_MAX:
-            return None
-        decoded = [decode(value) for value in values]
-    except (TypeError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # TypeError: a record without a value
-        return None
-    fills = _columns(decoded, [record.offset for record in chunk])
-    kind, price_ticks = fills.rows["kind"], fills.rows["price_ticks"]
-    keys = [account.encode() for account in fills.accounts]
-    well_formed = (
-        all(map(_NAME.search, fills.accounts))
-        and all(_NAME.search(venue) and _NAME.search(name) for venue, name in fills.instruments)
-        and [record.key for record in chunk] == [keys[number] for number in fills.rows["account"].tolist()]
-        and bool((partitions_of(keys, partitions) == chunk[0].partition).all())
-        and not fills.rows["lots"][kind == FillKind.FUNDING].any()
-        and not price_ticks[kind >= FillKind.TRANSFER].any()
-    )
-    return fills if well_formed else None
+        if max(map(len, values)) <= MESSAGE_BYTES_MAX:
+            return [decode(value) for value in values]
+    except _UNDECODABLE:
+        pass
+    decoded = []
+    for value in values:
+        try:
+            decoded.append(decode(value) if len(value) <= MESSAGE_BYTES_MAX else None)
+        except _UNDECODABLE:
+            decoded.append(None)
+    return decoded
+
+
+def _sound(fills: Fills, keys: list[bytes | None], partition: int, partitions: int) -> NDArray[np.bool_]:
+    """Which rows, of records with these keys, `decode_record` would take; shape (n,). Names are looked at once each."""
+    rows = fills.rows
+    own_keys = [account.encode() for account in fills.accounts]
+    named = np.fromiter((_NAME.search(account) is not None for account in fills.accounts), bool, len(own_keys))
+    placed = named & (partitions_of(own_keys, partitions) == partition)
+    known = np.fromiter((bool(_NAME.search(venue) and _NAME.search(name)) for venue, name in fills.instruments), bool)
+    keyed = np.array([key == own_keys[number] for key, number in zip(keys, rows["account"].tolist(), strict=True)], bool)
+    kind = rows["kind"]
+    contradicts = ((kind == FillKind.FUNDING) & (rows["lots"] != 0)) | ((kind >= FillKind.TRANSFER) & (rows["price_ticks"] != 0))
+    sound: NDArray[np.bool_] = placed[rows["account"]] & known[rows["instrument"]] & keyed & ~contradicts
+    return sound
 
 
 def _columns(fills: Sequence[Any], offsets: list[int]) -> Fills:
