@@ -11,7 +11,8 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:+-]*$")]
+# In Python `$` also matches before a final newline, hence `(?!\n)`; both mean the same in the JSON Schema.
+Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:+-]*$(?!\n)")]
 TimeNs = Annotated[int, Meta(ge=0, le=2**62)]
 Int64 = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 Price = Annotated[float, Meta(gt=0.0, le=1e15)]
@@ -99,7 +100,7 @@ class ChainDefinition(Definition, frozen=True, kw_only=True, tag="chain"):
     security_premium: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
     atomic_group: Name | None = None
     emitter_chain: Annotated[int, Meta(ge=0, le=65535)] = 0
-    emitter_address: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] = "00" * 32
+    emitter_address: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")] = "00" * 32
 
 
 class VenueDefinition(Definition, frozen=True, kw_only=True, tag="venue"):
@@ -158,7 +159,7 @@ class Heartbeat(Message, frozen=True, kw_only=True):
 class Attestation(Message, frozen=True, kw_only=True):
     """`chain.attestations`, key `<emitter chain>/<emitter address>`: a signed message (VAA), hex."""
 
-    vaa: Annotated[str, Meta(min_length=2, max_length=16384, pattern=r"^[0-9a-f]*$")]
+    vaa: Annotated[str, Meta(min_length=2, max_length=16384, pattern=r"^[0-9a-f]*$(?!\n)")]
     observed_time_ns: TimeNs
 
 
@@ -272,7 +273,7 @@ class GuardianSet(Command, frozen=True, kw_only=True, tag="guardian_set"):
     """A guardian set: 20-byte addresses in hex, in order. The one before it expires at `previous_expires_ns`."""
 
     index: Annotated[int, Meta(ge=0, le=2**31)]
-    addresses: Annotated[list[Annotated[str, Meta(pattern=r"^[0-9a-f]{40}$")]], Meta(min_length=1, max_length=255)]
+    addresses: Annotated[list[Annotated[str, Meta(pattern=r"^[0-9a-f]{40}$(?!\n)")]], Meta(min_length=1, max_length=255)]
     previous_expires_ns: TimeNs = 0
 
 
