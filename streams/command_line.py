@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
+from aiokafka.errors import KafkaError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from streams.messages import TopicSpec
+    from streams.settings import Settings
+
+T = TypeVar("T")
 
 app = typer.Typer(
     name="plimsoll",
@@ -23,6 +35,23 @@ FAULT, FOUND_WANTING = 2, 1  # exit codes: the command could not run; it ran, an
 
 DataFolder = Annotated[Path | None, typer.Option("--data-dir", help="The broker's folder; .kafka/data in the project by default.")]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML file; PLIMSOLL_* variables go over it.", dir_okay=False)]
+
+
+class Mode(StrEnum):
+    OBSERVE = "observe"
+    PUBLISH = "publish"
+
+
+class Scope(StrEnum):
+    ACCOUNT = "account"
+    VENUE = "venue"
+    ALL = "all"
+
+
+ScopeArgument = Annotated[Scope, typer.Argument()]
+NameArgument = Annotated[str, typer.Argument(help="The account or venue; nothing for all.")]
+By = Annotated[str, typer.Option(help="Who says so, your login name by default; kept in the log and in the audit.")]
+Note = Annotated[str, typer.Option(help="Why; kept in the log and in the audit.")]
 
 
 def _fail(error: Exception, code: int = FAULT) -> NoReturn:
@@ -82,6 +111,200 @@ def kafka_status(data_dir: DataFolder = None) -> None:
         typer.echo(f"No broker runs in {folder}.")
         raise typer.Exit(FOUND_WANTING)
     typer.echo(f"Kafka {status.version} answers at {status.bootstrap} (process {status.pid}, data {folder})")
+
+
+@topics.command("create")
+def topics_create(settings_file: SettingsFile = None) -> None:
+    """Create the topics that are missing, then check them all."""
+    from streams.topics_admin import create_topics
+
+    settings = _settings(settings_file)
+    created = _on_cluster(settings, create_topics)
+    typer.echo("\n".join([*(f"created {name}" for name in created), f"{len(created)} topics created."]))
+    _check(settings)
+
+
+@topics.command("check")
+def topics_check(settings_file: SettingsFile = None) -> None:
+    """Say what is wrong with the cluster's topics, and what to do; exit code 1 where something is."""
+    _check(_settings(settings_file))
+
+
+@topics.command("list")
+def topics_list(settings_file: SettingsFile = None) -> None:
+    """The topics that Plimsoll needs, and how the cluster has them."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from streams.messages import prefixed
+    from streams.topics_admin import describe_topics
+
+    settings = _settings(settings_file)
+    there = {state.name: state for state in _on_cluster(settings, describe_topics)}
+    table = Table("topic", "partitions", "replicas", "cleanup", "there")
+    for spec in _specs(settings):
+        name = prefixed(settings.topic_prefix, spec.name)
+        state = there.get(name)
+        found = "no" if state is None else "yes" if state.partitions == spec.partitions else f"with {state.partitions} partitions"
+        table.add_row(name, str(spec.partitions), str(spec.replication), spec.config["cleanup.policy"], found)
+    Console().print(table)
+
+
+@app.command()
+def schema(
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for one file per topic; without it, all go to standard output.", file_okay=False)
+    ] = None,
+) -> None:
+    """The JSON Schema of every public message, for clients in other languages."""
+    from streams.messages import json_schemas
+
+    schemas = json_schemas()
+    if out is None:
+        typer.echo(json.dumps(schemas, indent=2))
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    for name, content in schemas.items():
+        (out / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    typer.echo(f"{len(schemas)} schemas are in {out}")
+
+
+@app.command()
+def worker(settings_file: SettingsFile = None) -> None:
+    """Run one worker: ingest, the machines of the partitions it gets, metrics. Start as many as there is work for."""
+    settings = _settings(settings_file)
+    from streams.worker import main
+
+    raise typer.Exit(main(settings))
+
+
+@app.command()
+def demo(
+    serve: Annotated[bool, typer.Option("--serve", help="Keep broker and workers running afterwards.")] = False,
+    accounts: Annotated[int, typer.Option(min=100, max=20_000)] = 2_000,
+    seed: Annotated[int, typer.Option(min=0)] = 10,
+    out: Annotated[Path, typer.Option(file_okay=False)] = Path("out/demo"),
+) -> None:
+    """The crash of 10 October 2025 through a real broker, twice; writes a report and a summary."""
+    from streams.demo.run import main
+
+    raise typer.Exit(main(serve=serve, accounts=accounts, seed=seed, out=out))
+
+
+@app.command()
+def replay(
+    settings_file: SettingsFile = None,
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Read the ledgers, compute the orders that must have come out, and compare.")
+    ] = False,
+    partition: Annotated[list[int] | None, typer.Option(help="Only these ledger partitions; may be given again.")] = None,
+) -> None:
+    """Put a live run to the test: compute it again offline, with the engine alone; exit code 1 at any difference."""
+    if not ledger:
+        _fail(ValueError("say what to replay: plimsoll replay --ledger"))
+    settings = _settings(settings_file)
+    from streams.replay import main
+
+    raise typer.Exit(main(settings, partitions=partition))
+
+
+@app.command()
+def mode(
+    to: Annotated[Mode, typer.Argument(help="observe: decide and show; publish: send orders too.")],
+    by: By = "",
+    note: Note = "",
+    settings_file: SettingsFile = None,
+) -> None:
+    """Switch every book's mode, through the log."""
+    from streams.operator import set_mode
+
+    settings = _settings(settings_file)
+    _send(settings, lambda: set_mode(settings, to.value, by=by, note=note))
+
+
+@app.command()
+def freeze(scope: ScopeArgument, name: NameArgument = "", by: By = "", note: Note = "", settings_file: SettingsFile = None) -> None:
+    """Stop orders for one account, one venue, or all, through the log."""
+    _freeze(settings_file, scope, name, frozen=True, by=by, note=note)
+
+
+@app.command()
+def unfreeze(scope: ScopeArgument, name: NameArgument = "", by: By = "", note: Note = "", settings_file: SettingsFile = None) -> None:
+    """Let orders go out again, where they were stopped by the same scope and name."""
+    _freeze(settings_file, scope, name, frozen=False, by=by, note=note)
+
+
+def _settings(path: Path | None) -> Settings:
+    from streams.settings import SettingsError, load_settings
+
+    try:
+        return load_settings(path)
+    except SettingsError as error:
+        _fail(error)
+
+
+def _client_options(settings: Settings) -> dict[str, Any]:
+    from streams.settings import SettingsError, kafka_client_options
+
+    try:
+        return kafka_client_options(settings)
+    except SettingsError as error:
+        _fail(error)
+
+
+def _specs(settings: Settings) -> list[TopicSpec]:
+    from streams.messages import topic_specs
+
+    return topic_specs(
+        ledger_partitions=settings.ledger_partitions,
+        attest_partitions=settings.attest_partitions,
+        venues=settings.venues,
+        replication=settings.replication,
+        min_isr=settings.min_isr,
+        compaction_lag_ms=settings.compaction_lag_ms,
+    )
+
+
+def _on_cluster(settings: Settings, ask: Callable[[dict[str, Any], list[TopicSpec], str], Coroutine[Any, Any, T]]) -> T:
+    from streams.topics_admin import TopicsError
+
+    try:
+        return asyncio.run(ask(_client_options(settings), _specs(settings), settings.topic_prefix))
+    except TopicsError as error:
+        _fail(error)
+    except (OSError, KafkaError) as error:
+        _fail(RuntimeError(f"the cluster at {settings.bootstrap} cannot be used: {error}"))
+
+
+def _check(settings: Settings) -> None:
+    from streams.topics_admin import check_topics
+
+    faults = _on_cluster(settings, check_topics)
+    if faults:
+        typer.echo("\n".join(str(fault) for fault in faults))
+        raise typer.Exit(FOUND_WANTING)
+    typer.echo(f"All {len(_specs(settings))} topics are as they must be.")
+
+
+def _freeze(settings_file: Path | None, scope: Scope, name: str, *, frozen: bool, by: str, note: str) -> None:
+    from streams.operator import set_freeze
+
+    if (scope is Scope.ALL) == bool(name):
+        _fail(ValueError("`all` takes no name; `account` and `venue` need one"))
+    settings = _settings(settings_file)
+    _send(settings, lambda: set_freeze(settings, scope.value, name, frozen=frozen, by=by, note=note))
+
+
+def _send(settings: Settings, command: Callable[[], None]) -> None:
+    from streams.operator import CommandRefused
+
+    try:
+        command()
+    except CommandRefused as error:
+        _fail(error)
+    except (OSError, KafkaError) as error:
+        _fail(RuntimeError(f"the cluster at {settings.bootstrap} cannot be used: {error}"))
+    typer.echo("Sent; it holds from where each ledger has it.")
 
 
 if __name__ == "__main__":
