@@ -1,0 +1,218 @@
+"""What a run came to: `summary.json`, and the tables shown at the end."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from statistics import median
+from typing import Any, NamedTuple
+
+import orjson
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+
+from engine.reasons import State
+from streams.broker import Cluster
+from streams.demo.population import KINDS, kind_of
+from streams.demo.recorder import Recording
+from streams.demo.timeline import Scenario
+
+LIQUIDATED = (State.LIQUIDATABLE.name, State.BANKRUPT.name)
+
+
+class ReplayCheck(NamedTuple):
+    """What the offline replay of all ledgers found: how many orders must have come out, and the differences from those that did."""
+
+    orders: int
+    differences: list[str]
+
+
+class MarkPoint(NamedTuple):
+    """A mark at a tick; None where it was unknown."""
+
+    time_ns: int
+    price: float | None
+
+
+class Run(NamedTuple):
+    """One whole run of the monitor and what was computed from its ledgers afterwards."""
+
+    scenario: Scenario
+    recording: Recording
+    replay: ReplayCheck
+    single_venue: frozenset[str]  # loopers that an oracle of Binance alone would have had liquidated
+    marks: dict[str, list[MarkPoint]]
+    accounts: int
+    wall_s: float
+
+    def orders(self) -> list[dict[str, Any]]:
+        """The distinct orders, as messages."""
+        return [orjson.loads(value) for value in self.recording.orders.values()]
+
+    def liquidated(self, kind: str) -> frozenset[str]:
+        """Accounts of one kind for which at least one order went out."""
+        return frozenset(order["account"] for order in self.orders() if kind_of(order["account"]) == kind)
+
+    def wrongly_liquidated(self) -> frozenset[str]:
+        """Loopers that the single-venue oracle would have had liquidated and this run left alone."""
+        return self.single_venue - self.liquidated("usde_looper")
+
+
+class Efficiency(NamedTuple):
+    """Requirement in portfolio mode against isolated mode, over the accounts of one kind, at the opening."""
+
+    accounts: int
+    ratio: float  # median
+    portfolio_usd: float
+    isolated_usd: float
+
+
+def efficiency(recording: Recording) -> dict[str, Efficiency]:
+    """By kind of account; kinds without a valued account are left out."""
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for account, health in recording.opening.items():
+        required = health["requirement_usd"]
+        if required["isolated"] > 0.0:
+            found[kind_of(account)].append((required["portfolio"], required["isolated"]))
+    return {
+        kind: Efficiency(
+            len(found[kind]),
+            median(portfolio / isolated for portfolio, isolated in found[kind]),
+            sum(portfolio for portfolio, _ in found[kind]),
+            sum(isolated for _, isolated in found[kind]),
+        )
+        for kind in KINDS
+        if found[kind]
+    }
+
+
+def summary(cluster: Cluster, runs: Iterable[Run]) -> dict[str, Any]:
+    """The content of `out/demo/summary.json`."""
+    return {"broker": {"kind": cluster.kind, "version": cluster.version}, **{run.scenario: run_summary(run) for run in runs}}
+
+
+def run_summary(run: Run) -> dict[str, Any]:
+    recording = run.recording
+    orders = run.orders()
+    return {
+        "events_in": sum(recording.events_in.values()),
+        "frames": recording.frames,
+        "cuts": recording.cuts,
+        "orders": {
+            "published": recording.orders_published,
+            "distinct": len(recording.orders),
+            "conflicting": len(recording.conflicting),
+            "by_venue": counted(order["venue"] for order in orders),
+            "by_cause": counted(order["cause"] for order in orders),
+        },
+        "dead_letters": counted(recording.letters.values()),
+        "states": [{"time": iso(clock_ns), **{state.name: counts[state] for state in State}} for clock_ns, counts in recording.states],
+        "breakers": [{**change._asdict(), "since": iso(change.since_ns)} for change in sorted(recording.breakers.values())],
+        "replay": {"orders": run.replay.orders, "differences": run.replay.differences},
+        "capital_efficiency": {kind: round(found.ratio, 4) for kind, found in efficiency(recording).items()},
+        "wrongly_liquidated_by_single_venue_oracle": len(run.wrongly_liquidated()),
+    }
+
+
+def counted(names: Iterable[str]) -> dict[str, int]:
+    """How often each name comes, most frequent first."""
+    return dict(sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])))
+
+
+def iso(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def show(console: Console, cluster: Cluster, runs: list[Run]) -> None:
+    """The same for people, in the terminal."""
+    console.rule(f"10 October 2025 through Apache Kafka {cluster.version} ({cluster.kind})")
+    console.print(_overview(runs))
+    for run in runs:
+        tables: list[Any] = [_states(run), _pairs("Orders by venue", counted(o["venue"] for o in run.orders()))]
+        tables += [
+            _pairs("by cause", counted(o["cause"] for o in run.orders())),
+            _pairs("Dead letters", counted(run.recording.letters.values())),
+        ]
+        tables.append(_pairs("Breakers tripped", _trips(run)))
+        grid = Table.grid(padding=(0, 3))
+        grid.add_row(*tables)
+        console.print(Panel(grid, title=f"Run {run.scenario}: {STORY[run.scenario]}", title_align="left"))
+    console.print(Group(_saved(runs[0]), _verdict(runs)))
+
+
+STORY: Mapping[str, str] = {
+    "A": "Binance alone prints USDe down to 0.65, the other sources hold",
+    "B": "every source of USDe falls",
+}
+
+
+def _overview(runs: list[Run]) -> Table:
+    table = Table(box=None, header_style="bold")
+    table.add_column("")
+    for run in runs:
+        table.add_column(f"run {run.scenario}", justify="right")
+    rows: list[tuple[str, list[str]]] = [
+        ("accounts", [f"{run.accounts:,}" for run in runs]),
+        ("events in", [f"{sum(run.recording.events_in.values()):,}" for run in runs]),
+        ("frames in the logs", [f"{run.recording.frames:,}" for run in runs]),
+        ("cuts", [f"{run.recording.cuts:,}" for run in runs]),
+        ("orders, distinct", [f"{len(run.recording.orders):,}" for run in runs]),
+        ("orders with two contents", [str(len(run.recording.conflicting)) for run in runs]),
+        ("differences found by the replay", [str(len(run.replay.differences)) for run in runs]),
+        ("USDe loopers liquidated", [f"{len(run.liquidated('usde_looper')):,}" for run in runs]),
+        ("... by an oracle of Binance alone", [f"{len(run.single_venue):,}" for run in runs]),
+        ("seconds for two hours", [f"{run.wall_s:.0f}" for run in runs]),
+    ]
+    for name, cells in rows:
+        table.add_row(name, *cells)
+    return table
+
+
+def _states(run: Run) -> Table:
+    table = Table(title="Accounts by state", title_justify="left", box=None)
+    table.add_column("UTC")
+    for state in State:
+        table.add_column(state.name.capitalize(), justify="right")
+    states = run.recording.states
+    wanted = {*range(0, len(states), max(len(states) // 8, 1)), len(states) - 1} if states else set()
+    for index in sorted(wanted):
+        clock_ns, counts = states[index]
+        table.add_row(iso(clock_ns)[11:16], *(str(counts[state]) for state in State))
+    return table
+
+
+def _pairs(title: str, pairs: Mapping[str, int]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, show_header=False)
+    for name, count in pairs.items():
+        table.add_row(name, f"{count:,}")
+    if not pairs:
+        table.add_row("none", "")
+    return table
+
+
+def _trips(run: Run) -> dict[str, int]:
+    trips = Counter(change.trigger for change in run.recording.breakers.values() if change.state == "tripped")
+    return dict(sorted(trips.items()))
+
+
+def _saved(run: Run) -> Table:
+    table = Table(title="What netting across venues saves, at the opening", title_justify="left", box=None)
+    for name in ("kind of account", "accounts", "portfolio / isolated (median)", "requirement isolated", "portfolio"):
+        table.add_column(name, justify="left" if name == "kind of account" else "right")
+    for kind, found in efficiency(run.recording).items():
+        table.add_row(kind, f"{found.accounts:,}", f"{found.ratio:.2f}", f"${found.isolated_usd:,.0f}", f"${found.portfolio_usd:,.0f}")
+    return table
+
+
+def _verdict(runs: list[Run]) -> str:
+    lines = []
+    for run in runs:
+        loopers = len(run.liquidated("usde_looper"))
+        if run.scenario == "A":
+            lines.append(
+                f"A: {loopers} loopers liquidated on one venue's price; an oracle of that venue alone would have liquidated "
+                f"{len(run.wrongly_liquidated())}."
+            )
+        else:
+            lines.append(f"B: {loopers} loopers liquidated when every source fell.")
+    return "\n".join(lines)
