@@ -1,0 +1,263 @@
+"""What fills the logs: each log partition's owner frames its sources and copies control; the keeper of control frames the market and ticks.
+
+A feeder starts where its machine stands: at the offset after the highest one applied of each source, once the machine has applied all that
+was in its log when it was acquired. Two feeders of one partition (the old owner's last frames, the new one's first) do no harm: what is
+covered twice is skipped event by event, and a frame that would leave a hole is skipped whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from engine.inputs import Frame, FrameKind, Tick
+from engine.reasons import Refusal
+from streams.clients import Clients, TopicPartition, bounds
+from streams.frames import CONTROL_SOURCE, FrameFault, encode_frame, wrap_control
+from streams.ingest import Batch, frame_batch
+from streams.machine import Life, Phase
+from streams.messages import CONTROL, SOURCES, encode_effect
+from streams.metrics import Metrics
+from streams.outbox import read_source_time, source_time
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT_FRAMES_MAX = 4  # appended and not acknowledged
+AHEAD_FRAMES_MAX = 64  # appended and not applied
+COPIES_MAX = 500  # frames of control copied in one go
+SIGNED_BATCH = 64  # attestations verified in one go (13 signatures each take 0.6 ms), in a thread
+POLL_MS = 500
+RETRY_S = 1.0
+WAIT_S = 0.002
+
+TICKER = "ticker"
+TICK_STEP_MAX_NS = 60_000_000_000  # a tick moves the clock by at most this much; a clock that is far behind walks
+TICKS_AT_ONCE_MAX = 100
+
+
+class SourceLost(Exception):
+    """A source no longer has the records that come next: its retention was shorter than the time its feeder stood still."""
+
+
+class _Appender:
+    """Frames into one partition of one log, in order, a bounded number of them unacknowledged."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str, partition: int, life: Life | None = None) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._partition = partition
+        self._life = life  # whose log it is
+        self._in_flight: deque[tuple[asyncio.Future[Any], int]] = deque()
+        self.end = -1  # offset of the last frame acknowledged
+
+    async def append(self, value: bytes, since_ms: int) -> None:
+        while len(self._in_flight) >= IN_FLIGHT_FRAMES_MAX:
+            await self._oldest()
+        await self.append_freely(value, since_ms)
+
+    async def append_freely(self, value: bytes, since_ms: int) -> None:
+        """Without waiting for acknowledgements; the caller bounds how many."""
+        headers = source_time(since_ms)
+        delivery = await self._producer.send(self._topic, value, partition=self._partition, headers=headers)
+        self._in_flight.append((delivery, since_ms))
+
+    async def settle(self) -> None:
+        """Wait until everything appended is acknowledged. Meanwhile records gather, so that the next frame is larger under load."""
+        while self._in_flight:
+            await self._oldest()
+
+    async def _oldest(self) -> None:
+        delivery, since_ms = self._in_flight.popleft()
+        metadata = await delivery
+        self.end = max(self.end, metadata.offset)
+        if self._life is not None:
+            self._life.appended(metadata.offset, since_ms)
+
+
+class _Ingest:
+    """Frames one source partition; what is refused goes to its dead-letter topic first."""
+
+    def __init__(self, clients: Clients, outputs: AIOKafkaProducer, metrics: Metrics) -> None:
+        self._clients = clients
+        self._outputs = outputs
+        self._metrics = metrics
+
+    async def append(self, topic: str, partitions: int, records: Sequence[Any], covers_from: int, appender: _Appender) -> int:
+        """Append the records' frames; returns the offset that is covered now."""
+        step = SIGNED_BATCH if SOURCES[topic].kind is FrameKind.ATTESTATIONS else len(records)
+        for start in range(0, len(records), step):
+            part = records[start : start + step]
+            batch = await self._framed(topic, partitions, part, covers_from)
+            await self._send_letters(batch)
+            for frame in batch.frames:
+                await appender.append(encode_frame(frame), part[0].timestamp)
+            covers_from = batch.frames[-1].covers_to
+        self._metrics.events_in.labels(topic).inc(len(records))
+        return covers_from
+
+    async def _framed(self, topic: str, partitions: int, records: Sequence[Any], covers_from: int) -> Batch:
+        most = self._clients.settings.frame_max_events
+        if SOURCES[topic].kind is FrameKind.ATTESTATIONS:
+            return await asyncio.to_thread(frame_batch, topic, records, covers_from, partitions=partitions, frame_max_events=most)
+        return frame_batch(topic, records, covers_from, partitions=partitions, frame_max_events=most)
+
+    async def _send_letters(self, batch: Batch) -> None:
+        deliveries = []
+        for letter in batch.letters:
+            topic, key, value = encode_effect(letter)
+            deliveries.append(await self._outputs.send(self._clients.name(topic), value, key))
+            self._metrics.dead_letters.labels(letter.topic, Refusal(letter.reason).value).inc()
+        for delivery in deliveries:
+            await delivery
+
+
+class LogFeeder:
+    """Feeds one partition of one machine's log: its co-partitioned sources, and a copy of control."""
+
+    def __init__(self, life: Life, clients: Clients, frames: AIOKafkaProducer, outputs: AIOKafkaProducer, metrics: Metrics) -> None:
+        self._life = life
+        self._clients = clients
+        self._metrics = metrics
+        self._appender = _Appender(frames, clients.name(life.kind.log), life.partition, life)
+        self._ingest = _Ingest(clients, outputs, metrics)
+        self._sources = [topic for topic, source in SOURCES.items() if source.target == life.kind.log]
+
+    async def run(self) -> None:
+        await _feed_forever(f"feeder of {self._life!r}", self._feed, self._life)
+
+    async def _feed(self) -> None:
+        life = self._life
+        names = {self._clients.partition(topic, life.partition): topic for topic in self._sources}
+        control = self._clients.partition(CONTROL, 0)
+        async with self._clients.reading(*names, control) as consumer:
+            covered = {where: await _position(consumer, where, life, topic) for where, topic in names.items()}
+            covered[control] = await _position(consumer, control, life, CONTROL_SOURCE)
+            while True:
+                most = self._clients.settings.frame_max_events
+                for where, records in (await consumer.getmany(timeout_ms=POLL_MS, max_records=most)).items():
+                    if where == control:
+                        covered[where] = await self._copy(records, covered[where])
+                    else:
+                        covered[where] = await self._ingest.append(
+                            names[where], life.kind.partitions, records, covered[where], self._appender
+                        )
+                        self._metrics.source_lag.labels(names[where], life.partition).set(_lag(consumer, where, covered[where]))
+                    if len(records) < most:
+                        await self._appender.settle()
+                    await self._not_too_far_ahead()
+
+    async def _copy(self, records: Sequence[Any], covers_from: int) -> int:
+        for start in range(0, len(records), COPIES_MAX):
+            for record in records[start : start + COPIES_MAX]:
+                since_ms = read_source_time(record.headers) or record.timestamp
+                await self._appender.append_freely(wrap_control(record.value, record.offset, covers_from), since_ms)
+                covers_from = record.offset
+            await self._appender.settle()
+        return covers_from
+
+    async def _not_too_far_ahead(self) -> None:
+        """Backpressure: Kafka holds what waits, not this process."""
+        life = self._life
+        while self._appender.end - life.applied > AHEAD_FRAMES_MAX and life.phase is Phase.RUNNING:  # noqa: ASYNC110 - a signal would cost each frame applied
+            await asyncio.sleep(WAIT_S)
+
+
+class ControlKeeper:
+    """Feeds control: frames of every market topic, and the ticks. Runs beside the one machine that keeps control."""
+
+    def __init__(self, life: Life, clients: Clients, frames: AIOKafkaProducer, outputs: AIOKafkaProducer, metrics: Metrics) -> None:
+        self._life = life
+        self._clients = clients
+        self._metrics = metrics
+        self._frames = frames
+        self._ingest = _Ingest(clients, outputs, metrics)
+
+    async def run(self) -> None:
+        """Once the machine has applied all of control: it knows then how far each market topic has been framed."""
+        async with asyncio.TaskGroup() as together:
+            together.create_task(_feed_forever("market's feeder", self._market, self._life))
+            if self._clients.settings.ticker == "wall":
+                together.create_task(_feed_forever("ticker", self._tick, self._life))
+
+    async def _control_applied(self) -> None:
+        async with self._clients.reading(self._clients.partition(CONTROL, 0)) as consumer:
+            _, end = await bounds(consumer, self._clients.partition(CONTROL, 0))
+        while self._life.machine.source_applied(CONTROL_SOURCE, 0) < end - 1:  # noqa: ASYNC110 - once at the start
+            await asyncio.sleep(WAIT_S)
+
+    async def _market(self) -> None:
+        await self._control_applied()
+        names = {self._clients.partition(topic, 0): topic for topic, source in SOURCES.items() if source.target == CONTROL}
+        appender = _Appender(self._frames, self._clients.name(CONTROL), 0)
+        async with self._clients.reading(*names) as consumer:
+            covered = {where: await _position(consumer, where, self._life, topic) for where, topic in names.items()}
+            while True:
+                most = self._clients.settings.frame_max_events
+                for where, records in (await consumer.getmany(timeout_ms=POLL_MS, max_records=most)).items():
+                    covered[where] = await self._ingest.append(names[where], 1, records, covered[where], appender)
+                    self._metrics.source_lag.labels(names[where], 0).set(_lag(consumer, where, covered[where]))
+                await appender.settle()
+
+    async def _tick(self) -> None:
+        await self._control_applied()
+        appender = _Appender(self._frames, self._clients.name(CONTROL), 0)
+        clock_ns = self._life.machine.clock_ns
+        while True:
+            for tick_ns in ticks(clock_ns, time.time_ns()):
+                frame = Frame(FrameKind.TICK, TICKER, 0, clock_ns, tick_ns, [Tick(tick_ns)], [tick_ns])
+                await appender.append_freely(encode_frame(frame), time.time_ns() // 1_000_000)
+                clock_ns = tick_ns
+            await appender.settle()
+            await asyncio.sleep(self._clients.settings.tick_interval_ms / 1000)
+
+
+def ticks(clock_ns: int, now_ns: int) -> list[int]:
+    """Times of the ticks that bring a clock to now, each at most TICK_STEP_MAX_NS on; a first tick sets it. At most TICKS_AT_ONCE_MAX."""
+    if clock_ns == 0:
+        return [now_ns]
+    times: list[int] = []
+    while clock_ns < now_ns and len(times) < TICKS_AT_ONCE_MAX:
+        clock_ns = min(clock_ns + TICK_STEP_MAX_NS, now_ns)
+        times.append(clock_ns)
+    return times
+
+
+async def _feed_forever(what: str, feed: Callable[[], Awaitable[None]], life: Life) -> None:
+    """Feed until cancelled; after a fault of the bus, again from where the machine stands."""
+    while True:
+        try:
+            await feed()
+        except SourceLost as lost:
+            life.halt(str(lost))
+            return
+        except FrameFault as fault:
+            life.halt(f"{what}: {fault}")
+            return
+        except (KafkaError, OSError) as error:
+            log.warning("%s begins again: %r", what, error)
+            await asyncio.sleep(RETRY_S)
+
+
+async def _position(consumer: AIOKafkaConsumer, where: TopicPartition, life: Life, source: str) -> int:
+    """Seek to what comes next of `source`; returns the offset covered before it. Raises SourceLost where that is gone."""
+    covered = life.machine.source_applied(source, where.partition)
+    first, _ = await bounds(consumer, where)
+    if covered >= 0 and first > covered + 1:
+        raise SourceLost(
+            f"{where.topic}/{where.partition} begins at {first}, but only {covered} and what is before it was applied: "
+            f"the records between are gone. Have them produced again from the venue's own records, or accept the loss by a new ledger"
+        )
+    consumer.seek(where, max(first, covered + 1))
+    return covered
+
+
+def _lag(consumer: AIOKafkaConsumer, where: TopicPartition, covered: int) -> int:
+    end = consumer.highwater(where)
+    return max(0, end - 1 - covered) if end is not None else 0

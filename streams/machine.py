@@ -1,0 +1,395 @@
+"""One machine partition's life on the bus: fence, load, apply, publish, cut, until it is taken away.
+
+The order of steps is what makes it exact. The transactional producer starts first: from then on the old owner commits nothing. Then the
+committed rows are read, and the log is applied from the cut on, each frame once, at `applied + 1`. What was decided between the last cut
+and a crash is decided again by whoever comes next, with the same bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+
+from engine.effects import Breaker, Health
+from engine.inputs import Frame, Partial
+from engine.machine import CUT_KEY, ENGINE_VERSION, Cut, CutRecord, DigestMismatch, Machine
+from streams.clients import Clients, bounds
+from streams.frames import FrameFault, decode_frame
+from streams.messages import encode_effect, partition_of
+from streams.metrics import Metrics
+from streams.outbox import Outbox, Ticket
+from streams.roster import MachineKind
+from streams.store import committed_rows
+
+log = logging.getLogger(__name__)
+
+LOAD_RETRY_S = 1.0
+STOP_PRODUCER_S = 5.0
+SEEK_AGAIN_S = 1.0
+UNCUT_FRAMES_MAX = 4_096  # applied and not cut yet; beyond it applying waits for the cut
+
+
+class Phase(StrEnum):
+    LOADING = "loading"  # deliveries are dropped, unacknowledged, and handed out again later
+    RUNNING = "running"
+    SEALING = "sealing"  # a clean stop: nothing more is applied
+    HALTED = "halted"  # only a person can settle it; the other partitions go on
+    CLOSED = "closed"
+
+
+class Owner(Protocol):
+    """Who runs machine partitions: the worker's shell."""
+
+    def seek(self, life: Life) -> None:
+        """Have the log handed out again from where `life` stands."""
+
+    def started(self, life: Life) -> None:
+        """`life` has loaded its rows."""
+
+    def caught_up(self, life: Life) -> None:
+        """`life` has applied all that was in its log when it was acquired: its feeders may start."""
+
+    def gap(self, life: Life) -> None:
+        """`life` has skipped a frame that would have left a hole: its feeders must begin again where it stands."""
+
+    def lost(self, life: Life, error: BaseException) -> None:
+        """`life` could not commit its cut: fenced, or worse. It must be closed, and loaded anew if still ours."""
+
+
+class Life:
+    """One partition of one machine, from its acquisition on."""
+
+    def __init__(self, kind: MachineKind, partition: int, clients: Clients, outbox: Outbox, metrics: Metrics, owner: Owner) -> None:
+        self.kind = kind
+        self.partition = partition
+        self.machine: Machine = kind.make(partition)
+        self.phase = Phase.LOADING
+        self.why_halted = ""
+        self.cut_applied = -1  # the log offset of the last committed cut
+        self.cut_at = time.monotonic()
+        self.cutting_since: float | None = None
+        self.unproven = True  # no cut was begun and committed since the partition was last assigned
+        self.log_end = -1  # end of the log when it was acquired; later the newest end known
+        self.is_caught_up = False
+        self.progress_at = self.began_at = time.monotonic()
+        self._acquired_end = -1
+        self._clients = clients
+        self._outbox = outbox
+        self._metrics = metrics
+        self._owner = owner
+        self._producer: AIOKafkaProducer | None = None
+        self._acknowledgements: dict[int, Callable[[], object]] = {}
+        self._tickets: deque[Ticket] = deque()
+        self._assignments = 0
+        self._sought_at = 0.0
+        self._cut_lock = asyncio.Lock()
+        self._below_uncut_bound = asyncio.Event()
+        self._below_uncut_bound.set()
+        self._appended: deque[tuple[int, int]] = deque()
+
+    def __repr__(self) -> str:
+        return f"{self.kind.name}[{self.partition}]"
+
+    @property
+    def applied(self) -> int:
+        return self.machine.applied
+
+    @property
+    def transactional_id(self) -> str:
+        settings = self._clients.settings
+        return f"{settings.topic_prefix}{settings.group}-{self.kind.name}-{self.partition}"
+
+    # ---- loading ----------------------------------------------------------------------------------------------------------------------
+
+    async def live(self, delay_s: float) -> None:
+        """Load after `delay_s`, then cut for ever; ends when halted, lost or sealed."""
+        await asyncio.sleep(delay_s)
+        while not await self._loaded():  # noqa: ASYNC110 - a pause between attempts, not a wait
+            await asyncio.sleep(LOAD_RETRY_S)
+        if self.phase is Phase.LOADING:
+            self.phase = Phase.RUNNING
+            self.began_at = self.cut_at = self.progress_at = time.monotonic()
+            self._owner.started(self)
+            self._owner.seek(self)
+            self._look_whether_caught_up()
+            await self._cut_forever()
+
+    async def _loaded(self) -> bool:
+        """True once it needs no further attempt: loaded, or halted."""
+        try:
+            await self._fence()
+            rows = await committed_rows(self._clients, self.kind.rows, self.partition)
+            first, end = await self._log_bounds()
+            machine = self.kind.make(self.partition)
+            fault = _unfit(rows.get(CUT_KEY))
+            if rows and not fault:
+                await asyncio.to_thread(machine.restore, list(rows.items()))
+                fault = _hole(machine.applied, first, end)
+        except DigestMismatch as error:
+            self.halt(f"its rows are not those of its last cut: {error}. Restore {self.kind.rows}/{self.partition} from a backup")
+            return True
+        except (KafkaError, OSError) as error:
+            log.warning("%r cannot be loaded yet: %r", self, error)
+            await self._stop_producer()
+            return False
+        if fault:
+            self.halt(fault)
+            return True
+        self.machine = machine
+        self.cut_applied = machine.applied
+        self._acquired_end = self.log_end = end
+        log.info("%r loaded %d rows; cut at %d, log ends at %d", self, len(rows), machine.applied, end)
+        return True
+
+    async def _fence(self) -> None:
+        producer = self._clients.cut_producer(self.transactional_id)
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        self._producer = producer
+
+    async def _log_bounds(self) -> tuple[int, int]:
+        where = self._clients.partition(self.kind.log, self.partition)
+        async with self._clients.reading(where) as consumer:
+            return await bounds(consumer, where)
+
+    def halt(self, why: str) -> None:
+        """Stop this partition, loudly; only a person can settle it."""
+        self.phase = Phase.HALTED
+        self.why_halted = why
+        self._metrics.halted.labels(self.kind.name, self.partition).set(1)
+        log.critical("%r has stopped: %s", self, why)
+
+    # ---- applying ---------------------------------------------------------------------------------------------------------------------
+
+    async def room(self) -> None:
+        """Wait while too much is applied and not cut, or decided and not published."""
+        if self.phase is Phase.RUNNING:
+            await self._below_uncut_bound.wait()
+            await self._outbox.room()
+
+    def deliver(self, offset: int, value: bytes, since_ms: int, acknowledge: Callable[[], object]) -> bool:
+        """Take one record of the log; True where it was applied. `acknowledge` is called once a committed cut covers it."""
+        if self.phase is not Phase.RUNNING:
+            return False
+        if offset <= self.cut_applied:
+            acknowledge()
+            return False
+        applied = self.machine.applied
+        if offset > applied + 1:
+            self._seek_again()
+            return False
+        self._acknowledgements[offset] = acknowledge
+        if offset <= applied:
+            return False
+        try:
+            frame = decode_frame(value)
+        except FrameFault as fault:
+            self.halt(f"record {offset} of its log is unusable: {fault}")
+            return False
+        self._apply(offset, frame, since_ms)
+        return True
+
+    def _apply(self, offset: int, frame: Frame, since_ms: int) -> None:
+        effects = self.machine.apply(offset, frame)
+        ticket = self._outbox.put(offset, effects, since_ms)
+        if ticket is not None:
+            self._tickets.append(ticket)
+        self._metrics.count_effects(self.kind.name, self.partition, effects)
+        if since_ms:
+            self._metrics.decision_seconds.labels(self.kind.name).observe(max(0.0, time.time() - since_ms / 1000))
+        if effects.gap:
+            log.error("%r skipped a frame beyond a gap: %s of %s", self, (frame.covers_from, frame.covers_to), frame.source)
+            self._owner.gap(self)
+        self._sought_at = 0.0
+        self.progress_at = time.monotonic()
+        if offset - self.cut_applied > UNCUT_FRAMES_MAX:
+            self._below_uncut_bound.clear()
+        if not self.is_caught_up:
+            self._look_whether_caught_up()
+
+    def _look_whether_caught_up(self) -> None:
+        if self.machine.applied >= self._acquired_end - 1:
+            self.is_caught_up = True
+            self._owner.caught_up(self)
+
+    def _seek_again(self) -> None:
+        """A record beyond the next one: what is on its way must run out first, so one seek may not be enough, nor many help."""
+        now = time.monotonic()
+        if now - self._sought_at > SEEK_AGAIN_S:
+            self._sought_at = now
+            self._owner.seek(self)
+
+    def appended(self, offset: int, since_ms: int) -> None:
+        """Its feeder has had a frame acknowledged at `offset`, whose oldest event the broker had at `since_ms`."""
+        self.log_end = max(self.log_end, offset + 1)
+        self._appended.append((offset, since_ms))
+        self.oldest_s()
+
+    def oldest_s(self) -> float:
+        """Age of the oldest event that was taken in and is not applied yet, 0 where there is none."""
+        while self._appended and self._appended[0][0] <= self.machine.applied:
+            self._appended.popleft()
+        return max(0.0, time.time() - self._appended[0][1] / 1000) if self._appended else 0.0
+
+    # ---- cutting ----------------------------------------------------------------------------------------------------------------------
+
+    async def _cut_forever(self) -> None:
+        interval = self._clients.settings.cut_interval_ms / 1000
+        loop = asyncio.get_running_loop()
+        due = loop.time() + interval * _stagger(self.partition)
+        while self.phase is Phase.RUNNING:
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            due = max(due + interval, loop.time())
+            if self.phase is not Phase.RUNNING or not (self.unproven or self.machine.applied > self.cut_applied):
+                continue
+            try:
+                await self._cut(sealed=False)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the rows taken are gone from the machine: load anew
+                self._owner.lost(self, error)
+                return
+
+    async def seal(self) -> None:
+        """Apply nothing more, and commit a sealed cut: a clean stop, from which another engine version may go on."""
+        if self.phase is Phase.RUNNING:
+            self.phase = Phase.SEALING
+            await self._cut(sealed=True)
+
+    async def _cut(self, *, sealed: bool) -> None:
+        async with self._cut_lock:
+            started = self.cutting_since = time.monotonic()
+            assignments = self._assignments
+            cut = self.machine.take_cut(sealed)  # between two frames: nothing here is awaited before it
+            while self._tickets and self._tickets[0].offset <= cut.applied:
+                await asyncio.shield(self._tickets[0].done)
+                self._tickets.popleft()
+            await self._commit(cut)
+            self.cut_applied = cut.applied
+            if assignments == self._assignments:
+                self.unproven = False
+            self._acknowledge(cut.applied)
+            self._below_uncut_bound.set()
+            self.cutting_since = None
+            self.cut_at = self.progress_at = time.monotonic()
+            self._metrics.cut_seconds.labels(self.kind.name).observe(self.cut_at - started)
+            self._metrics.cut_rows.labels(self.kind.name).inc(len(cut.rows))
+            for partial in cut.partials:
+                self._metrics.count_accounts(partial.partition, partial.accounts_by_state)
+
+    async def _commit(self, cut: Cut) -> None:
+        """All of a cut in one transaction. Every delivery is awaited: aiokafka commits what is left of a transaction with a lost batch."""
+        producer = self._producer
+        assert producer is not None, "a cut without a producer"
+        await producer.begin_transaction()
+        deliveries = await self._send(producer, self._clients.name(self.kind.rows), self.partition, cut.rows)
+        for (topic, partition), records in (await self._last_values(producer, cut)).items():
+            deliveries += await self._send(producer, topic, partition, records)
+        for delivery in deliveries:
+            await delivery
+        await producer.commit_transaction()
+
+    async def _last_values(self, producer: AIOKafkaProducer, cut: Cut) -> dict[tuple[str, int], list[tuple[bytes, bytes]]]:
+        effects: list[Health | Breaker | Partial] = [*cut.health, *cut.breakers, *cut.partials]
+        counts: dict[str, int] = {}
+        batches: dict[tuple[str, int], list[tuple[bytes, bytes]]] = {}
+        for effect in effects:
+            topic, key, value = encode_effect(effect)
+            if topic not in counts:
+                counts[topic] = len(await producer.partitions_for(self._clients.name(topic)))
+            batches.setdefault((self._clients.name(topic), partition_of(key, counts[topic])), []).append((key, value))
+        return batches
+
+    async def _send(
+        self, producer: AIOKafkaProducer, topic: str, partition: int, records: Iterable[tuple[bytes, bytes | None]]
+    ) -> list[asyncio.Future[object]]:
+        """In batches made here: a fifth of the cost of sending record by record."""
+        deliveries: list[asyncio.Future[object]] = []
+        batch = producer.create_batch()
+        for key, value in records:
+            if batch.append(key=key, value=value, timestamp=None) is None:
+                deliveries.append(await producer.send_batch(batch, topic, partition=partition))
+                await asyncio.sleep(0)
+                batch = producer.create_batch()
+                batch.append(key=key, value=value, timestamp=None)
+        if batch.record_count():
+            deliveries.append(await producer.send_batch(batch, topic, partition=partition))
+        return deliveries
+
+    def _acknowledge(self, applied: int) -> None:
+        for offset in sorted(offset for offset in self._acknowledgements if offset <= applied):
+            self._acknowledgements.pop(offset)()
+
+    # ---- ending -----------------------------------------------------------------------------------------------------------------------
+
+    def keep(self) -> None:
+        """Assigned to us again after a rebalance: somebody else may have had it in between.
+
+        A cut that is begun from now on, and committed, proves that nobody had: they would have fenced us. It is made even where nothing
+        has changed, since an empty transaction commits without proving anything.
+        """
+        self._assignments += 1
+        self.unproven = True
+        self._acknowledgements.clear()  # of an earlier generation; the log is handed out again from the committed offset
+
+    async def close(self) -> None:
+        """Forget the partition; its new owner's fence ends whatever transaction is open."""
+        self.phase = Phase.CLOSED
+        self._below_uncut_bound.set()
+        await self._stop_producer()
+        for ticket in self._tickets:
+            ticket.done.cancel()
+
+    async def _stop_producer(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            try:
+                await asyncio.wait_for(producer.stop(), STOP_PRODUCER_S)
+            except (KafkaError, TimeoutError) as error:
+                log.debug("%r: its old producer did not stop in order: %r", self, error)
+
+
+def is_fenced(error: BaseException | None) -> bool:
+    """Whether a cut failed because another producer has started with our transactional id."""
+    while error is not None:
+        if isinstance(error, ProducerFenced | InvalidProducerEpoch):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _unfit(cut: bytes | None) -> str:
+    """Why this engine may not go on from a cut, or ''."""
+    if cut is None:
+        return ""
+    record = msgspec.msgpack.decode(cut, type=CutRecord)
+    if record.engine_version == ENGINE_VERSION or record.sealed:
+        return ""
+    return (
+        f"its last cut was made by engine version {record.engine_version} and is not sealed; this is version {ENGINE_VERSION}. "
+        f"Start a worker of version {record.engine_version} and end it in good order (SIGTERM), then start this one"
+    )
+
+
+def _hole(applied: int, first: int, end: int) -> str:
+    """Why the log does not go on from the cut, or ''."""
+    if first > applied + 1:
+        return f"its log begins at {first}, but its cut ends at {applied}: frames are missing between them. Restore the log or the rows"
+    if end <= applied:
+        return f"its log ends at {end}, before its cut at {applied}: the log was replaced or cut short. Restore the log"
+    return ""
+
+
+def _stagger(partition: int) -> float:
+    """A fraction of the cut interval, spread evenly over partitions (golden ratio)."""
+    return (partition * 0.618033988749895) % 1.0

@@ -1,0 +1,124 @@
+"""What a worker tells about itself: Prometheus metrics in seconds and counts, and the pages /live, /ready, /metrics.
+
+No label is an account: their number has no bound. `live` says that the process turns; `ready` that each of its partitions has caught up
+and is cutting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from engine.effects import Effects, Order, Refused
+from engine.reasons import State
+
+_LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_CUT_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_PARTITION = ("machine", "partition")
+
+
+class Metrics:
+    """All metrics of one worker, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.decision_seconds = Histogram(
+            "plimsoll_event_to_decision_seconds",
+            "From the broker's time of a frame's oldest event to the frame applied",
+            ["machine"],
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+        self.order_seconds = Histogram(
+            "plimsoll_event_to_order_seconds",
+            "From the broker's time of a frame's oldest event to its order acknowledged by the broker",
+            ["venue"],
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+        self.cut_seconds = Histogram(
+            "plimsoll_cut_seconds", "Duration of a cut, orders' acknowledgements included", ["machine"], buckets=_CUT_S, registry=registry
+        )
+        self.cut_age_seconds = Gauge("plimsoll_cut_age_seconds", "Time since the last committed cut", _PARTITION, registry=registry)
+        self.cut_rows = Counter("plimsoll_cut_rows_total", "Rows written by cuts", ["machine"], registry=registry)
+        self.oldest_seconds = Gauge(
+            "plimsoll_oldest_unapplied_event_seconds", "Age of the oldest event taken in and not applied yet", _PARTITION, registry=registry
+        )
+        self.lag_frames = Gauge("plimsoll_lag_frames", "Frames in the log that are not applied yet", _PARTITION, registry=registry)
+        self.source_lag = Gauge(
+            "plimsoll_source_lag_records", "Records of a source not framed yet", ["topic", "partition"], registry=registry
+        )
+        self.accounts = Gauge("plimsoll_accounts", "Accounts by state, as of the last cut", ["partition", "state"], registry=registry)
+        self.orders = Counter("plimsoll_orders_total", "Orders published", ["venue", "cause"], registry=registry)
+        self.dead_letters = Counter("plimsoll_dead_letters_total", "Refused input", ["topic", "reason"], registry=registry)
+        self.skipped = Counter("plimsoll_skipped_events_total", "Events that had been applied before", ["machine"], registry=registry)
+        self.gaps = Counter("plimsoll_gaps_total", "Frames beyond a gap, skipped whole", _PARTITION, registry=registry)
+        self.fenced = Counter(
+            "plimsoll_fenced_total", "Times that another worker was found to own the partition", _PARTITION, registry=registry
+        )
+        self.lost = Counter(
+            "plimsoll_cut_failures_total", "Cuts that failed otherwise; the partition was loaded anew", _PARTITION, registry=registry
+        )
+        self.halted = Gauge("plimsoll_halted", "1: the partition has stopped until somebody acts", _PARTITION, registry=registry)
+        self.frames = Counter("plimsoll_frames_applied_total", "Frames applied", ["machine"], registry=registry)
+        self.events_in = Counter("plimsoll_events_in_total", "Source records taken in", ["topic"], registry=registry)
+
+    def count_effects(self, machine: str, partition: int, effects: Effects) -> None:
+        """Count what one frame did, but for its orders, which count when they are out."""
+        self.frames.labels(machine).inc()
+        if effects.skipped:
+            self.skipped.labels(machine).inc(effects.skipped)
+        if effects.gap:
+            self.gaps.labels(machine, partition).inc()
+        for effect in effects.now:
+            if isinstance(effect, Refused):
+                self.dead_letters.labels(effect.topic, effect.reason).inc()
+
+    def count_order(self, order: Order, seconds: float | None) -> None:
+        """Count an order that the broker has acknowledged."""
+        self.orders.labels(order.venue, order.cause).inc()
+        if seconds is not None:
+            self.order_seconds.labels(order.venue).observe(seconds)
+
+    def count_accounts(self, partition: int, by_state: Iterable[int]) -> None:
+        """`by_state` is indexed by engine.reasons.State."""
+        for state, count in zip(State, by_state, strict=False):
+            self.accounts.labels(partition, state.name).set(count)
+
+    def forget(self, machine: str, partition: int) -> None:
+        """Drop the gauges of a partition that somebody else owns now; a frozen value would look alive."""
+        for gauge in (self.cut_age_seconds, self.oldest_seconds, self.lag_frames, self.halted):
+            gauge.remove(machine, partition)
+        if machine == "book":
+            for state in State:
+                self.accounts.remove(partition, state.name)
+
+
+Problems = Callable[[], list[str]]
+
+
+async def serve(metrics: Metrics, problems: Problems, host: str, port: int) -> tuple[web.AppRunner, int]:
+    """Start the pages; returns the runner (call `cleanup()` at the end) and the port, a free one where `port` is 0.
+
+    `problems()` lists what keeps the worker from being ready; empty means ready.
+    """
+
+    async def live(_: web.Request) -> web.Response:
+        return web.Response(text="live\n")
+
+    async def ready(_: web.Request) -> web.Response:
+        found = problems()
+        return web.Response(text="\n".join(found or ["ready"]) + "\n", status=503 if found else 200)
+
+    async def scrape(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.add_routes([web.get("/live", live), web.get("/ready", ready), web.get("/metrics", scrape)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, host, port)
+    await site.start()
+    return runner, runner.addresses[0][1]

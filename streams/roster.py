@@ -1,0 +1,64 @@
+"""Which machines run here: each with the log it is fed by, the topic its cuts are written to, and how one is made."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from engine.machine import Machine
+from streams.settings import Settings
+
+
+class MachineKind(Struct, frozen=True, kw_only=True):
+    """One kind of machine: `partitions` of `log`, one machine each. `make(partition)` gives a machine that has applied nothing yet.
+
+    The owner of a `keeps_control` machine (one partition, which has applied control) also feeds control: market ingest and the ticker.
+    """
+
+    name: str
+    log: str
+    rows: str
+    partitions: int
+    make: Callable[[int], Machine]
+    keeps_control: bool = False
+
+
+Roster = list[MachineKind]
+
+
+PRODUCT = "streams.roster:product"
+
+
+class RosterFault(ValueError):
+    """What was named is no usable roster; the text says what it must be."""
+
+
+def load_roster(settings: Settings, named: str = PRODUCT) -> Roster:
+    """The roster that `named` (`module:function`) gives; the function takes the settings and returns a list of MachineKind."""
+    module, _, function = named.partition(":")
+    try:
+        make: Callable[[Settings], Roster] = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise RosterFault(f"{named!r} must be module:function of a roster, but: {error}") from error
+    roster = make(settings)
+    if len({kind.log for kind in roster}) != len(roster) or sum(kind.keeps_control for kind in roster) > 1:
+        raise RosterFault(f"{named} names two machines of one log, or two that keep control")
+    return roster
+
+
+def product(settings: Settings) -> Roster:
+    """What a worker runs: books, attestors and the treasury."""
+    from engine.attestor import Attestor
+    from engine.monitor import Book
+    from engine.treasury import Treasury
+
+    ledger, attest = settings.ledger_partitions, settings.attest_partitions
+    return [
+        MachineKind(name="book", log="ledger", rows="ledger.rows", partitions=ledger, make=lambda p: Book(p, ledger)),
+        MachineKind(name="attestor", log="attest.ledger", rows="attest.rows", partitions=attest, make=lambda p: Attestor(p, ledger)),
+        MachineKind(
+            name="treasury", log="treasury.ledger", rows="treasury.rows", partitions=1, make=lambda _: Treasury(ledger), keeps_control=True
+        ),
+    ]

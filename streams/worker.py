@@ -1,0 +1,100 @@
+"""A worker process: warms up, joins the group, runs what it is given, seals its cuts when told to end, and ends itself when stuck."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from typing import NoReturn
+
+from faust import Worker
+
+from streams.faust_app import FaustGroup, make_app
+from streams.machine import Phase
+from streams.metrics import serve
+from streams.roster import PRODUCT, load_roster
+from streams.settings import Settings, load_settings
+from streams.shell import Shell
+
+log = logging.getLogger(__name__)
+
+CRASHED, STUCK = 70, 75  # exit codes: an unexpected error; no progress (start it again)
+WATCH_S = 0.5
+
+
+def run_worker(settings: Settings, machines: str = PRODUCT) -> NoReturn:
+    """Run until SIGTERM or SIGINT (exit code 0, cuts sealed), an unexpected error (70) or a standstill (75)."""
+    roster = load_roster(settings, machines)
+    _warm()
+    group = FaustGroup(settings)
+    shell = Shell(settings, roster, group, _end)
+
+    async def opened() -> None:
+        await shell.open()
+        _, port = await serve(shell.metrics, shell.problems, settings.listen, settings.metrics_port)
+        log.info("metrics and health at http://%s:%d", settings.listen, port)
+
+    app = make_app(settings, roster, shell, opened)
+    group.app = app
+    watchdog = threading.Thread(target=_watch, args=(shell, settings.watchdog_s), name="watchdog", daemon=True)
+    watchdog.start()
+    Worker(app, loglevel=settings.log_level, redirect_stdouts=False, quiet=True).execute_from_commandline()
+    raise SystemExit(0)
+
+
+def _warm() -> None:
+    """Compile the kernels before joining: one that compiles later holds everything up, heartbeats included."""
+    if importlib.util.find_spec("engine.warm") is not None:
+        started = time.monotonic()
+        importlib.import_module("engine.warm").warm()
+        log.info("kernels warmed in %.1f s", time.monotonic() - started)
+
+
+def _end(error: BaseException) -> NoReturn:
+    """Crash: what is not in a cut is decided again by the next owner, so nothing has to be put in order first."""
+    traceback.print_exception(error, file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(CRASHED)
+
+
+def _watch(shell: Shell, patience_s: float) -> None:
+    """In its own thread: heartbeats have theirs too, so a worker that is stuck would keep its partitions for ever."""
+    while True:
+        time.sleep(WATCH_S)
+        why = stuck(shell, time.monotonic(), patience_s)
+        if why:
+            sys.stderr.write(f"watchdog: {why}; ending this process so that another one takes over\n")
+            sys.stderr.flush()
+            os._exit(STUCK)
+
+
+def stuck(shell: Shell, now: float, patience_s: float) -> str:
+    """Why the worker must be ended, or ''. A cut that waits for the broker is not stuck, nor is a partition that was halted on purpose."""
+    if shell.opened_at is not None and now - shell.loop_at > patience_s:
+        return f"the event loop has not turned for {now - shell.loop_at:.1f} s"
+    for life in list(shell.lives.values()):
+        waiting = life.applied > life.cut_applied or life.log_end - 1 > life.applied
+        if life.phase is Phase.RUNNING and waiting and life.cutting_since is None and now - life.progress_at > patience_s:
+            return (
+                f"{life!r} is at {life.applied} of {life.log_end}, its cut at {life.cut_applied}, and has not moved for {patience_s:.0f} s"
+            )
+    return ""
+
+
+def main() -> NoReturn:
+    """`python -m streams.worker [--machines module:function]`, settings from the environment and PLIMSOLL_SETTINGS."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--machines", default=PRODUCT, help="module:function that gives the roster of machines")
+    options = parser.parse_args()
+    settings = load_settings()
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    run_worker(settings, options.machines)
+
+
+if __name__ == "__main__":
+    main()
