@@ -19,7 +19,7 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ STOP_TIMEOUT_S = 20.0
 START_ATTEMPTS_MAX = 3
 LOG_BYTES_MAX = 10_000_000
 LOG_TAIL_LINES = 15
+LISTENER_PROPERTIES = {"listeners", "advertised.listeners", "listener.security.protocol.map"}
 
 
 class BrokerError(RuntimeError):
@@ -69,13 +70,24 @@ class LocalBroker:
 
     As a context manager, and after `start()`, the broker ends with this process however that ends; with `outlive=True` it stays
     until somebody calls `stop()`, from any process. All methods block: in a coroutine call them by `asyncio.to_thread`.
+
+    `properties` go over those of the broker; those in `LISTENER_PROPERTIES` are added to what is there.
     """
 
-    def __init__(self, folder: Path, *, port: int | None = None, heap_mb: int = HEAP_MB, outlive: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        heap_mb: int = HEAP_MB,
+        outlive: bool = False,
+        properties: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder.resolve()
         self.port = port
         self.heap_mb = heap_mb
         self.outlive = outlive
+        self.properties = dict(properties or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._bootstrap: str | None = None
@@ -151,7 +163,7 @@ class LocalBroker:
         jars = jars_folder()
         for attempt in range(1, START_ATTEMPTS_MAX + 1):
             port, controller_port = self._choose_ports()
-            self._properties.write_text(_server_properties(self.folder / "data", port, controller_port))
+            self._properties.write_text(_server_properties(self.folder / "data", port, controller_port, self.properties))
             if not (self.folder / "data" / "meta.properties").exists():
                 _format_storage(jars, self._properties)
             status = self._launch(jars, port, controller_port)
@@ -173,13 +185,13 @@ class LocalBroker:
     def _choose_ports(self) -> tuple[int, int]:
         fixed = self._fixed_port()
         if fixed is not None:
-            if not _is_free(fixed):
+            if not is_free(fixed):
                 raise BrokerError(f"Port {fixed} on {HOST} is taken by another process: free it, or ask for another port.")
             port = fixed
         else:
             last = _last_port(self.pidfile)
-            port = last if last is not None and _is_free(last) else _free_port()
-        return port, _free_port(excluding=port)
+            port = last if last is not None and is_free(last) else free_port()
+        return port, free_port(excluding=port)
 
     def _launch(self, jars: Path, port: int, controller_port: int) -> BrokerStatus:
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
@@ -288,9 +300,9 @@ def _java_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in {"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH"}}
 
 
-def _server_properties(data: Path, port: int, controller_port: int) -> str:
+def _server_properties(data: Path, port: int, controller_port: int, above: Mapping[str, str]) -> str:
     """One node, all replication factors 1, small internal topics, nothing created by accident."""
-    settings = {
+    settings: dict[str, object] = {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@{HOST}:{controller_port}",
@@ -322,6 +334,8 @@ def _server_properties(data: Path, port: int, controller_port: int) -> str:
         "log.cleaner.backoff.ms": 5_000,
         "log.segment.delete.delay.ms": 1_000,
     }
+    for key, value in above.items():
+        settings[key] = f"{settings[key]},{value}" if key in LISTENER_PROPERTIES else value
     return "".join(f"{key}={value}\n" for key, value in settings.items())
 
 
@@ -369,7 +383,7 @@ def _dismiss_guard(guard: subprocess.Popen[bytes]) -> None:
     guard.communicate(b"dismissed\n")
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Kafka does, or a port just left would seem taken
         try:
@@ -380,11 +394,11 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _free_port(excluding: int | None = None) -> int:
+def free_port(excluding: int | None = None) -> int:
     offset = secrets.randbelow(len(PORTS))  # two brokers starting side by side look in different places
     for step in range(len(PORTS)):
         port = PORTS[(offset + step) % len(PORTS)]
-        if port != excluding and _is_free(port):
+        if port != excluding and is_free(port):
             return port
     raise BrokerError(f"No port between {PORTS.start} and {PORTS.stop} is free on {HOST}.")
 

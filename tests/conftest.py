@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from streams.broker import Cluster, cluster
+from streams.settings import Settings, load_settings
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,3 +39,17 @@ def kafka() -> Iterator[Cluster]:
 def topic_prefix() -> str:
     """A prefix for topics, groups, transactional ids and app ids that no other test, nor an earlier run on the same cluster, has."""
     return f"test-{uuid.uuid4().hex[:12]}."
+
+
+@pytest.fixture
+def kafka_settings(kafka: Cluster, topic_prefix: str, tmp_path: Path) -> Settings:
+    """Settings for this test alone: its own topics, group, folder and ports; `model_copy(update=...)` changes some."""
+    return load_settings(
+        environment={},
+        bootstrap=kafka.bootstrap,
+        topic_prefix=topic_prefix,
+        group=topic_prefix.rstrip("."),
+        data_dir=tmp_path / "data",
+        metrics_port=0,
+        web_port=0,
+    )
