@@ -163,7 +163,7 @@ def encode(message: Struct) -> bytes:
     return data
 
 
-def encode_source(message: Message) -> tuple[str, bytes, bytes]:
+def encode_source(message: Message | PartialMessage) -> tuple[str, bytes, bytes]:
     """(topic, key, value) of a message for a source topic. Send it with a murmur2 partitioner: aiokafka's and Java's default."""
     source = _SOURCE_OF_TYPE[type(message)]
     return source.topic, source.key(message), encode(message)
