@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
@@ -32,6 +34,8 @@ app.add_typer(kafka, name="kafka")
 app.add_typer(topics, name="topics")
 
 FAULT, FOUND_WANTING = 2, 1  # exit codes: the command could not run; it ran, and what it looked at is not right
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 DataFolder = Annotated[Path | None, typer.Option("--data-dir", help="The broker's folder; .kafka/data in the project by default.")]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML file; PLIMSOLL_* variables go over it.", dir_okay=False)]
@@ -173,9 +177,10 @@ def schema(
 def worker(settings_file: SettingsFile = None) -> None:
     """Run one worker: ingest, the machines of the partitions it gets, metrics. Start as many as there is work for."""
     settings = _settings(settings_file)
-    from streams.worker import main
+    from streams.worker import run_worker
 
-    raise typer.Exit(main(settings))
+    logging.basicConfig(level=settings.log_level, format=LOG_FORMAT, stream=sys.stderr)
+    run_worker(settings)
 
 
 @app.command()
@@ -194,18 +199,25 @@ def demo(
 @app.command()
 def replay(
     settings_file: SettingsFile = None,
-    ledger: Annotated[
-        bool, typer.Option("--ledger", help="Read the ledgers, compute the orders that must have come out, and compare.")
-    ] = False,
-    partition: Annotated[list[int] | None, typer.Option(help="Only these ledger partitions; may be given again.")] = None,
+    ledger: Annotated[bool, typer.Option("--ledger", help="Read the ledgers, compute what must have come out, and compare.")] = False,
+    partition: Annotated[int | None, typer.Option(min=0, help="Only this partition of the books' ledger.")] = None,
+    all_cuts: Annotated[bool, typer.Option("--all-cuts", help="Restore every committed cut, not only some of them.")] = False,
 ) -> None:
     """Put a live run to the test: compute it again offline, with the engine alone; exit code 1 at any difference."""
     if not ledger:
         _fail(ValueError("say what to replay: plimsoll replay --ledger"))
     settings = _settings(settings_file)
-    from streams.replay import main
+    from streams.replay import replay_ledger
 
-    raise typer.Exit(main(settings, partitions=partition))
+    report = _reach(settings, replay_ledger(settings, partition=partition, all_cuts_restored=all_cuts))
+    typer.echo(f"{report.events} events in {report.frames} frames ask for {report.orders} orders; {report.distinct} orders were published")
+    typer.echo(f"({report.published} times, {report.repeated} more than once, {report.conflicting} with two contents).")
+    typer.echo(f"{report.cuts_checked} cuts checked, {report.cuts_restored} of them restored, in {report.seconds:.1f} s.")
+    for difference in report.differences:
+        typer.echo(f"difference: {difference}")
+    typer.echo(f"{report.difference_count} differences.")
+    if report.difference_count:
+        raise typer.Exit(FOUND_WANTING)
 
 
 @app.command()
@@ -269,9 +281,14 @@ def _on_cluster(settings: Settings, ask: Callable[[dict[str, Any], list[TopicSpe
     from streams.topics_admin import TopicsError
 
     try:
-        return asyncio.run(ask(_client_options(settings), _specs(settings), settings.topic_prefix))
+        return _reach(settings, ask(_client_options(settings), _specs(settings), settings.topic_prefix))
     except TopicsError as error:
         _fail(error)
+
+
+def _reach(settings: Settings, asked: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(asked)
     except (OSError, KafkaError) as error:
         _fail(RuntimeError(f"the cluster at {settings.bootstrap} cannot be used: {error}"))
 
