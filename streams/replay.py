@@ -1,0 +1,263 @@
+"""A run put to the test: its ledgers, applied again offline by the engine alone, must give the orders and the cuts that it published.
+
+A machine's log is its only input, so whatever workers did (were killed, paused, fenced, moved about), there is one right answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import TopicPartition
+from msgspec import Struct
+
+from engine.effects import Order
+from engine.machine import CUT_KEY, CutRecord, DigestMismatch, Machine
+from streams.clients import Clients, bounds, scan
+from streams.frames import FrameFault, decode_frame
+from streams.messages import encode_effect, orders_topic
+from streams.roster import PRODUCT, MachineKind, load_roster
+from streams.settings import Settings, kafka_client_options
+
+DIFFERENCES_MAX = 100  # kept with their text; the rest are only counted
+RESTORED_CUTS_MAX = 25  # of each partition, spread evenly, are also loaded into a new machine, as a recovery would
+
+
+class ReplayReport(Struct, kw_only=True):
+    """What a replay found. `differences` is empty for a run that kept its word; `difference_count` counts also those not kept here."""
+
+    orders: int = 0  # that the ledgers ask for
+    published: int = 0  # records on the orders topics
+    distinct: int = 0  # order ids among them
+    repeated: int = 0  # order ids published more than once
+    conflicting: int = 0  # order ids published with two contents
+    differences: list[str] = []
+    difference_count: int = 0
+    cuts_checked: int = 0
+    cuts_restored: int = 0
+    frames: int = 0
+    events: int = 0
+    seconds: float = 0.0
+
+    def differ(self, text: str) -> None:
+        self.difference_count += 1
+        if len(self.differences) < DIFFERENCES_MAX:
+            self.differences.append(text)
+
+
+class _Decided(Struct, frozen=True):
+    value: bytes
+    where: str
+    is_due: bool  # a committed cut covers it, so it must have been published
+
+
+class _Cut(Struct, frozen=True):
+    record: CutRecord
+    rows_upto: int  # how many rows of the topic are committed with it or before
+
+
+async def replay_ledger(
+    settings: Settings, *, machines: str = PRODUCT, partition: int | None = None, all_cuts_restored: bool = False
+) -> ReplayReport:
+    """Replay every log of the run that `settings` names (topics and prefix), or one `partition` of the books' ledger.
+
+    Checks that each order the logs ask for was published with the same bytes, if a committed cut covers it; that nothing else was
+    published; and that every committed cut's digest is the machine's at that place of its log. `all_cuts_restored` also loads each cut's
+    rows into a new machine, instead of some of them. Reads only.
+    """
+    started = time.monotonic()
+    report = ReplayReport()
+    clients = Clients(settings)
+    decided: dict[str, _Decided] = {}
+    for kind in load_roster(settings, machines):
+        if partition is not None and kind.log != "ledger":
+            continue
+        for number in range(kind.partitions) if partition is None else [partition]:
+            rows = await _committed(clients, kind.rows, number)
+            restored = len(rows) if all_cuts_restored else RESTORED_CUTS_MAX
+            await _replay_log(clients, kind, number, rows, restored, decided, report)
+    await _compare(clients, decided, partition, report)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+async def _committed(clients: Clients, topic: str, partition: int) -> list[tuple[bytes, bytes | None]]:
+    """Every committed record of a rows topic that compaction has left."""
+    rows: list[tuple[bytes, bytes | None]] = []
+    where = clients.partition(topic, partition)
+    async with clients.reading(where) as consumer:
+        async for records in scan(consumer, where, *await bounds(consumer, where)):
+            rows += [(record.key, record.value) for record in records]
+    return rows
+
+
+async def _replay_log(
+    clients: Clients,
+    kind: MachineKind,
+    partition: int,
+    rows: list[tuple[bytes, bytes | None]],
+    restored: int,
+    decided: dict[str, _Decided],
+    report: ReplayReport,
+) -> None:
+    cuts = _cuts(rows)
+    by_applied: dict[int, list[_Cut]] = {}
+    for cut in cuts:
+        by_applied.setdefault(cut.record.applied, []).append(cut)
+    last_cut = cuts[-1].record.applied if cuts else -1
+    machine = kind.make(partition)
+    name = f"{kind.name}[{partition}]"
+    _check_cuts(name, machine, by_applied.pop(-1, []), report)
+    where = clients.partition(kind.log, partition)
+    async with clients.reading(where) as consumer:
+        first, end = await bounds(consumer, where)
+        if first > 0:
+            report.differ(f"{name}: its log begins at {first}, not 0: what came before cannot be replayed")
+            return
+        async for records in scan(consumer, where, 0, end):
+            for record in records:
+                if not _apply(name, machine, record, last_cut, decided, report):
+                    return
+                _check_cuts(name, machine, by_applied.pop(record.offset, []), report)
+    for applied in sorted(by_applied):
+        report.differ(f"{name}: a cut at {applied}, but its log ends at {machine.applied}")
+    _restore_cuts(name, kind, partition, rows, cuts, restored, report)
+
+
+def _apply(name: str, machine: Machine, record: Any, last_cut: int, decided: dict[str, _Decided], report: ReplayReport) -> bool:
+    if record.offset != machine.applied + 1:
+        report.differ(f"{name}: record {record.offset} follows {machine.applied}: the log has a hole")
+        return False
+    try:
+        frame = decode_frame(record.value)
+    except FrameFault as fault:
+        report.differ(f"{name}: record {record.offset} is unusable: {fault}")
+        return False
+    report.frames += 1
+    report.events += len(frame.events) if isinstance(frame.events, list) else len(frame.events.rows)
+    for effect in machine.apply(record.offset, frame).now:
+        if isinstance(effect, Order):
+            report.orders += 1
+            _, _, value = encode_effect(effect)
+            earlier = decided.get(effect.order_id)
+            if earlier is not None:
+                report.differ(f"{name}: order {effect.order_id} is decided at {effect.ledger} and at {earlier.where}: one id, two orders")
+            decided[effect.order_id] = _Decided(value, f"{name} record {record.offset}", record.offset <= last_cut)
+    return True
+
+
+# ---- cuts -----------------------------------------------------------------------------------------------------------------------------
+
+
+def _cuts(rows: list[tuple[bytes, bytes | None]]) -> list[_Cut]:
+    decode = msgspec.msgpack.Decoder(CutRecord).decode
+    return [_Cut(decode(value), index + 1) for index, (key, value) in enumerate(rows) if key == CUT_KEY and value is not None]
+
+
+def _check_cuts(name: str, machine: Machine, committed: list[_Cut], report: ReplayReport) -> None:
+    """The replayed machine's own cut here must say the same as those committed; two of one place (one was a proof, say) are as good."""
+    if not committed:
+        return
+    key, value = machine.take_cut().rows[-1]
+    assert key == CUT_KEY, "a cut's last row is its record"
+    assert value is not None
+    ours = msgspec.structs.replace(msgspec.msgpack.decode(value, type=CutRecord), sealed=False)
+    for cut in committed:
+        theirs = msgspec.structs.replace(cut.record, sealed=False)
+        report.cuts_checked += 1
+        if ours != theirs:
+            fields = [field for field in CutRecord.__struct_fields__ if getattr(ours, field) != getattr(theirs, field)]
+            report.differ(f"{name}: the cut at {theirs.applied} is not the state of its log there: {', '.join(fields)} differ")
+
+
+def _restore_cuts(
+    name: str, kind: MachineKind, partition: int, rows: list[tuple[bytes, bytes | None]], cuts: list[_Cut], most: int, report: ReplayReport
+) -> None:
+    """Load committed rows as they stood after some cuts, as a recovery would have; a machine checks the digest itself."""
+    chosen = _spread(len(cuts), most)
+    last: dict[bytes, bytes] = {}
+    done = 0
+    for index in chosen:
+        cut = cuts[index]
+        for key, value in rows[done : cut.rows_upto]:
+            if value is None:
+                last.pop(key, None)
+            else:
+                last[key] = value
+        done = cut.rows_upto
+        try:
+            kind.make(partition).restore(list(last.items()))
+        except DigestMismatch as error:
+            report.differ(f"{name}: the rows committed up to the cut at {cut.record.applied} cannot be loaded: {error}")
+        report.cuts_restored += 1
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most `most` of `count` indices, evenly, the last one always."""
+    if count <= most:
+        return list(range(count))
+    return sorted({count - 1 - (index * count) // most for index in range(most)})
+
+
+# ---- orders ---------------------------------------------------------------------------------------------------------------------------
+
+
+async def _compare(clients: Clients, decided: dict[str, _Decided], only: int | None, report: ReplayReport) -> None:
+    published: dict[str, bytes] = {}
+    repeated: set[str] = set()
+    conflicting: set[str] = set()
+    async for value in _published(clients):
+        order = msgspec.json.decode(value, type=_Named)
+        if only is not None and order.ledger.partition(":")[0] != str(only):
+            continue
+        report.published += 1
+        earlier = published.setdefault(order.order_id, value)
+        if earlier is not value:
+            repeated.add(order.order_id)
+        if earlier != value:
+            conflicting.add(order.order_id)
+            report.differ(f"order {order.order_id} was published with two contents: {earlier.decode()} and {value.decode()}")
+    report.distinct = len(published)
+    report.repeated = len(repeated)
+    report.conflicting = len(conflicting)
+    for order_id, asked in decided.items():
+        found = published.get(order_id)
+        if found is None and asked.is_due:
+            report.differ(f"order {order_id} of {asked.where} was never published: {asked.value.decode()}")
+        elif found is not None and found != asked.value:
+            report.differ(f"order {order_id} of {asked.where} was published as {found.decode()}, but is {asked.value.decode()}")
+    for order_id in published.keys() - decided.keys():
+        report.differ(f"order {order_id} was published, but no log asks for it: {published[order_id].decode()}")
+
+
+class _Named(Struct):
+    """As much of an order as is needed to know it."""
+
+    order_id: str
+    ledger: str
+
+
+async def _published(clients: Clients) -> AsyncIterator[bytes]:
+    """Every record of every orders topic of this run."""
+    for topic, count in (await _orders_topics(clients)).items():
+        for partition in range(count):
+            where = TopicPartition(topic, partition)
+            async with clients.reading(where) as consumer:
+                async for records in scan(consumer, where, *await bounds(consumer, where)):
+                    for record in records:
+                        yield record.value
+
+
+async def _orders_topics(clients: Clients) -> dict[str, int]:
+    """Names on the broker, with their partitions; whatever venues the settings of this process happen to name."""
+    admin = AIOKafkaAdminClient(**kafka_client_options(clients.settings))
+    await admin.start()
+    try:
+        prefix = clients.name(orders_topic(""))
+        names = sorted(name for name in await admin.list_topics() if name.startswith(prefix) and not name.endswith(".dlq"))
+        return {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics(names)} if names else {}
+    finally:
+        await admin.close()

@@ -1,0 +1,38 @@
+"""`python -m tests.fault.run --seeds N`: the fault scenario at N seeds, a line each; exit code 1 if any of them went wrong."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+
+from streams.broker import cluster
+from tests.fault.scenario import run_scenario
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20, help="how many")
+    parser.add_argument("--first", type=int, default=1, help="the first one")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="plimsoll-faults-kafka-"))
+    failed = []
+    try:
+        with cluster(folder) as found:
+            for seed in range(options.first, options.first + options.seeds):
+                outcome = asyncio.run(run_scenario(found.bootstrap, f"faults-{uuid.uuid4().hex[:8]}.", seed))
+                print(outcome.line(), flush=True)
+                if outcome.problems:
+                    failed.append(seed)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"{options.seeds - len(failed)} of {options.seeds} seeds passed" + (f"; failed: {failed}" if failed else ""))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
