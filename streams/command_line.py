@@ -9,7 +9,7 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, get_args
 
 import typer
 from aiokafka.errors import KafkaError
@@ -46,14 +46,14 @@ class Mode(StrEnum):
     PUBLISH = "publish"
 
 
-class Scope(StrEnum):
-    ACCOUNT = "account"
-    VENUE = "venue"
-    ALL = "all"
+class DemoRun(StrEnum):
+    A = "A"
+    B = "B"
 
 
-ScopeArgument = Annotated[Scope, typer.Argument()]
-NameArgument = Annotated[str, typer.Argument(help="The account or venue; nothing for all.")]
+Account = Annotated[str | None, typer.Option("--account", help="Only this account's orders.")]
+Venue = Annotated[str | None, typer.Option("--venue", help="Only orders for this venue.")]
+All = Annotated[bool, typer.Option("--all", help="All orders.")]
 By = Annotated[str, typer.Option(help="Who says so, your login name by default; kept in the log and in the audit.")]
 Note = Annotated[str, typer.Option(help="Why; kept in the log and in the audit.")]
 
@@ -185,15 +185,18 @@ def worker(settings_file: SettingsFile = None) -> None:
 
 @app.command()
 def demo(
+    run: Annotated[list[DemoRun] | None, typer.Option(help="A: USDe falls on one venue; B: on all. Both by default.")] = None,
+    minutes: Annotated[int, typer.Option(min=1, max=120, help="How much of 20:30 to 22:30 UTC.")] = 120,
+    accounts: Annotated[int | None, typer.Option(min=100, max=20_000, help="2,000 by default.")] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Keep broker and workers running afterwards.")] = False,
-    accounts: Annotated[int, typer.Option(min=100, max=20_000)] = 2_000,
-    seed: Annotated[int, typer.Option(min=0)] = 10,
     out: Annotated[Path, typer.Option(file_okay=False)] = Path("out/demo"),
 ) -> None:
     """The crash of 10 October 2025 through a real broker, twice; writes a report and a summary."""
-    from streams.demo.run import main
+    from streams.demo.run import Options, main
+    from streams.demo.timeline import Scenario
 
-    raise typer.Exit(main(serve=serve, accounts=accounts, seed=seed, out=out))
+    scenarios = tuple(scenario for scenario in get_args(Scenario) if not run or scenario in run)
+    raise typer.Exit(main(Options(scenarios=scenarios, minutes=minutes, serve=serve, out=out, accounts=accounts)))
 
 
 @app.command()
@@ -235,15 +238,19 @@ def mode(
 
 
 @app.command()
-def freeze(scope: ScopeArgument, name: NameArgument = "", by: By = "", note: Note = "", settings_file: SettingsFile = None) -> None:
+def freeze(
+    account: Account = None, venue: Venue = None, everything: All = False, by: By = "", note: Note = "", settings_file: SettingsFile = None
+) -> None:
     """Stop orders for one account, one venue, or all, through the log."""
-    _freeze(settings_file, scope, name, frozen=True, by=by, note=note)
+    _freeze(settings_file, account, venue, everything, frozen=True, by=by, note=note)
 
 
 @app.command()
-def unfreeze(scope: ScopeArgument, name: NameArgument = "", by: By = "", note: Note = "", settings_file: SettingsFile = None) -> None:
-    """Let orders go out again, where they were stopped by the same scope and name."""
-    _freeze(settings_file, scope, name, frozen=False, by=by, note=note)
+def unfreeze(
+    account: Account = None, venue: Venue = None, everything: All = False, by: By = "", note: Note = "", settings_file: SettingsFile = None
+) -> None:
+    """Let orders go out again, where they were stopped for the same account, venue, or all."""
+    _freeze(settings_file, account, venue, everything, frozen=False, by=by, note=note)
 
 
 def _settings(path: Path | None) -> Settings:
@@ -303,13 +310,20 @@ def _check(settings: Settings) -> None:
     typer.echo(f"All {len(_specs(settings))} topics are as they must be.")
 
 
-def _freeze(settings_file: Path | None, scope: Scope, name: str, *, frozen: bool, by: str, note: str) -> None:
+def _freeze(
+    settings_file: Path | None, account: str | None, venue: str | None, everything: bool, *, frozen: bool, by: str, note: str
+) -> None:
     from streams.operator import set_freeze
 
-    if (scope is Scope.ALL) == bool(name):
-        _fail(ValueError("`all` takes no name; `account` and `venue` need one"))
+    if (account is not None) + (venue is not None) + everything != 1:
+        _fail(ValueError("say for what, once: --account NAME, --venue NAME, or --all"))
     settings = _settings(settings_file)
-    _send(settings, lambda: set_freeze(settings, scope.value, name, frozen=frozen, by=by, note=note))
+    if account is not None:
+        _send(settings, lambda: set_freeze(settings, "account", account, frozen=frozen, by=by, note=note))
+    elif venue is not None:
+        _send(settings, lambda: set_freeze(settings, "venue", venue, frozen=frozen, by=by, note=note))
+    else:
+        _send(settings, lambda: set_freeze(settings, "all", "", frozen=frozen, by=by, note=note))
 
 
 def _send(settings: Settings, command: Callable[[], None]) -> None:

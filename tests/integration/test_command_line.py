@@ -76,8 +76,8 @@ async def test_brakes_are_sent_with_who_and_why(kafka: Cluster, topic_prefix: st
     environment = {"PLIMSOLL_BOOTSTRAP": kafka.bootstrap, "PLIMSOLL_TOPIC_PREFIX": topic_prefix}
     commands = [
         ("topics", "create"),
-        ("freeze", "venue", "binance", "--by", "ann", "--note", "withdrawals stopped"),
-        ("unfreeze", "all", "--by", "ann"),
+        ("freeze", "--venue", "binance", "--by", "ann", "--note", "withdrawals stopped"),
+        ("unfreeze", "--all", "--by", "ann"),
         ("mode", "publish", "--by", "bob"),
     ]
     for command in commands:
@@ -94,11 +94,11 @@ async def test_brakes_are_sent_with_who_and_why(kafka: Cluster, topic_prefix: st
     assert (sent[2]["kind"], sent[2]["mode"], sent[2]["by"]) == ("mode", "publish", "bob")
 
 
-@pytest.mark.parametrize("arguments", [("all", "binance"), ("venue",), ("account",)])
-def test_a_freeze_without_its_name_or_with_one_too_many_is_refused(arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("arguments", [(), ("--all", "--venue", "binance"), ("--account", "a", "--venue", "binance")])
+def test_a_freeze_of_nothing_or_of_two_things_is_refused(arguments: tuple[str, ...]) -> None:
     result = plimsoll("freeze", *arguments)
     assert result.exit_code == FAULT
-    assert "`all` takes no name; `account` and `venue` need one" in result.output
+    assert "say for what, once: --account NAME, --venue NAME, or --all" in result.output
 
 
 def test_replay_wants_to_know_what() -> None:
