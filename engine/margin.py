@@ -134,7 +134,7 @@ def evaluate(
     if unknown != 0:
         out[:] = math.nan
         return unknown
-    lost, lost_initial = haircut_losses(count, instrument, quantity, chains, tables)
+    lost, lost_initial = haircut_losses(count, instrument, quantity, int(chains), tables)
     held = _hold_groups(count, instrument, quantity, cash, tables)
     mode = tables.settings_int[DECISION_MODE]
     requirement, driver = _requirement_of_mode(count, instrument, quantity, cash, tables, held, MAINTENANCE_LEVEL, mode)
@@ -176,7 +176,7 @@ def closing_cost_usd(instrument: int, lots: int, tables: RiskTables) -> float:
     notional = abs(float(lots)) * tables.instrument_float[instrument, NOTIONAL]
     rate = tables.instrument_float[instrument, COST_RATE]
     impact = tables.instrument_float[instrument, IMPACT]
-    return notional * (rate + impact * math.sqrt(notional))
+    return float(notional * (rate + impact * math.sqrt(notional)))
 
 
 # ---- kernels -------------------------------------------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ def _requirement_of_mode(
     level: int,
     mode: int,
 ) -> tuple[float, float]:
-    """Requirement in a mode and the scenario that binds: one set of scenarios for every part (slot, venue, all), the losses of parts added."""
+    """Requirement in a mode and the scenario that binds: the same scenarios for every part (slot, venue, all), the parts' losses added."""
     marks = tables.scratch_int
     if mode == PORTFOLIO:
         for slot in range(count):
@@ -354,7 +354,7 @@ def _interpolated(g: int, x: float, shock: int, steps: int, sums: NDArray[np.flo
     at = (x + 1.0) * steps
     k = min(int(at), 2 * steps - 1)
     left = sums[g, PROFIT + 2 * k + shock]
-    return left + (at - k) * (sums[g, PROFIT + 2 * k + 2 + shock] - left)
+    return float(left + (at - k) * (sums[g, PROFIT + 2 * k + 2 + shock] - left))
 
 
 @kernel

@@ -182,6 +182,15 @@ class Universe:
             return self._define_venue(definition)
         return self._define_instrument(definition)
 
+    def restore_asset(self, number: int, definition: AssetDefinition, sources: list[str]) -> None:
+        """Take over an asset as it was, with all sources that it ever had in their order; chains come before, assets in their order."""
+        if number == USD:
+            self.assets[USD] = definition
+        else:
+            assert number == len(self.assets), f"asset {number} comes when {len(self.assets)} are known: a piece is missing"
+            self._add_asset(definition, sources)
+        self._fill_asset(number)
+
     def _define_asset(self, new: AssetDefinition) -> Fault | None:
         faults = []
         if new.name == "USD" and (new.asset_class != "cash" or new.sources):
