@@ -13,6 +13,7 @@ from typing import Any
 
 import faust
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -77,13 +78,14 @@ class FaustGroup:
         log.debug("seek %s/%d to %d (applied %d, committed %s)", topic, partition, offset, applied, committed)
         await consumer.seek_wait({tp: offset})
 
-    def log_end(self, topic: str, partition: int) -> int | None:
-        end: int | None
+    def log_end(self, topic: str, partition: int) -> tuple[int, float] | None:
+        consumer = self._consumer()._thread._consumer  # noqa: SLF001 - the state of a fetch is told nowhere else
+        where = TopicPartition(prefixed(self._settings.topic_prefix, topic), partition)
         try:
-            end = self._consumer().highwater(TP(prefixed(self._settings.topic_prefix, topic), partition))
-        except (faust.exceptions.FaustError, AssertionError, KeyError, AttributeError):
+            end, heard_ms = consumer.highwater(where), consumer.last_poll_timestamp(where)
+        except (KafkaError, AttributeError, AssertionError):  # the consumer's thread is between two assignments
             return None
-        return end
+        return (end, heard_ms / 1000) if end is not None and heard_ms is not None else None
 
     async def rejoin(self) -> None:
         thread = self._consumer()._thread  # noqa: SLF001 - only there is the coordinator to be had

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 LOAD_RETRY_S = 1.0
 STOP_PRODUCER_S = 5.0
 SEEK_AGAIN_S = 1.0
+UNMOVED_S = 3.0
 UNCUT_FRAMES_MAX = 4_096  # applied and not cut yet; beyond it applying waits for the cut
 
 
@@ -79,6 +80,7 @@ class Life:
         self.cutting_since: float | None = None
         self.unproven = True  # no cut was begun and committed since the partition was last assigned
         self.log_end = -1  # end of the log when it was acquired; later the newest end known
+        self.heard_at_s = 0.0  # when the broker last told where the log ends
         self.is_caught_up = False
         self.progress_at = self.began_at = time.monotonic()
         self._acquired_end = -1
@@ -230,6 +232,13 @@ class Life:
         if now - self._sought_at > SEEK_AGAIN_S:
             self._sought_at = now
             self._owner.seek(self)
+
+    def told(self, log_end: int, at_s: float) -> None:
+        """The broker said at `at_s` where the log ends. Where records wait and none comes, have them handed out again."""
+        self.log_end = max(self.log_end, log_end)
+        self.heard_at_s = at_s
+        if self.phase is Phase.RUNNING and self.log_end - 1 > self.applied and time.monotonic() - self.progress_at > UNMOVED_S:
+            self._seek_again()
 
     def appended(self, offset: int, since_ms: int) -> None:
         """Its feeder has had a frame acknowledged at `offset`, whose oldest event the broker had at `since_ms`."""

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from faust.exceptions import NotReady
 
 from streams.clients import Clients
 from streams.feeders import ControlKeeper, LogFeeder
@@ -39,8 +40,8 @@ class Group(Protocol):
     async def seek(self, topic: str, partition: int, applied: int) -> None:
         """Hand out the log again from the committed offset, or from `applied` + 1 where that is lower."""
 
-    def log_end(self, topic: str, partition: int) -> int | None:
-        """The newest known end of a log, None where none is known."""
+    def log_end(self, topic: str, partition: int) -> tuple[int, float] | None:
+        """(newest known end of a log, when the broker said so in seconds since the epoch); None where nothing is known."""
 
     async def rejoin(self) -> None:
         """Leave the assignment as it is and ask the group's coordinator for it again."""
@@ -157,7 +158,7 @@ class Shell:
     async def _seek(self, life: Life) -> None:
         try:
             await self._group.seek(life.kind.log, life.partition, life.applied)
-        except (KafkaError, AssertionError) as error:  # not assigned any more, or between two assignments
+        except (KafkaError, AssertionError, TimeoutError, NotReady) as error:  # not assigned any more, or between two assignments
             log.info("%r: no seek now: %r", life, error)
 
     def started(self, life: Life) -> None:
@@ -247,7 +248,9 @@ class Shell:
             now = self.loop_at = time.monotonic()
             for key, life in self.lives.items():
                 labels = (life.kind.name, life.partition)
-                life.log_end = max(life.log_end, self._group.log_end(*key) or 0)
+                told = self._group.log_end(*key)
+                if told is not None:
+                    life.told(*told)
                 self.metrics.cut_age_seconds.labels(*labels).set(now - life.cut_at)
                 self.metrics.lag_frames.labels(*labels).set(max(0, life.log_end - 1 - life.applied))
                 self.metrics.oldest_seconds.labels(*labels).set(life.oldest_s())

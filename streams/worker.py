@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 CRASHED, STUCK = 70, 75  # exit codes: an unexpected error; no progress (start it again)
 WATCH_S = 0.5
+BROKER_SILENT_S = 5.0
 
 
 def run_worker(settings: Settings, machines: str = PRODUCT) -> NoReturn:
@@ -74,12 +75,14 @@ def _watch(shell: Shell, patience_s: float) -> None:
 
 
 def stuck(shell: Shell, now: float, patience_s: float) -> str:
-    """Why the worker must be ended, or ''. A cut that waits for the broker is not stuck, nor is a partition that was halted on purpose."""
+    """Why the worker must be ended, or ''. One that waits for the broker is not stuck, nor is a partition that was halted on purpose."""
     if shell.opened_at is not None and now - shell.loop_at > patience_s:
         return f"the event loop has not turned for {now - shell.loop_at:.1f} s"
     for life in list(shell.lives.values()):
         waiting = life.applied > life.cut_applied or life.log_end - 1 > life.applied
-        if life.phase is Phase.RUNNING and waiting and life.cutting_since is None and now - life.progress_at > patience_s:
+        if life.phase is not Phase.RUNNING or life.cutting_since is not None or time.time() - life.heard_at_s > BROKER_SILENT_S:
+            continue
+        if waiting and now - life.progress_at > patience_s:
             return (
                 f"{life!r} is at {life.applied} of {life.log_end}, its cut at {life.cut_applied}, and has not moved for {patience_s:.0f} s"
             )
