@@ -291,8 +291,11 @@ _NAME = re.compile(get_args(Name)[1].pattern)
 
 
 def _without_pattern(kind: Any) -> Any:
-    """`str` for a name: its pattern costs as much as all the rest, so it is checked once for each name of a batch."""
-    return str if get_origin(kind) is Annotated and kind == Name else kind
+    """A name's length, but not its pattern: that costs as much as all the rest, so it is checked once for each name of a batch."""
+    if get_origin(kind) is not Annotated or kind != Name:
+        return kind
+    bounds = get_args(Name)[1]
+    return Annotated[str, msgspec.Meta(min_length=bounds.min_length, max_length=bounds.max_length)]
 
 
 # Fill's own fields, so that the two cannot drift apart; not tracked by the garbage collector, which would look at 8,000 of them again.
