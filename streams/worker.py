@@ -67,20 +67,20 @@ def _watch(shell: Shell, patience_s: float) -> None:
     """In its own thread: heartbeats have theirs too, so a worker that is stuck would keep its partitions for ever."""
     while True:
         time.sleep(WATCH_S)
-        why = stuck(shell, time.monotonic(), patience_s)
+        why = stuck(shell, time.monotonic(), time.time(), patience_s)
         if why:
             sys.stderr.write(f"watchdog: {why}; ending this process so that another one takes over\n")
             sys.stderr.flush()
             os._exit(STUCK)
 
 
-def stuck(shell: Shell, now: float, patience_s: float) -> str:
+def stuck(shell: Shell, now: float, wall_s: float, patience_s: float) -> str:
     """Why the worker must be ended, or ''. One that waits for the broker is not stuck, nor is a partition that was halted on purpose."""
     if shell.opened_at is not None and now - shell.loop_at > patience_s:
         return f"the event loop has not turned for {now - shell.loop_at:.1f} s"
     for life in list(shell.lives.values()):
         waiting = life.applied > life.cut_applied or life.log_end - 1 > life.applied
-        if life.phase is not Phase.RUNNING or life.cutting_since is not None or time.time() - life.heard_at_s > BROKER_SILENT_S:
+        if life.phase is not Phase.RUNNING or life.cutting_since is not None or wall_s - life.heard_at_s > BROKER_SILENT_S:
             continue
         if waiting and now - life.progress_at > patience_s:
             return (

@@ -1,0 +1,139 @@
+"""What a worker says and when it ends itself: metrics, pages, the watchdog's verdict, and the ticker's steps."""
+
+from __future__ import annotations
+
+import itertools
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import pytest
+
+from engine.effects import Effects, Order, Refused
+from streams.feeders import TICK_STEP_MAX_NS, TICKS_AT_ONCE_MAX, ticks
+from streams.machine import Phase
+from streams.metrics import Metrics, serve
+from streams.outbox import read_source_time, source_time
+from streams.worker import stuck
+
+NOW = 1_000.0
+WALL_S = 1.76e9
+
+
+def life(**differently: Any) -> SimpleNamespace:
+    """A partition that is running, has lag, and has moved just now."""
+    fields: dict[str, Any] = {
+        "phase": Phase.RUNNING,
+        "applied": 10,
+        "cut_applied": 10,
+        "log_end": 20,
+        "cutting_since": None,
+        "progress_at": NOW - 1,
+        "heard_at_s": WALL_S,
+    }
+    return SimpleNamespace(**(fields | differently))
+
+
+def shell(*lives: SimpleNamespace, loop_at: float = NOW, opened: bool = True) -> Any:
+    return SimpleNamespace(lives=dict(enumerate(lives)), loop_at=loop_at, opened_at=0.0 if opened else None)
+
+
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        (shell(life()), ""),
+        (shell(life(progress_at=NOW - 61)), "unmoved"),
+        (shell(life(progress_at=NOW - 61, log_end=11)), ""),  # nothing waits
+        (shell(life(progress_at=NOW - 61, log_end=11, cut_applied=5)), "unmoved"),  # applied, and never cut
+        (shell(life(progress_at=NOW - 61, cutting_since=NOW - 60)), ""),  # the cut waits for the broker
+        (shell(life(progress_at=NOW - 61, heard_at_s=WALL_S - 30)), ""),  # the broker is silent
+        (shell(life(progress_at=NOW - 61, phase=Phase.HALTED)), ""),  # stopped on purpose
+        (shell(life(), life(progress_at=NOW - 61)), "unmoved"),
+        (shell(loop_at=NOW - 61), "event loop"),
+        (shell(loop_at=NOW - 61, opened=False), ""),  # still warming up
+    ],
+)
+def test_the_watchdog_ends_a_worker_that_is_stuck_and_no_other(state: Any, why: str) -> None:
+    verdict = stuck(state, NOW, WALL_S, 60.0)
+    assert (why in verdict) if why else verdict == ""
+
+
+def test_a_first_tick_sets_the_clock_and_later_ones_move_it_by_a_bounded_step() -> None:
+    now = 1_760_000_000_000_000_000
+    assert ticks(0, now) == [now]
+    assert ticks(now - 5, now) == [now]
+    assert ticks(now, now) == []
+    assert ticks(now + 7, now) == []  # a wall clock that was set back moves nothing
+    walk = ticks(now - 3 * TICK_STEP_MAX_NS - 1, now)
+    assert walk[-1] == now
+    assert [later - earlier for earlier, later in itertools.pairwise(walk)] == [TICK_STEP_MAX_NS, TICK_STEP_MAX_NS, 1]
+    assert len(ticks(1, now)) == TICKS_AT_ONCE_MAX
+
+
+def test_the_time_of_a_frames_oldest_event_travels_in_a_header() -> None:
+    assert read_source_time(source_time(1_760_000_000_123)) == 1_760_000_000_123
+    assert source_time(-1) is None
+    assert read_source_time(None) == 0
+    assert read_source_time([("t", b"short"), ("other", b"12345678")]) == 0
+
+
+async def page(port: int, name: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/{name}") as answer:
+        return answer.status, await answer.text()
+
+
+async def test_live_and_ready_differ_and_metrics_count_in_seconds() -> None:
+    metrics = Metrics()
+    problems = ["ledger/0: catching up"]
+    runner, port = await serve(metrics, lambda: problems, "127.0.0.1", 0)
+    try:
+        assert await page(port, "live") == (200, "live\n")
+        assert await page(port, "ready") == (503, "ledger/0: catching up\n")
+        problems.clear()
+        assert await page(port, "ready") == (200, "ready\n")
+        refused = Refused(topic="venue.fills", partition=0, offset=1, reason="unknown_instrument", detail="", event={})
+        metrics.count_effects("book", 2, Effects(now=[refused], sends=[], skipped=3, gap=True))
+        metrics.count_order(order(), 0.02)
+        metrics.count_accounts(2, [5, 4, 3, 2, 1])
+        _, text = await page(port, "metrics")
+    finally:
+        await runner.cleanup()
+    lines = set(text.splitlines())
+    assert 'plimsoll_dead_letters_total{reason="unknown_instrument",topic="venue.fills"} 1.0' in lines
+    assert 'plimsoll_skipped_events_total{machine="book"} 3.0' in lines
+    assert 'plimsoll_gaps_total{machine="book",partition="2"} 1.0' in lines
+    assert 'plimsoll_orders_total{cause="PRICE",venue="alpha"} 1.0' in lines
+    assert 'plimsoll_event_to_order_seconds_bucket{le="0.025",venue="alpha"} 1.0' in lines
+    assert 'plimsoll_event_to_order_seconds_bucket{le="0.01",venue="alpha"} 0.0' in lines
+    assert 'plimsoll_accounts{partition="2",state="LIQUIDATABLE"} 3.0' in lines
+    assert "someone" not in text
+
+
+def test_a_partition_that_was_lost_leaves_no_frozen_gauges() -> None:
+    metrics = Metrics()
+    metrics.cut_age_seconds.labels("book", 1).set(5)
+    metrics.count_accounts(1, [1, 0, 0, 0, 0])
+    metrics.forget("book", 1)
+    metrics.forget("book", 1)
+    assert metrics.registry.get_sample_value("plimsoll_cut_age_seconds", {"machine": "book", "partition": "1"}) is None
+    assert metrics.registry.get_sample_value("plimsoll_accounts", {"partition": "1", "state": "HEALTHY"}) is None
+
+
+def order() -> Order:
+    return Order(
+        order_id="1",
+        account="someone",
+        venue="alpha",
+        chain="toy",
+        instrument="BTC-PERP",
+        lots=1,
+        limit_ticks=1,
+        epoch=1,
+        attempt=1,
+        state="LIQUIDATABLE",
+        cause="PRICE",
+        decided_ns=0,
+        expires_ns=1,
+        parameters="",
+        ledger="0:0:0",
+    )
