@@ -1,0 +1,294 @@
+"""The attestor: from signed messages and heartbeats to numbered credits and observed lags, for one partition of emitters."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from engine import guardians
+from engine.effects import Effects, Send
+from engine.inputs import (
+    ChainDefinition,
+    Credit,
+    Frame,
+    FrameKind,
+    GuardianSet,
+    Heartbeat,
+    LagObservation,
+    RiskParameters,
+    Tick,
+    VerifiedAttestation,
+)
+from engine.machine import CUT_KEY, Cut
+from engine.murmur2 import partition_of
+from engine.parameters import Parameters, parse_parameters
+from engine.reasons import Refusal
+from engine.rows import PIECE_PREFIX, RowLedger, decode_piece, encode_piece
+from engine.sources import Sources, first_new, gap_decision, refused
+from engine.tables import CHAINS_MAX
+from engine.transfers import TransferFault, decode_transfer
+
+NAME = "attestor"
+LAGS_KEPT = 64  # heartbeats by chain
+LAG_TOLD_STEP_NS = 5_000_000_000
+NS_PER_S = 1_000_000_000
+
+_STATE_PIECE = PIECE_PREFIX + b"attestor:state"
+_SETS_PIECE = PIECE_PREFIX + b"attestor:guardian_sets"
+_EMITTERS_PIECE = PIECE_PREFIX + b"attestor:emitters"
+_WINDOW_PREFIX = PIECE_PREFIX + b"attestor:window:"
+_LAGS_PREFIX = PIECE_PREFIX + b"attestor:lags:"
+
+
+class ChainLag(msgspec.Struct, array_like=True):
+    """What was heard of one chain: its last observed lags in order of arrival, and what control was told."""
+
+    lags_ns: list[int]
+    newest_heartbeat_ns: int
+    told_p95_ns: int
+    told_heartbeat_ns: int
+
+
+class Attestor:
+    """A machine (engine.machine.Machine). `partition` of the attest ledger, `ledger_partitions` of the ledger that credits go to."""
+
+    def __init__(self, partition: int, ledger_partitions: int) -> None:
+        self._partition = partition
+        self._ledger_partitions = ledger_partitions
+        self._applied = -1
+        self._clock_ns = 0
+        self._parameters = Parameters()
+        self._parameters_version = ""
+        self._sources = Sources()
+        self._rows = RowLedger()
+        self._sets = guardians.GuardianSets()
+        self._emitters = guardians.Emitters()
+        self._sequences = guardians.SequenceLedger()
+        self._chains: dict[str, tuple[int, str]] = {}  # and their emitters
+        self._lags: dict[str, ChainLag] = {}
+        self._sent: dict[tuple[str, int], int] = {}  # (target, partition) -> this machine's counter
+        self._windows_changed: set[tuple[int, bytes]] = set()
+
+    # ---- Machine ----
+
+    @property
+    def applied(self) -> int:
+        """Offset of the last applied frame, -1 before the first."""
+        return self._applied
+
+    @property
+    def clock_ns(self) -> int:
+        """Event time of the last tick."""
+        return self._clock_ns
+
+    def source_applied(self, source: str, partition: int) -> int:
+        """Highest offset applied of one source, -1 if none."""
+        return self._sources.applied(source, partition)
+
+    def apply(self, offset: int, frame: Frame) -> Effects:
+        """Takes one frame of the log. Refused inputs are among the effects."""
+        assert offset == self._applied + 1, f"frame {offset} after {self._applied}: the shell must seek to {self._applied + 1}"
+        self._applied = offset
+        effects = Effects(now=[], sends=[])
+        if frame.kind is FrameKind.CONTROL:
+            inner = frame.events[0]
+            assert isinstance(inner, Frame)
+            if self._joins(frame, effects):
+                if frame.covers_to <= self._sources.applied(frame.source, frame.source_partition):
+                    effects.skipped += len(inner.events)
+                else:
+                    self._apply_control(inner, effects)
+                    self._sources.take(frame)
+        elif self._joins(frame, effects):
+            first = first_new(frame.offsets, self._sources.applied(frame.source, frame.source_partition))
+            effects.skipped += first
+            self._apply_chain_frame(frame, first, effects)
+            self._sources.take(frame)
+        return effects
+
+    def take_cut(self, sealed: bool = False) -> Cut:
+        """What changed since the last cut, and the cut record."""
+        rows: list[tuple[bytes, bytes | None]] = []
+        for key, value in self._pieces().items():
+            if self._rows.put(key, value):
+                rows.append((key, value))
+        self._windows_changed.clear()
+        record = self._rows.record(
+            applied=self._applied,
+            clock_ns=self._clock_ns,
+            parameters_version=self._parameters_version,
+            sealed=sealed,
+            sources=self._sources,
+        )
+        return Cut(applied=self._applied, rows=[*rows, (CUT_KEY, record)], health=[], breakers=[], partials=[])
+
+    def restore(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Takes over committed rows. Raises DigestMismatch or EngineVersionMismatch."""
+        record, pieces = self._rows.verify(rows)
+        if record is None:
+            return
+        self._applied, self._clock_ns = record.applied, record.clock_ns
+        self._sources.restore(record.sources)
+        for key in sorted(pieces):
+            content = decode_piece(pieces[key])
+            if key == _STATE_PIECE:
+                self._parameters_version, raw, chains, sent = content
+                self._parameters = Parameters.model_validate_json(raw)
+                self._chains = {name: (number, address) for name, number, address in chains}
+                self._sent = {(target, partition): counter for target, partition, counter in sent}
+            elif key == _SETS_PIECE:
+                self._sets = guardians.GuardianSets.from_data(content)
+            elif key == _EMITTERS_PIECE:
+                self._emitters = guardians.Emitters.from_data(content)
+            elif key.startswith(_WINDOW_PREFIX):
+                chain, address, window = content
+                self._sequences.restore_window(chain, address, window)
+            else:
+                name, lag = content
+                self._lags[name] = ChainLag(*lag)
+
+    # ---- frames ----
+
+    def _joins(self, frame: Frame, effects: Effects) -> bool:
+        gap, after = self._sources.look_at(frame)
+        if gap:
+            effects.gap = True
+            effects.now.append(gap_decision(frame, after, self._clock_ns, NAME, self._partition))
+        return not gap
+
+    def _apply_control(self, inner: Frame, effects: Effects) -> None:
+        counted = inner.kind is not FrameKind.TICK
+        if counted and not self._joins(inner, effects):
+            return
+        after = self._sources.applied(inner.source, inner.source_partition) if counted else -1
+        for offset, event in zip(inner.offsets, inner.events, strict=True):
+            if offset <= after:
+                effects.skipped += 1
+                continue
+            fault = self._observe(event)
+            if fault is not None:
+                effects.now.append(refused(inner, offset, fault[0], fault[1], event))
+        if counted:
+            self._sources.take(inner)
+
+    def _observe(self, event: Any) -> tuple[Refusal, str] | None:
+        """Takes what concerns an attestor; the rest of control passes by."""
+        match event:
+            case Tick():
+                self._clock_ns = next_clock(self._clock_ns, event.time_ns, self._parameters)
+            case RiskParameters():
+                parsed = parse_parameters(event.parameters)
+                if isinstance(parsed, Parameters):  # what is wrong with others the books say
+                    self._parameters, self._parameters_version = parsed, event.version
+            case GuardianSet():
+                announced = self._sets.announce(event, self._clock_ns)
+                return None if announced is None else (announced.refusal, announced.meaning)
+            case ChainDefinition():
+                self._define_chain(event)
+        return None
+
+    def _define_chain(self, chain: ChainDefinition) -> None:
+        """As the books do (engine.universe): a chain keeps its emitter. What is refused they tell."""
+        emitter = (chain.emitter_chain, chain.emitter_address)
+        if self._chains.get(chain.name, emitter) != emitter:
+            return
+        if chain.name not in self._chains and len(self._chains) == CHAINS_MAX:
+            return
+        if self._emitters.define(chain) is None:
+            self._chains[chain.name] = emitter
+
+    def _apply_chain_frame(self, frame: Frame, first: int, effects: Effects) -> None:
+        credits_by_partition: dict[int, list[Credit]] = {}
+        lags: dict[str, LagObservation] = {}
+        for offset, event in zip(frame.offsets[first:], frame.events[first:], strict=True):
+            outcome: tuple[Refusal, str] | None
+            if isinstance(event, Heartbeat):
+                outcome = self._hear(event, lags)
+            else:
+                outcome = self._judge(event, credits_by_partition)
+            if outcome is not None:
+                effects.now.append(refused(frame, offset, outcome[0], outcome[1], event))
+        for partition in sorted(credits_by_partition):
+            effects.sends.append(self._send("ledger", partition, FrameKind.CREDITS, credits_by_partition[partition]))
+        if lags:
+            effects.sends.append(self._send("control", 0, FrameKind.LAGS, list(lags.values())))
+
+    def _judge(self, attestation: VerifiedAttestation, out: dict[int, list[Credit]]) -> tuple[Refusal, str] | None:
+        skew_ns = int(self._parameters.future_skew_s * NS_PER_S)
+        doubt = guardians.check(attestation, self._sets, self._clock_ns, max_skew_ns=skew_ns)
+        if doubt is not None:
+            return doubt.refusal, doubt.meaning
+        transfer = decode_transfer(attestation.payload)
+        if isinstance(transfer, TransferFault):
+            return transfer.refusal, transfer.meaning
+        doubt = guardians.admit(attestation, transfer, self._sets, self._emitters, self._sequences, self._clock_ns, max_skew_ns=skew_ns)
+        if doubt is not None:
+            return doubt.refusal, doubt.meaning
+        self._windows_changed.add((attestation.emitter_chain, attestation.emitter_address))
+        credit = Credit(
+            account=transfer.account,
+            chain=transfer.chain,
+            asset=transfer.asset,
+            lots=transfer.delta_lots,
+            number=transfer.number,
+            digest=attestation.digest,
+            time_ns=attestation.timestamp_s * NS_PER_S,
+        )
+        out.setdefault(partition_of(transfer.account.encode(), self._ledger_partitions), []).append(credit)
+        return None
+
+    def _hear(self, heartbeat: Heartbeat, lags: dict[str, LagObservation]) -> tuple[Refusal, str] | None:
+        if heartbeat.chain not in self._chains:
+            return Refusal.UNKNOWN_CHAIN, f"chain {heartbeat.chain} is not defined"
+        if heartbeat.observed_time_ns > self._clock_ns + int(self._parameters.future_skew_s * NS_PER_S):
+            return Refusal.FUTURE_TIME, f"observed at {heartbeat.observed_time_ns}, and the clock is at {self._clock_ns}"
+        known = self._lags.get(heartbeat.chain)
+        if known is None:
+            known = self._lags[heartbeat.chain] = ChainLag([], 0, -1, 0)
+        known.lags_ns.append(max(heartbeat.observed_time_ns - heartbeat.block_time_ns, 0))
+        del known.lags_ns[:-LAGS_KEPT]
+        known.newest_heartbeat_ns = max(known.newest_heartbeat_ns, heartbeat.observed_time_ns)
+        p95 = percentile_95(known.lags_ns)
+        if p95 != known.told_p95_ns or known.newest_heartbeat_ns - known.told_heartbeat_ns >= LAG_TOLD_STEP_NS:
+            known.told_p95_ns, known.told_heartbeat_ns = p95, known.newest_heartbeat_ns
+            lags[heartbeat.chain] = LagObservation(heartbeat.chain, p95, known.newest_heartbeat_ns)
+        return None
+
+    def _send(self, target: str, partition: int, kind: FrameKind, events: list[Any]) -> Send:
+        before = self._sent.get((target, partition), -1)
+        after = before + len(events)
+        self._sent[target, partition] = after
+        offsets = list(range(before + 1, after + 1))
+        return Send(target=target, partition=partition, frame=Frame(kind, NAME, self._partition, before, after, events, offsets))
+
+    def _pieces(self) -> dict[bytes, bytes]:
+        sent = [(target, partition, counter) for (target, partition), counter in sorted(self._sent.items())]
+        state = (
+            self._parameters_version,
+            self._parameters.model_dump_json(),
+            [(name, *self._chains[name]) for name in sorted(self._chains)],
+            sent,
+        )
+        pieces = {
+            _STATE_PIECE: encode_piece(state),
+            _SETS_PIECE: encode_piece(self._sets.to_data()),
+            _EMITTERS_PIECE: encode_piece(self._emitters.to_data()),
+        }
+        for chain, address in sorted(self._windows_changed):
+            key = _WINDOW_PREFIX + f"{chain}:".encode() + address.hex().encode()
+            pieces[key] = encode_piece((chain, address, self._sequences.window(chain, address).to_data()))
+        for name, lag in self._lags.items():
+            pieces[_LAGS_PREFIX + name.encode()] = encode_piece((name, lag))
+        return pieces
+
+
+def percentile_95(values: list[int]) -> int:
+    """The value at index ceil(0.95 n) - 1 of the sorted `values` (n >= 1)."""
+    return sorted(values)[(95 * len(values) + 99) // 100 - 1]
+
+
+def next_clock(clock_ns: int, time_ns: int, parameters: Parameters) -> int:
+    """The clock after a tick, as in `engine.market`: never backwards, and at most `clock_step_max_s` forward once it runs."""
+    if clock_ns == 0:
+        return time_ns
+    return max(clock_ns, min(time_ns, clock_ns + int(parameters.clock_step_max_s * NS_PER_S)))

@@ -1,0 +1,246 @@
+"""The kernels behind every event of an account: move a position, value the account, tell its state; and a frame's fills in one go.
+
+A fill that needs more than arithmetic (a refusal, a hole, an order, a change of state) is left to `engine.monitor`, which handles that one
+event with the same kernels and comes back: what happens does not depend on how events were put into frames.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.book import ACCOUNT_VENUES_MAX, LIMIT, Columns, add_position, find_position, find_venue, remove_position, set_sequence
+from engine.inputs import FillKind
+from engine.jit import kernel
+from engine.margin import CLOSE_COST, EQUITY, EQUITY_INITIAL, INITIAL, MAINTENANCE, UNHAIRCUT, evaluate, requirements_by_mode
+from engine.reasons import State
+from engine.tables import INVERSE_PERPETUAL, LOAN, POSITIONS_MAX, SPOT, RiskTables
+from engine.universe import InstrumentArrays
+
+# What `move` answers.
+MOVED: Final = 0
+OVERFLOW: Final = 1
+TOO_MANY_POSITIONS: Final = 2
+FUNDING_WITH_LOTS: Final = 3
+PRICE_ZERO: Final = 4
+
+_TRANSFER: Final = int(FillKind.TRANSFER)
+_FUNDING: Final = int(FillKind.FUNDING)
+_HEALTHY: Final = int(State.HEALTHY)
+_WARNING: Final = int(State.WARNING)
+_LIQUIDATABLE: Final = int(State.LIQUIDATABLE)
+_BANKRUPT: Final = int(State.BANKRUPT)
+_UNKNOWN: Final = int(State.UNKNOWN)
+_ROUGH_LIMIT: Final = 1.01 * LIMIT  # below it the exact product fits into 64 bits
+COIN_UNIT: Final = 1e-9
+
+
+class FillColumns(NamedTuple):
+    """A frame's fills as contiguous arrays; `account` and `order` index the frame's lists, `instrument` is the universe's number or -1."""
+
+    account: NDArray[np.int64]  # numbers of the book
+    instrument: NDArray[np.int64]  # numbers of the universe, -1: unknown
+    order: NDArray[np.int32]
+    kind: NDArray[np.int32]
+    lots: NDArray[np.int64]
+    price_ticks: NDArray[np.int64]
+    cash: NDArray[np.int64]
+    sequence: NDArray[np.int64]
+    time_ns: NDArray[np.int64]
+
+
+@kernel
+def cash_of_trade(instrument: int, lots: int, price_ticks: int, terms: InstrumentArrays) -> int:
+    """Cash units that a trade brings (docs/model.md, section 1); beyond +-LIMIT: LIMIT + 1."""
+    if terms.contract[instrument] == INVERSE_PERPETUAL:
+        price = price_ticks * terms.tick_size[instrument]
+        coins = lots * terms.lot_size[instrument] / price / COIN_UNIT
+        return LIMIT + 1 if not abs(coins) <= LIMIT else int(np.rint(coins))
+    unit = terms.cash_per_lot_tick[instrument]
+    if not abs(float(lots)) * float(price_ticks) * float(unit) < _ROUGH_LIMIT:
+        return LIMIT + 1
+    units = -lots * price_ticks * unit
+    return LIMIT + 1 if abs(units) > LIMIT else units
+
+
+@kernel
+def _is_beyond(x: int, y: int) -> bool:
+    """Whether x + y lies beyond +-LIMIT; both are within it."""
+    return x > LIMIT - y if y > 0 else x < -LIMIT - y
+
+
+@kernel
+def move(a: int, instrument: int, kind: int, lots: int, price_ticks: int, cash: int, columns: Columns, terms: InstrumentArrays) -> int:
+    """Book one fill on account `a`; a position that becomes empty goes away. Answers MOVED, or why not (and then changes nothing)."""
+    units = cash
+    if kind == _FUNDING:
+        if lots != 0:
+            return FUNDING_WITH_LOTS
+    elif kind != _TRANSFER:
+        if price_ticks == 0 and terms.contract[instrument] == INVERSE_PERPETUAL:
+            return PRICE_ZERO
+        traded = cash_of_trade(instrument, lots, price_ticks, terms)
+        if traded > LIMIT or _is_beyond(traded, cash):
+            return OVERFLOW
+        units = traded + cash
+    slot = find_position(a, instrument, columns)
+    quantity_before = columns.quantity[a, slot] if slot >= 0 else 0
+    cash_before = columns.cash[a, slot] if slot >= 0 else 0
+    if _is_beyond(quantity_before, lots) or _is_beyond(cash_before, units):
+        return OVERFLOW
+    quantity_after = quantity_before + lots
+    cash_after = cash_before + units
+    if quantity_after == 0 and cash_after == 0:
+        if slot >= 0:
+            remove_position(a, slot, columns)
+        return MOVED
+    if slot < 0:
+        slot = add_position(a, instrument, columns)
+        if slot < 0:
+            return TOO_MANY_POSITIONS
+    columns.quantity[a, slot] = quantity_after
+    columns.cash[a, slot] = cash_after
+    return MOVED
+
+
+@kernel
+def state_of(code: int, prior: int, health: NDArray[np.float64], end_factor: float) -> int:
+    """The account's state (docs/model.md, section 6). `code`: Unknown, 0 if it can be valued; `prior`: the last state that was known."""
+    if code != 0:
+        return _UNKNOWN
+    if health[UNHAIRCUT] - health[CLOSE_COST] < 0.0:
+        return _BANKRUPT
+    equity = health[EQUITY]
+    maintenance = health[MAINTENANCE]
+    if equity < maintenance:
+        return _LIQUIDATABLE
+    if (prior == _LIQUIDATABLE or prior == _BANKRUPT) and equity < end_factor * maintenance:
+        return _LIQUIDATABLE
+    if health[EQUITY_INITIAL] < health[INITIAL]:
+        return _WARNING
+    return _HEALTHY
+
+
+@kernel
+def _value(a: int, columns: Columns, tables: RiskTables) -> int:
+    """Value the account's positions into its health row; the Unknown code that counts, standing ones included."""
+    code = evaluate(columns.positions[a], columns.instrument[a], columns.quantity[a], columns.cash[a], tables, columns.health[a])
+    standing: int = columns.standing[a]
+    if standing != 0 and (code == 0 or standing < code):
+        code = standing
+    return code
+
+
+@kernel
+def value_accounts(
+    accounts: NDArray[np.int64],
+    columns: Columns,
+    tables: RiskTables,
+    end_factor: float,
+    states: NDArray[np.int8],
+    reasons: NDArray[np.int8],
+    index: NDArray[np.int64],
+) -> int:
+    """Value `accounts` [n] and answer how many of them need a decision: those whose state or reason changes, and those watched.
+
+    `index` gets their places in `accounts`; `states` and `reasons` what each account, by place, comes to. A health row of what cannot be
+    valued is nan.
+    """
+    left = 0
+    for k in range(accounts.shape[0]):
+        a = accounts[k]
+        code = _value(a, columns, tables)
+        state = state_of(code, columns.prior[a], columns.health[a], end_factor)
+        states[k] = state
+        reasons[k] = code
+        if columns.watched[a] != 0 or state != columns.state[a] or code != columns.reason[a]:
+            index[left] = k
+            left += 1
+    return left
+
+
+@kernel
+def is_below(a: int, columns: Columns, tables: RiskTables, out: NDArray[np.float64]) -> bool:
+    """Whether the account would be below maintenance (or bankrupt, or could not be valued) under other tables; `out` [OUT] is scratch."""
+    code = evaluate(columns.positions[a], columns.instrument[a], columns.quantity[a], columns.cash[a], tables, out)
+    return code != 0 or out[EQUITY] < out[MAINTENANCE] or out[UNHAIRCUT] - out[CLOSE_COST] < 0.0
+
+
+@kernel
+def requirements_of(accounts: NDArray[np.int64], columns: Columns, tables: RiskTables, out: NDArray[np.float64]) -> None:
+    """Maintenance by mode (isolated, protocol, portfolio) of accounts [n] that can be valued, into `out` [n, 3]."""
+    for k in range(accounts.shape[0]):
+        a = accounts[k]
+        requirements_by_mode(columns.positions[a], columns.instrument[a], columns.quantity[a], columns.cash[a], tables, out[k])
+
+
+@kernel
+def apply_fills(
+    start: int,
+    fills: FillColumns,
+    columns: Columns,
+    terms: InstrumentArrays,
+    tables: RiskTables,
+    end_factor: float,
+    latest_ns: int,
+) -> int:
+    """Apply fills from `start` on, one after the other, each with the account's health after it. Returns the index of the first that
+    needs more than arithmetic (nothing of it is applied), or their number."""
+    n: int = fills.account.shape[0]
+    for k in range(start, n):
+        a = fills.account[k]
+        i = fills.instrument[k]
+        if i < 0 or fills.order[k] >= 0 or fills.time_ns[k] > latest_ns or columns.plain[a] == 0:
+            return k
+        venue = terms.venue[i]
+        venue_slot = find_venue(a, venue, columns)
+        last = columns.sequence[a, venue_slot] if venue_slot >= 0 else 0
+        if fills.sequence[k] != last + 1 or (venue_slot < 0 and columns.venue_count[a] == ACCOUNT_VENUES_MAX):
+            return k
+        slot = find_position(a, i, columns)
+        if slot < 0 and columns.positions[a] == POSITIONS_MAX:
+            return k
+        quantity_before = columns.quantity[a, slot] if slot >= 0 else 0
+        cash_before = columns.cash[a, slot] if slot >= 0 else 0
+        held_before = columns.positions[a]
+        if move(a, i, fills.kind[k], fills.lots[k], fills.price_ticks[k], fills.cash[k], columns, terms) != MOVED:
+            return k
+        code = _value(a, columns, tables)
+        state = state_of(code, columns.prior[a], columns.health[a], end_factor)
+        if state != columns.state[a] or code != columns.reason[a]:
+            _undo(a, i, slot, held_before, quantity_before, cash_before, columns)
+            return k
+        set_sequence(a, venue, fills.sequence[k], columns)
+        columns.dirty[a] = 1
+    return n
+
+
+@kernel
+def _undo(a: int, instrument: int, slot: int, held_before: int, quantity: int, cash: int, columns: Columns) -> None:
+    """Put a position back to where it was before `move`: also into its slot, if it had gone away."""
+    held = columns.positions[a]
+    if slot < 0:
+        if held > held_before:
+            remove_position(a, held - 1, columns)
+        return
+    if held < held_before:
+        add_position(a, instrument, columns)
+        for k in range(held, slot, -1):
+            columns.instrument[a, k] = columns.instrument[a, k - 1]
+            columns.quantity[a, k] = columns.quantity[a, k - 1]
+            columns.cash[a, k] = columns.cash[a, k - 1]
+        columns.instrument[a, slot] = instrument
+    columns.quantity[a, slot] = quantity
+    columns.cash[a, slot] = cash
+
+
+@kernel
+def asks_fund(a: int, columns: Columns, terms: InstrumentArrays, asset_class: NDArray[np.int32], cash_class: int) -> bool:
+    """Whether nothing is left to close: every position with a quantity is a loan, or spot of an asset of class cash."""
+    for slot in range(columns.positions[a]):
+        if columns.quantity[a, slot] != 0:
+            i = columns.instrument[a, slot]
+            contract = terms.contract[i]
+            if contract != LOAN and not (contract == SPOT and asset_class[terms.underlying[i]] == cash_class):
+                return False
+    return True

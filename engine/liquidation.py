@@ -1,0 +1,245 @@
+"""The planner: the cheapest closings that bring one account's excess to zero, never one that lowers it (docs/model.md, section 8).
+
+Excess = E_m - end_factor * M. Each candidate is the closing of one position, evaluated exactly on a scratch copy of the account.
+"""
+
+import hashlib
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.book import LIMIT, Columns
+from engine.jit import kernel
+from engine.margin import EQUITY, MAINTENANCE, OUT, POSITIONS_MAX, closing_cost_usd, evaluate
+from engine.market import Market
+from engine.parameters import Parameters
+from engine.tables import (
+    ASSETS_MAX,
+    CASH_VALUE,
+    INVERSE_OPTION,
+    INVERSE_PERPETUAL,
+    LOAN,
+    NOTIONAL,
+    OPTION,
+    SPOT,
+    UNIT_LONG,
+    VENUES_MAX,
+    RiskTables,
+)
+from engine.universe import InstrumentArrays
+
+COST_FLOOR: Final = 1e-6  # of the notional, so that a free closing has a finite score
+NO_SCORE: Final = -math.inf
+BPS: Final = 1e-4
+
+
+class Scratch(NamedTuple):
+    """Where a plan is tried out; one set for one thread."""
+
+    instrument: NDArray[np.int32]  # [POSITIONS_MAX]
+    quantity: NDArray[np.int64]
+    cash: NDArray[np.int64]
+    used: NDArray[np.bool_]  # [POSITIONS_MAX] closed by this plan, or not to be touched
+    score: NDArray[np.float64]  # [POSITIONS_MAX]
+    budget_usd: NDArray[np.float64]  # [ASSETS_MAX] what the throttle leaves
+    out: NDArray[np.float64]  # [OUT]
+
+
+class Legs(NamedTuple):
+    """A plan's orders in the order in which they were chosen; all [POSITIONS_MAX]."""
+
+    instrument: NDArray[np.int64]
+    lots: NDArray[np.int64]  # signed: > 0 buys
+    notional_usd: NDArray[np.float64]
+    cost_usd: NDArray[np.float64]
+    excess_before_usd: NDArray[np.float64]
+    excess_after_usd: NDArray[np.float64]
+
+
+def new_scratch() -> Scratch:
+    """Empty scratch space."""
+    return Scratch(
+        instrument=np.zeros(POSITIONS_MAX, np.int32),
+        quantity=np.zeros(POSITIONS_MAX, np.int64),
+        cash=np.zeros(POSITIONS_MAX, np.int64),
+        used=np.zeros(POSITIONS_MAX, np.bool_),
+        score=np.zeros(POSITIONS_MAX, np.float64),
+        budget_usd=np.zeros(ASSETS_MAX, np.float64),
+        out=np.zeros(OUT, np.float64),
+    )
+
+
+def new_legs() -> Legs:
+    """Room for one plan."""
+    integers = [np.zeros(POSITIONS_MAX, np.int64) for _ in range(2)]
+    floats = [np.zeros(POSITIONS_MAX, np.float64) for _ in range(4)]
+    return Legs(integers[0], integers[1], floats[0], floats[1], floats[2], floats[3])
+
+
+def new_frozen_venues() -> NDArray[np.bool_]:
+    """Room for a mark on each venue."""
+    return np.zeros(VENUES_MAX, np.bool_)
+
+
+def order_id(account: str, epoch: int, venue: str, instrument: str, attempt: int) -> str:
+    """Hex of blake2b-128 over `account|epoch|venue|instrument|attempt`: the same order has the same id whoever computes it."""
+    text = f"{account}|{epoch}|{venue}|{instrument}|{attempt}"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def limit_ticks(price: float, tick_size: float, lots: int, attempt: int, parameters: Parameters) -> int:
+    """The worst price of an order in ticks: `price` (quote units) with the attempt's slip, rounded towards being filled, at least 1."""
+    slip_bps = min(parameters.slip_bps + parameters.slip_step_bps * (attempt - 1), parameters.slip_cap_bps)
+    slip = slip_bps * BPS
+    if lots > 0:
+        return max(math.ceil(price * (1.0 + slip) / tick_size), 1)
+    return max(math.floor(price * (1.0 - slip) / tick_size), 1)
+
+
+def price_in_quote(instrument: int, market: Market) -> float:
+    """The unit price that an order's limit starts from, in the instrument's quote (inverse perpetual: USD a coin, as its ticks are).
+
+    Only for an instrument that can be valued.
+    """
+    terms, row = market.universe.instrument_arrays, market.tables.instrument_float[instrument]
+    contract = terms.contract[instrument]
+    mark = market.mark(int(terms.underlying[instrument]))
+    quote = market.mark(int(terms.quote[instrument]))
+    assert mark is not None, "the planner closes only what can be valued"
+    assert quote is not None, "the planner closes only what can be valued"
+    if contract == INVERSE_PERPETUAL:
+        return mark
+    if contract in (OPTION, INVERSE_OPTION):
+        return float(row[UNIT_LONG]) / float(terms.lot_size[instrument]) / quote
+    return mark / quote
+
+
+@kernel
+def _excess(count: int, scratch: Scratch, tables: RiskTables, end_factor: float) -> float:
+    """Of the scratch copy, in USD; -inf where it cannot be valued."""
+    code = evaluate(count, scratch.instrument, scratch.quantity, scratch.cash, tables, scratch.out)
+    if code != 0:
+        return -math.inf
+    excess: float = scratch.out[EQUITY] - end_factor * scratch.out[MAINTENANCE]
+    return excess
+
+
+@kernel
+def _excess_after_close(
+    slot: int, lots: int, count: int, scratch: Scratch, terms: InstrumentArrays, tables: RiskTables, end_factor: float, keep: bool
+) -> float:
+    """Excess after closing `lots` (> 0) of a slot at its mark, less the cost; `keep`: the scratch copy stays so. -inf: cannot be."""
+    i = scratch.instrument[slot]
+    quantity = scratch.quantity[slot]
+    cash = scratch.cash[slot]
+    unit = tables.instrument_float[i, NOTIONAL] if terms.contract[i] == SPOT else tables.instrument_float[i, UNIT_LONG]
+    signed = lots if quantity > 0 else -lots
+    units = (signed * unit - closing_cost_usd(i, lots, tables)) / tables.instrument_float[i, CASH_VALUE]
+    if not abs(cash + units) <= LIMIT:
+        return -math.inf
+    scratch.quantity[slot] = quantity - signed
+    scratch.cash[slot] = cash + int(np.rint(units))
+    excess = _excess(count, scratch, tables, end_factor)
+    if not keep:
+        scratch.quantity[slot] = quantity
+        scratch.cash[slot] = cash
+    return excess
+
+
+@kernel
+def _smallest_close(
+    slot: int, full: int, count: int, scratch: Scratch, terms: InstrumentArrays, tables: RiskTables, end_factor: float
+) -> int:
+    """The fewest lots that bring the excess to 0, by bisection on [1, full]; closing `full` does."""
+    low = 1
+    high = full
+    while low < high:
+        middle = low + (high - low) // 2
+        if _excess_after_close(slot, middle, count, scratch, terms, tables, end_factor, False) >= 0.0:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@kernel
+def plan(
+    a: int,
+    columns: Columns,
+    everything: bool,
+    frozen_venues: NDArray[np.bool_],
+    budget_usd: NDArray[np.float64],
+    legs_max: int,
+    end_factor: float,
+    terms: InstrumentArrays,
+    tables: RiskTables,
+    scratch: Scratch,
+    legs: Legs,
+) -> tuple[int, bool]:
+    """Plan one account: the number of legs written to `legs`, and whether the throttle held something back.
+
+    `everything`: close all (a bankrupt account), else until the excess is 0. `budget_usd` [ASSETS_MAX] is read, not spent.
+    """
+    count = columns.positions[a]
+    for asset in range(budget_usd.shape[0]):
+        scratch.budget_usd[asset] = budget_usd[asset]
+    for slot in range(count):
+        i = columns.instrument[a, slot]
+        scratch.instrument[slot] = i
+        scratch.quantity[slot] = columns.quantity[a, slot]
+        scratch.cash[slot] = columns.cash[a, slot]
+        scratch.used[slot] = terms.contract[i] == LOAN or not terms.tradable[i] or frozen_venues[terms.venue[i]]
+    throttled = False
+    found = 0
+    while found < legs_max:
+        before = _excess(count, scratch, tables, end_factor)
+        if before == -math.inf or (before >= 0.0 and not everything):
+            break
+        for slot in range(count):
+            scratch.score[slot] = NO_SCORE
+            lots = abs(scratch.quantity[slot])
+            if lots == 0 or scratch.used[slot]:
+                continue
+            i = scratch.instrument[slot]
+            released = _excess_after_close(slot, lots, count, scratch, terms, tables, end_factor, False) - before
+            if released > 0.0:
+                cost = closing_cost_usd(i, lots, tables)
+                floor = COST_FLOOR * lots * tables.instrument_float[i, NOTIONAL]
+                scratch.score[slot] = released / max(cost, floor)
+        chosen = False
+        best = -1
+        while not chosen:
+            best = -1
+            for slot in range(count):
+                if scratch.score[slot] > NO_SCORE and (best < 0 or scratch.score[slot] > scratch.score[best]):
+                    best = slot
+            if best < 0:
+                break
+            i = scratch.instrument[best]
+            lots = abs(scratch.quantity[best])
+            if not everything and _excess_after_close(best, lots, count, scratch, terms, tables, end_factor, False) > 0.0:
+                lots = _smallest_close(best, lots, count, scratch, terms, tables, end_factor)
+            notional = tables.instrument_float[i, NOTIONAL]
+            asset = terms.underlying[i]
+            if lots * notional > scratch.budget_usd[asset]:
+                throttled = True
+                lots = math.floor(scratch.budget_usd[asset] / notional)
+            if lots > 0:
+                after = _excess_after_close(best, lots, count, scratch, terms, tables, end_factor, False)
+                chosen = after > before
+            if not chosen:
+                scratch.score[best] = NO_SCORE
+        if not chosen:
+            break
+        legs.instrument[found] = i
+        legs.lots[found] = -lots if scratch.quantity[best] > 0 else lots
+        legs.notional_usd[found] = lots * notional
+        legs.cost_usd[found] = closing_cost_usd(i, lots, tables)
+        legs.excess_before_usd[found] = before
+        legs.excess_after_usd[found] = _excess_after_close(best, lots, count, scratch, terms, tables, end_factor, True)
+        scratch.budget_usd[asset] -= lots * notional
+        scratch.used[best] = True
+        found += 1
+    return found, throttled
