@@ -166,7 +166,7 @@ class Attestor:
                 effects.skipped += 1
                 continue
             fault = self._observe(event)
-            if fault is not None:
+            if fault is not None and self._partition == 0:  # every attestor refuses the same of control; one of them says so
                 effects.now.append(refused(inner, offset, fault[0], fault[1], event))
         if counted:
             self._sources.take(inner)

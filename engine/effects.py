@@ -34,7 +34,7 @@ class Order(Output, frozen=True, kw_only=True):
     decided_ns: int  # the machine's clock
     expires_ns: int
     parameters: str  # the parameter set's version
-    ledger: str  # "<partition>:<offset>:<index of the event in its frame>": where the decision stands in the log
+    ledger: str  # "<source>:<partition>:<offset>" of the event that decided (control: of its frame): the same in any framing
 
 
 class MarginCall(Output, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ class Health(Output, frozen=True, kw_only=True):
     orders_in_flight: int
     frozen: bool
     clock_ns: int
-    ledger: str  # "<partition>:<offset>"
+    ledger: str  # "<partition>:<offset>" of the ledger at the cut
 
 
 class Breaker(Output, frozen=True, kw_only=True):

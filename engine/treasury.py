@@ -1,4 +1,4 @@
-"""The treasury: throttle budgets given ahead to each ledger partition, and the insurance fund, from one writer (docs/model.md, section 9)."""
+"""The treasury: throttle budgets given ahead to each ledger partition, and the insurance fund (docs/model.md, section 9)."""
 
 from collections.abc import Iterable
 from typing import Any, Final
