@@ -1,7 +1,7 @@
 """One valid message of each public type, and random values of any type that messages and frames are made of."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import msgspec.inspect as mi
@@ -26,6 +26,7 @@ from engine.inputs import (
     ImpliedVolatility,
     InstrumentDefinition,
     Message,
+    Name,
     OraclePrice,
     OrderReport,
     Partial,
@@ -41,6 +42,7 @@ from streams.frames import _EVENT_TYPES
 from streams.messages import PartialMessage
 from streams.verify import encode_body, sign_vaa, synthetic_keys
 
+NAME_STARTS = "ABCXYZabcxyz019"
 NOW_NS = 1_760_130_000_000_000_000  # 10 October 2025, 21:00 UTC
 
 VAA = sign_vaa(
@@ -167,6 +169,8 @@ def _values(kind: mi.Type) -> st.SearchStrategy[Any]:
             return st.floats(min_value=low, max_value=le, exclude_min=gt is not None, allow_nan=False, allow_infinity=False)
         case mi.StrType(pattern=None, min_length=low, max_length=high):
             return st.text(min_size=low or 0, max_size=high)
+        case mi.StrType(pattern=pattern) if pattern == get_args(Name)[1].pattern:
+            return st.builds(str.__add__, st.sampled_from(NAME_STARTS), st.text(NAME_STARTS + "_.:+-", max_size=63))
         case mi.StrType(pattern=pattern, min_length=low, max_length=high):
             assert pattern is not None
             return st.from_regex(pattern.removesuffix("(?!\\n)"), fullmatch=True).filter(
