@@ -83,9 +83,7 @@ def stuck(shell: Shell, now: float, wall_s: float, patience_s: float) -> str:
         if life.phase is not Phase.RUNNING or life.cutting_since is not None or wall_s - life.heard_at_s > BROKER_SILENT_S:
             continue
         if waiting and now - life.progress_at > patience_s:
-            return (
-                f"{life!r} is at {life.applied} of {life.log_end}, its cut at {life.cut_applied}, and has not moved for {patience_s:.0f} s"
-            )
+            return f"{life!r} is at {life.applied} of {life.log_end}, its cut at {life.cut_applied}, unmoved for {patience_s:.0f} s"
     return ""
 
 
