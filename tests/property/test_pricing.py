@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -143,6 +143,27 @@ def test_price_and_greeks_agree_with_the_twin(option: Option) -> None:
     interest = abs(exact.theta + decay)
     error = abs(Decimal(pricing.black76_theta(*option)) - exact.theta)
     assert error <= Decimal(tolerance) * max(decay, interest) + Decimal("1e-290")
+
+
+LOG_RATIO_ERROR_MAX = Decimal("2e-15")
+
+
+def _log_ratio_error(a: float, b: float) -> Decimal:
+    with localcontext() as context:
+        context.prec = 50
+        return abs(Decimal(pricing._log_ratio(a, b)) / (Decimal(a).ln() - Decimal(b).ln()) - 1)
+
+
+@given(FORWARDS, st.one_of(_log_uniform(0.5, 2.0), _log_uniform(0.9, 1.1), _log_uniform(0.99999, 1.00001), _log_uniform(1e-300, 1e290)))
+@slow
+def test_moneyness_keeps_its_relative_accuracy(forward: float, ratio: float) -> None:
+    assume(forward != forward * ratio)
+    assert _log_ratio_error(forward, forward * ratio) <= LOG_RATIO_ERROR_MAX
+
+
+@pytest.mark.parametrize(("a", "b"), [(1e300, 1e-300), (1e-300, 1e300), (1.7e308, 1.0), (1.7e308, 1.6e308), (5e-324, 1e-310)])
+def test_moneyness_at_the_ends_of_the_doubles(a: float, b: float) -> None:
+    assert _log_ratio_error(a, b) <= LOG_RATIO_ERROR_MAX
 
 
 @given(OPTIONS)
