@@ -12,7 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -36,10 +36,21 @@ SIGNED_BATCH = 64  # attestations verified in one go (13 signatures each take 0.
 POLL_MS = 500
 RETRY_S = 1.0
 WAIT_S = 0.002
+CLOCK_BEHIND_MAX_NS = 2_000_000_000  # below what parameters allow an event to be ahead of the clock (`future_skew_s`, 5 s by default)
+CLOCK_WAIT_S = 0.05
 
 TICKER = "ticker"
 TICK_STEP_MAX_NS = 60_000_000_000  # a tick moves the clock by at most this much; a clock that is far behind walks
 TICKS_AT_ONCE_MAX = 100
+
+
+class Bus(NamedTuple):
+    """What a worker's feeders share."""
+
+    clients: Clients
+    frames: AIOKafkaProducer
+    outputs: AIOKafkaProducer
+    metrics: Metrics
 
 
 class SourceLost(Exception):
@@ -84,10 +95,10 @@ class _Appender:
 class _Ingest:
     """Frames one source partition; what is refused goes to its dead-letter topic first."""
 
-    def __init__(self, clients: Clients, outputs: AIOKafkaProducer, metrics: Metrics) -> None:
-        self._clients = clients
-        self._outputs = outputs
-        self._metrics = metrics
+    def __init__(self, bus: Bus) -> None:
+        self._clients = bus.clients
+        self._outputs = bus.outputs
+        self._metrics = bus.metrics
 
     async def append(self, topic: str, partitions: int, records: Sequence[Any], covers_from: int, appender: _Appender) -> int:
         """Append the records' frames; returns the offset that is covered now."""
@@ -118,49 +129,42 @@ class _Ingest:
             await delivery
 
 
-class LogFeeder:
-    """Feeds one partition of one machine's log: its co-partitioned sources, and a copy of control."""
+class SourceFeeder:
+    """Feeds one partition of one machine's log from its co-partitioned sources."""
 
-    def __init__(self, life: Life, clients: Clients, frames: AIOKafkaProducer, outputs: AIOKafkaProducer, metrics: Metrics) -> None:
+    def __init__(self, life: Life, bus: Bus) -> None:
         self._life = life
-        self._clients = clients
-        self._metrics = metrics
-        self._appender = _Appender(frames, clients.name(life.kind.log), life.partition, life)
-        self._ingest = _Ingest(clients, outputs, metrics)
+        self._clients = bus.clients
+        self._metrics = bus.metrics
+        self._appender = _Appender(bus.frames, bus.clients.name(life.kind.log), life.partition, life)
+        self._ingest = _Ingest(bus)
         self._sources = [topic for topic, source in SOURCES.items() if source.target == life.kind.log]
 
     async def run(self) -> None:
-        await _feed_forever(f"feeder of {self._life!r}", self._feed, self._life)
+        if self._sources:
+            await _feed_forever(f"feeder of {self._life!r}", self._feed, self._life)
 
     async def _feed(self) -> None:
         life = self._life
         names = {self._clients.partition(topic, life.partition): topic for topic in self._sources}
-        control = self._clients.partition(CONTROL, 0)
-        async with self._clients.reading(*names, control) as consumer:
+        async with self._clients.reading(*names) as consumer:
             covered = {where: await _position(consumer, where, life, topic) for where, topic in names.items()}
-            covered[control] = await _position(consumer, control, life, CONTROL_SOURCE)
+            most = self._clients.settings.frame_max_events
             while True:
-                most = self._clients.settings.frame_max_events
                 for where, records in (await consumer.getmany(timeout_ms=POLL_MS, max_records=most)).items():
-                    if where == control:
-                        covered[where] = await self._copy(records, covered[where])
-                    else:
-                        covered[where] = await self._ingest.append(
-                            names[where], life.kind.partitions, records, covered[where], self._appender
-                        )
-                        self._metrics.source_lag.labels(names[where], life.partition).set(_lag(consumer, where, covered[where]))
+                    await self._clock_turns()
+                    covered[where] = await self._ingest.append(names[where], life.kind.partitions, records, covered[where], self._appender)
+                    self._metrics.source_lag.labels(names[where], life.partition).set(_lag(consumer, where, covered[where]))
                     if len(records) < most:
                         await self._appender.settle()
                     await self._not_too_far_ahead()
 
-    async def _copy(self, records: Sequence[Any], covers_from: int) -> int:
-        for start in range(0, len(records), COPIES_MAX):
-            for record in records[start : start + COPIES_MAX]:
-                since_ms = read_source_time(record.headers) or record.timestamp
-                await self._appender.append_freely(wrap_control(record.value, record.offset, covers_from), since_ms)
-                covers_from = record.offset
-            await self._appender.settle()
-        return covers_from
+    async def _clock_turns(self) -> None:
+        """While the ticker is away (its worker was lost, say), events wait here: against a clock that stands they would look future."""
+        if self._clients.settings.ticker != "wall":
+            return
+        while time.time_ns() - self._life.machine.clock_ns > CLOCK_BEHIND_MAX_NS:  # noqa: ASYNC110 - rare, and has no end of its own
+            await asyncio.sleep(CLOCK_WAIT_S)
 
     async def _not_too_far_ahead(self) -> None:
         """Backpressure: Kafka holds what waits, not this process."""
@@ -169,15 +173,39 @@ class LogFeeder:
             await asyncio.sleep(WAIT_S)
 
 
+class ControlCopier:
+    """Copies control, frame by frame, into one partition of one machine's log; on its own, since it must not wait for anything else."""
+
+    def __init__(self, life: Life, bus: Bus) -> None:
+        self._life = life
+        self._clients = bus.clients
+        self._appender = _Appender(bus.frames, bus.clients.name(life.kind.log), life.partition, life)
+
+    async def run(self) -> None:
+        await _feed_forever(f"copier of {self._life!r}", self._copy, self._life)
+
+    async def _copy(self) -> None:
+        control = self._clients.partition(CONTROL, 0)
+        async with self._clients.reading(control) as consumer:
+            covers_from = await _position(consumer, control, self._life, CONTROL_SOURCE)
+            while True:
+                for records in (await consumer.getmany(timeout_ms=POLL_MS, max_records=COPIES_MAX)).values():
+                    for record in records:
+                        since_ms = read_source_time(record.headers) or record.timestamp
+                        await self._appender.append_freely(wrap_control(record.value, record.offset, covers_from), since_ms)
+                        covers_from = record.offset
+                    await self._appender.settle()
+
+
 class ControlKeeper:
     """Feeds control: frames of every market topic, and the ticks. Runs beside the one machine that keeps control."""
 
-    def __init__(self, life: Life, clients: Clients, frames: AIOKafkaProducer, outputs: AIOKafkaProducer, metrics: Metrics) -> None:
+    def __init__(self, life: Life, bus: Bus) -> None:
         self._life = life
-        self._clients = clients
-        self._metrics = metrics
-        self._frames = frames
-        self._ingest = _Ingest(clients, outputs, metrics)
+        self._clients = bus.clients
+        self._metrics = bus.metrics
+        self._frames = bus.frames
+        self._ingest = _Ingest(bus)
 
     async def run(self) -> None:
         """Once the machine has applied all of control: it knows then how far each market topic has been framed."""

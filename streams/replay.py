@@ -18,7 +18,7 @@ from engine.effects import Order
 from engine.machine import CUT_KEY, CutRecord, DigestMismatch, Machine
 from streams.clients import Clients, bounds, scan
 from streams.frames import FrameFault, decode_frame
-from streams.messages import encode_effect, orders_topic
+from streams.messages import encode_effect, orders_topic, partition_of
 from streams.roster import PRODUCT, MachineKind, load_roster
 from streams.settings import Settings, kafka_client_options
 
@@ -206,12 +206,13 @@ def _spread(count: int, most: int) -> list[int]:
 
 
 async def _compare(clients: Clients, decided: dict[str, _Decided], only: int | None, report: ReplayReport) -> None:
+    partitions = clients.settings.ledger_partitions
     published: dict[str, bytes] = {}
     repeated: set[str] = set()
     conflicting: set[str] = set()
     async for value in _published(clients):
         order = msgspec.json.decode(value, type=_Named)
-        if only is not None and order.ledger.partition(":")[0] != str(only):
+        if only is not None and partition_of(order.account.encode(), partitions) != only:
             continue
         report.published += 1
         earlier = published.setdefault(order.order_id, value)
@@ -237,7 +238,7 @@ class _Named(Struct):
     """As much of an order as is needed to know it."""
 
     order_id: str
-    ledger: str
+    account: str
 
 
 async def _published(clients: Clients) -> AsyncIterator[bytes]:

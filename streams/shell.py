@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from faust.exceptions import NotReady
 
 from streams.clients import Clients
-from streams.feeders import ControlKeeper, LogFeeder
+from streams.feeders import Bus, ControlCopier, ControlKeeper, SourceFeeder
 from streams.machine import Life, Phase, is_fenced
 from streams.metrics import Metrics
 from streams.outbox import Outbox
@@ -208,10 +208,10 @@ class Shell:
         assert self._frames is not None
         assert self._outputs is not None
         key = (life.kind.log, life.partition)
-        shared = (life, self.clients, self._frames, self._outputs, self.metrics)
-        feeders: list[LogFeeder | ControlKeeper] = [LogFeeder(*shared)]
+        bus = Bus(self.clients, self._frames, self._outputs, self.metrics)
+        feeders: list[SourceFeeder | ControlCopier | ControlKeeper] = [SourceFeeder(life, bus), ControlCopier(life, bus)]
         if life.kind.keeps_control:
-            feeders.append(ControlKeeper(*shared))
+            feeders.append(ControlKeeper(life, bus))
         self._feeders[key] = [self._spawn(feeder.run(), f"{type(feeder).__name__} {life!r}") for feeder in feeders]
 
     def _stop_feeders(self, key: Key) -> None:

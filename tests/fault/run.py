@@ -12,19 +12,27 @@ from pathlib import Path
 
 from streams.broker import cluster
 from tests.fault.scenario import run_scenario
+from tests.fault.workloads import BookWorkload, ToyWorkload, Workload
+
+
+def _workload(machines: str, seed: int) -> Workload:
+    book = machines == "book" or (machines == "both" and seed % 2 == 0)
+    return BookWorkload(seed) if book else ToyWorkload(seed)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20, help="how many")
     parser.add_argument("--first", type=int, default=1, help="the first one")
+    parser.add_argument("--machines", choices=["toy", "book", "both"], default="both", help="what runs; both: in turn")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="plimsoll-faults-kafka-"))
     failed = []
     try:
         with cluster(folder) as found:
             for seed in range(options.first, options.first + options.seeds):
-                outcome = asyncio.run(run_scenario(found.bootstrap, f"faults-{uuid.uuid4().hex[:8]}.", seed))
+                workload = _workload(options.machines, seed)
+                outcome = asyncio.run(run_scenario(found.bootstrap, f"faults-{uuid.uuid4().hex[:8]}.", seed, workload))
                 print(outcome.line(), flush=True)
                 if outcome.problems:
                     failed.append(seed)
