@@ -94,7 +94,8 @@ REGIONS: list[tuple[str, str, Callable[[random.Random], tuple[float, ...]]]] = [
 @pytest.mark.parametrize(("name", "region", "arguments"), REGIONS, ids=[f"{name}-{region}" for name, region, _ in REGIONS])
 def test_error_is_within_the_stated_ulp(name: str, region: str, arguments: Callable[[random.Random], tuple[float, ...]]) -> None:
     draw = random.Random(f"{name} {region}")
-    samples = [arguments(draw) for _ in range(300)]
+    count = 60 if region == "subnormal" else 300  # the twin needs hundreds of digits there
+    samples = [arguments(draw) for _ in range(count)]
     worst = max((_ulps(name, sample), sample) for sample in samples)
     assert worst[0] <= ULP_MAX[name], f"{name}{worst[1]} is {worst[0]:.2f} ulp off"
 
