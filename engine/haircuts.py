@@ -36,6 +36,7 @@ def haircut_losses(
     """
     ints = tables.instrument_int
     floats = tables.instrument_float
+    atomic = tables.atomic_chains
     lost = 0.0
     lost_initial = 0.0
     for slot in range(count):
@@ -61,7 +62,7 @@ def haircut_losses(
         flat = floats[i, HAIRCUT_FLAT] + floats[i, SIZE] * math.sqrt(on_chain)
         latency = 0.0
         latency_initial = 0.0
-        if (chains & ~tables.atomic_chains[ints[i, CHAIN]]) != 0:
+        if (chains & ~atomic[ints[i, CHAIN]]) != 0:
             latency = floats[i, LATENCY]
             latency_initial = floats[i, LATENCY + 1]
         lost += (value - inside) + inside * min(1.0, max(0.0, flat + latency))

@@ -125,7 +125,8 @@ def evaluate(
             if code != 0 and (unknown == 0 or code < unknown):
                 unknown = code
             value += lots * (floats[i, UNIT_LONG] if lots > 0 else floats[i, UNIT_SHORT])
-            cost += closing_cost_usd(i, lots, tables)
+            notional = abs(float(lots)) * floats[i, NOTIONAL]
+            cost += notional * (floats[i, COST_RATE] + floats[i, IMPACT] * math.sqrt(notional))
         if units != 0:
             code = ints[i, CASH_UNKNOWN]
             if code != 0 and (unknown == 0 or code < unknown):
@@ -136,11 +137,24 @@ def evaluate(
         return unknown
     lost, lost_initial = haircut_losses(count, instrument, quantity, int(chains), tables)
     held = _hold_groups(count, instrument, quantity, cash, tables)
-    mode = tables.settings_int[DECISION_MODE]
-    requirement, driver = _requirement_of_mode(count, instrument, quantity, cash, tables, held, MAINTENANCE_LEVEL, mode)
-    requirement_initial = requirement
-    if differ:
-        requirement_initial, _ = _requirement_of_mode(count, instrument, quantity, cash, tables, held, INITIAL_LEVEL, mode)
+    parts = _divide(count, instrument, tables.settings_int[DECISION_MODE], tables)
+    requirement = 0.0
+    requirement_initial = 0.0
+    driver = NO_SCENARIO
+    for level in range(2):
+        if level == INITIAL_LEVEL and not differ:
+            requirement_initial = requirement
+            break
+        total = 0.0
+        binding = NO_SCENARIO
+        for part in range(parts):
+            loss, binding = _requirement(count, instrument, quantity, cash, tables, held, level, part)
+            total += loss
+        if level == MAINTENANCE_LEVEL:
+            requirement = total
+            driver = binding if parts == 1 else NO_SCENARIO
+        else:
+            requirement_initial = total
     out[EQUITY] = value - lost
     out[EQUITY_INITIAL] = value - lost_initial
     out[UNHAIRCUT] = value
@@ -167,7 +181,11 @@ def requirements_by_mode(
     """Maintenance requirement in USD, isolated, protocol, portfolio, into `out` [3]. Only for an account that `evaluate` could value."""
     held = _hold_groups(count, instrument, quantity, cash, tables)
     for mode in range(3):
-        out[mode], _ = _requirement_of_mode(count, instrument, quantity, cash, tables, held, MAINTENANCE_LEVEL, mode)
+        total = 0.0
+        for part in range(_divide(count, instrument, mode, tables)):
+            loss, _ = _requirement(count, instrument, quantity, cash, tables, held, MAINTENANCE_LEVEL, part)
+            total += loss
+        out[mode] = total
 
 
 @kernel
@@ -182,7 +200,7 @@ def closing_cost_usd(instrument: int, lots: int, tables: RiskTables) -> float:
 # ---- kernels -------------------------------------------------------------------------------------------------------------------------
 
 
-@kernel
+@kernel(inline=True)
 def _place(group: int, held: int, marks: NDArray[np.int64]) -> int:
     """Insert a group into the increasing list of those held; the new length."""
     at = held
@@ -196,7 +214,7 @@ def _place(group: int, held: int, marks: NDArray[np.int64]) -> int:
     return held + 1
 
 
-@kernel
+@kernel(inline=True)
 def _find(group: int, held: int, marks: NDArray[np.int64]) -> int:
     for k in range(held):
         if marks[k, HELD_GROUP] == group:
@@ -204,7 +222,7 @@ def _find(group: int, held: int, marks: NDArray[np.int64]) -> int:
     return -1
 
 
-@kernel
+@kernel(inline=True)
 def _hold_groups(
     count: int,
     instrument: NDArray[np.int32],
@@ -229,41 +247,33 @@ def _hold_groups(
     return held
 
 
-@kernel
-def _requirement_of_mode(
-    count: int,
-    instrument: NDArray[np.int32],
-    quantity: NDArray[np.int64],
-    cash: NDArray[np.int64],
-    tables: RiskTables,
-    held: int,
-    level: int,
-    mode: int,
-) -> tuple[float, float]:
-    """Requirement in a mode and the scenario that binds: the same scenarios for every part (slot, venue, all), the parts' losses added."""
+@kernel(inline=True)
+def _divide(count: int, instrument: NDArray[np.int32], mode: int, tables: RiskTables) -> int:
+    """Number each slot's part in a mode (all one, by venue, by slot), into the integer scratch; how many parts there are."""
+    ints = tables.instrument_int
     marks = tables.scratch_int
+    parts = 1
     if mode == PORTFOLIO:
         for slot in range(count):
             marks[slot, SLOT_PART] = 0
-        return _requirement(count, instrument, quantity, cash, tables, held, level, 0)
-    total = 0.0
-    for slot in range(count):
-        part = slot
-        if mode == PROTOCOL:
-            venue = tables.instrument_int[instrument[slot], VENUE]
+    elif mode == ISOLATED:
+        parts = count
+        for slot in range(count):
+            marks[slot, SLOT_PART] = slot
+    else:
+        parts = 0
+        for slot in range(count):
+            part = parts
             for earlier in range(slot):
-                if tables.instrument_int[instrument[earlier], VENUE] == venue:
-                    part = earlier
+                if ints[instrument[earlier], VENUE] == ints[instrument[slot], VENUE]:
+                    part = marks[earlier, SLOT_PART]
                     break
-        marks[slot, SLOT_PART] = part
-    for part in range(count):
-        if marks[part, SLOT_PART] == part:
-            requirement, _ = _requirement(count, instrument, quantity, cash, tables, held, level, part)
-            total += requirement
-    return total, NO_SCENARIO
+            marks[slot, SLOT_PART] = part
+            parts = max(parts, part + 1)
+    return parts
 
 
-@kernel
+@kernel(inline=True)
 def _requirement(
     count: int,
     instrument: NDArray[np.int32],
@@ -279,6 +289,7 @@ def _requirement(
     ints = tables.instrument_int
     sums = tables.scratch
     marks = tables.scratch_int
+    ranges = tables.group_float
     curved = False
     for g in range(held):
         sums[g, DELTA_SUM] = 0.0
@@ -304,17 +315,19 @@ def _requirement(
             sums[g, DELTA_SUM] += delta
             sums[g, HAIRCUT_LOSS] += delta * floats[i, CASH_VOL_HAIRCUT + level]
     for g in range(held):
-        sums[g, SCANNED] = sums[g, DELTA_SUM] * tables.group_float[level, marks[g, HELD_GROUP], SCAN]
+        sums[g, SCANNED] = sums[g, DELTA_SUM] * ranges[level, marks[g, HELD_GROUP], SCAN]
     if curved:
         return _largest_loss_on_grid(count, instrument, quantity, tables, held, level, part)
     return _largest_loss_of_linear(tables, held, level)
 
 
-@kernel
+@kernel(inline=True)
 def _largest_loss_of_linear(tables: RiskTables, held: int, level: int) -> tuple[float, float]:
     """Profit is proportional to the step in every group, so the grid's largest loss is at one of its ends."""
     sums = tables.scratch
     marks = tables.scratch_int
+    correlation = tables.correlation
+    ranges = tables.group_float
     fraction = tables.settings[EXTREME_FRACTION]
     end = 4 * tables.settings_int[GRID_STEPS]
     largest = 0.0
@@ -324,7 +337,7 @@ def _largest_loss_of_linear(tables: RiskTables, held: int, level: int) -> tuple[
         others = 0.0
         for h in range(held):
             if h != g:
-                others += tables.correlation[group, marks[h, HELD_GROUP]] * sums[h, SCANNED]
+                others += correlation[group, marks[h, HELD_GROUP]] * sums[h, SCANNED]
         own = sums[g, SCANNED] + others
         code = group * SCENARIO_BASE
         if own > largest:
@@ -333,15 +346,15 @@ def _largest_loss_of_linear(tables: RiskTables, held: int, level: int) -> tuple[
         if -own > largest:
             largest = -own
             driver = float(code + end)
-        up = -fraction * (sums[g, DELTA_SUM] * tables.group_float[level, group, EXTREME_UP] + others)
+        up = -fraction * (sums[g, DELTA_SUM] * ranges[level, group, EXTREME_UP] + others)
         if up > largest:
             largest = up
             driver = float(code + end + 2)
-        down = fraction * (sums[g, DELTA_SUM] * tables.group_float[level, group, EXTREME_DOWN] + others)
+        down = fraction * (sums[g, DELTA_SUM] * ranges[level, group, EXTREME_DOWN] + others)
         if down > largest:
             largest = down
             driver = float(code + end + 3)
-        haircut = sums[g, HAIRCUT_LOSS] + tables.group_float[level, group, HAIRCUT_STEP] * others
+        haircut = sums[g, HAIRCUT_LOSS] + ranges[level, group, HAIRCUT_STEP] * others
         if haircut > largest:
             largest = haircut
             driver = float(code + HAIRCUT_SCENARIO)
@@ -370,6 +383,10 @@ def _largest_loss_on_grid(
     """The whole set of scenarios; groups of the part without options stay in closed form."""
     sums = tables.scratch
     marks = tables.scratch_int
+    ints = tables.instrument_int
+    scan = tables.option_scan
+    correlation = tables.correlation
+    ranges = tables.group_float
     steps = tables.settings_int[GRID_STEPS]
     fraction = tables.settings[EXTREME_FRACTION]
     columns = 2 * (2 * steps + 1)
@@ -379,15 +396,15 @@ def _largest_loss_on_grid(
             profit = sums[g, SCANNED] * ((k - steps) / steps)
             sums[g, PROFIT + 2 * k] = profit
             sums[g, PROFIT + 2 * k + 1] = profit
-        sums[g, PROFIT + columns] = sums[g, DELTA_SUM] * tables.group_float[level, group, EXTREME_UP]
-        sums[g, PROFIT + columns + 1] = -sums[g, DELTA_SUM] * tables.group_float[level, group, EXTREME_DOWN]
+        sums[g, PROFIT + columns] = sums[g, DELTA_SUM] * ranges[level, group, EXTREME_UP]
+        sums[g, PROFIT + columns + 1] = -sums[g, DELTA_SUM] * ranges[level, group, EXTREME_DOWN]
     for slot in range(count):
-        row = tables.instrument_int[instrument[slot], SCAN_ROW]
+        row = ints[instrument[slot], SCAN_ROW]
         g = marks[slot, SLOT_GROUP]
         if row >= 0 and g >= 0 and marks[slot, SLOT_PART] == part:
             lots = float(quantity[slot])
             for column in range(columns + 2):
-                sums[g, PROFIT + column] += lots * tables.option_scan[level, row, column]
+                sums[g, PROFIT + column] += lots * scan[level, row, column]
     largest = 0.0
     driver = NO_SCENARIO
     for g in range(held):
@@ -396,24 +413,24 @@ def _largest_loss_on_grid(
         straight = 0.0  # the other groups that have no options, at +1
         for h in range(held):
             if h != g and marks[h, HELD_CURVED] == 0:
-                straight += tables.correlation[group, marks[h, HELD_GROUP]] * sums[h, SCANNED]
+                straight += correlation[group, marks[h, HELD_GROUP]] * sums[h, SCANNED]
         for k in range(2 * steps + 1):
             x = (k - steps) / steps
             for shock in range(2):
                 profit = sums[g, PROFIT + 2 * k + shock] + straight * x
                 for h in range(held):
                     if h != g and marks[h, HELD_CURVED] != 0:
-                        profit += _interpolated(h, tables.correlation[group, marks[h, HELD_GROUP]] * x, shock, steps, sums)
+                        profit += _interpolated(h, correlation[group, marks[h, HELD_GROUP]] * x, shock, steps, sums)
                 if -profit > largest:
                     largest = -profit
                     driver = float(code + 2 * k + shock)
         up = sums[g, PROFIT + columns] + straight
         down = sums[g, PROFIT + columns + 1] - straight
-        step = tables.group_float[level, group, HAIRCUT_STEP]
+        step = ranges[level, group, HAIRCUT_STEP]
         haircut = sums[g, HAIRCUT_LOSS] + step * straight
         for h in range(held):
             if h != g and marks[h, HELD_CURVED] != 0:
-                rho = tables.correlation[group, marks[h, HELD_GROUP]]
+                rho = correlation[group, marks[h, HELD_GROUP]]
                 up += _interpolated(h, rho, 0, steps, sums)
                 down += _interpolated(h, -rho, 0, steps, sums)
                 haircut -= _interpolated(h, -rho * step, 0, steps, sums)

@@ -495,7 +495,8 @@ class Market:
     def _derive(self) -> bool:
         """Risk inputs and tables of what was touched; whether something changed that concerns every account."""
         universe, now = self.universe, self.clock_ns
-        structure = self._defined or self._parameters_set
+        # What was defined before the first tick could not be derived then.
+        structure = self._defined or self._parameters_set or not self.advanced_ns
         elapsed = now - self.advanced_ns if self.advanced_ns else 0
         if elapsed or not self.advanced_ns:
             self.advanced_ns = now

@@ -1,10 +1,10 @@
 """The layout of the arrays that account kernels read: all that a valuation needs, one row an instrument, group or chain.
 
 Everything here is derived (engine.market fills it, in full after a restore), so nothing of it is ever written to a cut. The arrays are
-allocated once at their stated bounds and never replaced, so a kernel or a caller may keep the tuple. Untouched pages cost no memory.
+allocated once at their stated bounds and never replaced, so a kernel or a caller may keep them. Untouched pages cost no memory.
 """
 
-from typing import Final, NamedTuple
+from typing import Final, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,8 +100,12 @@ SLOT_PART: Final = 4  # row: slot; the part (venue or slot) it belongs to in a m
 SCRATCH_INTS: Final = 5
 
 
-class RiskTables(NamedTuple):
-    """What a valuation reads. `scratch` belongs to whoever is inside a kernel: one thread at a time for one set of tables."""
+class RiskTables(Protocol):
+    """What a valuation reads. `scratch` belongs to whoever is inside a kernel: one thread at a time for one set of tables.
+
+    It is one NumPy record with arrays as fields, because a kernel then gets it by one pointer: as a tuple of arrays it would cost more to
+    hand over than an account costs to value.
+    """
 
     instrument_int: NDArray[np.int32]  # [INSTRUMENTS_MAX, INSTRUMENT_INTS]
     instrument_float: NDArray[np.float64]  # [INSTRUMENTS_MAX, INSTRUMENT_FLOATS]
@@ -115,17 +119,23 @@ class RiskTables(NamedTuple):
     scratch_int: NDArray[np.int64]  # [GROUPS_HELD_MAX, SCRATCH_INTS]
 
 
+TABLES_DTYPE: Final = np.dtype(
+    [
+        ("instrument_int", np.int32, (INSTRUMENTS_MAX, INSTRUMENT_INTS)),
+        ("instrument_float", np.float64, (INSTRUMENTS_MAX, INSTRUMENT_FLOATS)),
+        ("option_scan", np.float64, (2, INSTRUMENTS_MAX, COLUMNS_MAX)),
+        ("group_float", np.float64, (2, ASSETS_MAX, GROUP_FLOATS)),
+        ("correlation", np.float64, (ASSETS_MAX, ASSETS_MAX)),
+        ("atomic_chains", np.int64, (CHAINS_MAX,)),
+        ("settings", np.float64, (SETTINGS,)),
+        ("settings_int", np.int64, (SETTINGS_INT,)),
+        ("scratch", np.float64, (GROUPS_HELD_MAX, SCRATCH_FLOATS)),
+        ("scratch_int", np.int64, (GROUPS_HELD_MAX, SCRATCH_INTS)),
+    ],
+    align=True,
+)
+
+
 def new_tables() -> RiskTables:
     """Empty tables at their full bounds."""
-    return RiskTables(
-        instrument_int=np.zeros((INSTRUMENTS_MAX, INSTRUMENT_INTS), dtype=np.int32),
-        instrument_float=np.zeros((INSTRUMENTS_MAX, INSTRUMENT_FLOATS), dtype=np.float64),
-        option_scan=np.zeros((2, INSTRUMENTS_MAX, COLUMNS_MAX), dtype=np.float64),
-        group_float=np.zeros((2, ASSETS_MAX, GROUP_FLOATS), dtype=np.float64),
-        correlation=np.zeros((ASSETS_MAX, ASSETS_MAX), dtype=np.float64),
-        atomic_chains=np.zeros(CHAINS_MAX, dtype=np.int64),
-        settings=np.zeros(SETTINGS, dtype=np.float64),
-        settings_int=np.zeros(SETTINGS_INT, dtype=np.int64),
-        scratch=np.zeros((GROUPS_HELD_MAX, SCRATCH_FLOATS), dtype=np.float64),
-        scratch_int=np.zeros((GROUPS_HELD_MAX, SCRATCH_INTS), dtype=np.int64),
-    )
+    return cast("RiskTables", np.zeros(1, dtype=TABLES_DTYPE).view(np.recarray)[0])
