@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from engine.margin import scenario_name
 from engine.market import Market
-from engine.tables import MAINTENANCE_LEVEL, SPOT
+from engine.tables import MAINTENANCE_LEVEL, SPOT, UNIT_LONG
 from engine.volatility import SECONDS_PER_YEAR
 
 
@@ -37,7 +37,7 @@ def haircut_terms(
     terms = universe.instrument_arrays
     chains = {int(terms.chain[i]) for i, q, c in zip(instrument, quantity, cash, strict=True) if q != 0 or c != 0}
     held = [
-        (slot, int(i), int(q) * float(market.tables.instrument_float[i, 0]))
+        (slot, int(i), int(q) * float(market.tables.instrument_float[i, UNIT_LONG]))
         for slot, (i, q) in enumerate(zip(instrument, quantity, strict=True))
         if q > 0 and terms.contract[i] == SPOT
     ]
