@@ -16,7 +16,9 @@ ROWS_BATCH_BYTES = 768 * 1024
 REQUEST_BYTES_MAX = FRAME_BYTES_MAX + 128 * 1024
 FETCH_BYTES_MAX = 8 * 1024 * 1024
 # A partition whose records are still being worked on is left out of a fetch, and can only be asked for again once that fetch returns.
+# A fetch of one partition has nobody to keep waiting.
 FETCH_WAIT_MS = 50
+FETCH_ALONE_WAIT_MS = 500
 TRANSACTION_TIMEOUT_MS = 30_000  # after it the broker itself ends what a lost worker left open; a new owner does so at once
 
 
@@ -55,14 +57,14 @@ class Clients:
             **self._common(),
         )
 
-    def consumer(self) -> AIOKafkaConsumer:
+    def consumer(self, fetch_wait_ms: int = FETCH_WAIT_MS) -> AIOKafkaConsumer:
         """Reads what is assigned to it by hand, committed records only; an offset that is gone is an error, never a jump."""
         return AIOKafkaConsumer(
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
-            fetch_max_wait_ms=FETCH_WAIT_MS,
+            fetch_max_wait_ms=fetch_wait_ms,
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
             fetch_max_bytes=4 * FETCH_BYTES_MAX,
             **self._common(),
@@ -71,7 +73,7 @@ class Clients:
     @asynccontextmanager
     async def reading(self, *partitions: TopicPartition) -> AsyncIterator[AIOKafkaConsumer]:
         """A started consumer with these partitions assigned; stopped at the end."""
-        consumer = self.consumer()
+        consumer = self.consumer(FETCH_ALONE_WAIT_MS if len(partitions) == 1 else FETCH_WAIT_MS)
         await consumer.start()
         try:
             consumer.assign(list(partitions))

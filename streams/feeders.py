@@ -214,9 +214,13 @@ class ControlKeeper:
             if self._clients.settings.ticker == "wall":
                 together.create_task(_feed_forever("ticker", self._tick, self._life))
 
-    async def _control_applied(self) -> None:
+    async def _control_end(self) -> int:
         async with self._clients.reading(self._clients.partition(CONTROL, 0)) as consumer:
             _, end = await bounds(consumer, self._clients.partition(CONTROL, 0))
+        return end
+
+    async def _control_applied(self) -> None:
+        end = await self._control_end()
         while self._life.machine.source_applied(CONTROL_SOURCE, 0) < end - 1:  # noqa: ASYNC110 - once at the start
             await asyncio.sleep(WAIT_S)
 

@@ -62,6 +62,9 @@ class Owner(Protocol):
     def gap(self, life: Life) -> None:
         """`life` has skipped a frame that would have left a hole: its feeders must begin again where it stands."""
 
+    def halted(self, life: Life) -> None:
+        """`life` has stopped for good: its feeders must stop too."""
+
     def lost(self, life: Life, error: BaseException) -> None:
         """`life` could not commit its cut: fenced, or worse. It must be closed, and loaded anew if still ours."""
 
@@ -80,7 +83,7 @@ class Life:
         self.cutting_since: float | None = None
         self.unproven = True  # no cut was begun and committed since the partition was last assigned
         self.log_end = -1  # end of the log when it was acquired; later the newest end known
-        self.heard_at_s = 0.0  # when the broker last told where the log ends
+        self.heard_at_s = time.time()  # when the broker last told where the log ends
         self.is_caught_up = False
         self.progress_at = self.began_at = time.monotonic()
         self._acquired_end = -1
@@ -172,6 +175,8 @@ class Life:
         self.why_halted = why
         self._metrics.halted.labels(self.kind.name, self.partition).set(1)
         log.critical("%r has stopped: %s", self, why)
+        self._below_uncut_bound.set()
+        self._owner.halted(self)
 
     # ---- applying ---------------------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ and is cutting.
 
 from __future__ import annotations
 
+import errno
+import logging
 from collections.abc import Callable, Iterable
 
 from aiohttp import web
@@ -13,6 +15,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 
 from engine.effects import Effects, Order, Refused
 from engine.reasons import State
+
+log = logging.getLogger(__name__)
 
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _CUT_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -100,7 +104,7 @@ Problems = Callable[[], list[str]]
 
 
 async def serve(metrics: Metrics, problems: Problems, host: str, port: int) -> tuple[web.AppRunner, int]:
-    """Start the pages; returns the runner (call `cleanup()` at the end) and the port, a free one where `port` is 0.
+    """Start the pages; returns the runner (call `cleanup()` at the end) and the port, a free one where `port` is 0 or taken.
 
     `problems()` lists what keeps the worker from being ready; empty means ready.
     """
@@ -119,6 +123,11 @@ async def serve(metrics: Metrics, problems: Problems, host: str, port: int) -> t
     app.add_routes([web.get("/live", live), web.get("/ready", ready), web.get("/metrics", scrape)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, host, port)
-    await site.start()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or port == 0:
+            raise
+        log.warning("port %d is taken (by another worker?), so metrics and health are on a free one", port)
+        await web.TCPSite(runner, host, 0).start()
     return runner, runner.addresses[0][1]

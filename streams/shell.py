@@ -29,6 +29,7 @@ HOUSEKEEPING_S = 0.5
 FEEDERS_AGAIN_S = 1.0
 READY_CUTS_MISSED = 20  # of cut intervals without a cut, where there is something to cut
 READY_LAG_S = 5.0
+BROKER_SILENT_S = 5.0  # without an answer to a fetch, empty ones included
 SEAL_S = 10.0
 
 Key = tuple[str, int]  # a log's name without prefix, and a partition
@@ -174,6 +175,9 @@ class Shell:
             self._stop_feeders(key)
             self._spawn(self._feed_again(life), f"feeders of {life!r} again")
 
+    def halted(self, life: Life) -> None:
+        self._stop_feeders((life.kind.log, life.partition))
+
     async def _feed_again(self, life: Life) -> None:
         await asyncio.sleep(FEEDERS_AGAIN_S)
         if self.lives.get((life.kind.log, life.partition)) is life and life.phase is Phase.RUNNING:
@@ -234,8 +238,12 @@ class Shell:
                 found.append(f"{name}: waiting to be loaded")
             elif life.phase is not Phase.RUNNING:
                 found.append(f"{name}: {life.phase.value} {life.why_halted}".rstrip())
+            elif time.time() - life.heard_at_s > BROKER_SILENT_S:
+                found.append(f"{name}: the broker has not answered for {time.time() - life.heard_at_s:.1f} s")
             elif not life.is_caught_up:
                 found.append(f"{name}: at {life.applied} of {life.log_end}, catching up")
+            elif life.unproven and life.applied <= life.cut_applied:
+                found.append(f"{name}: no cut committed yet")
             elif life.applied > life.cut_applied and now - life.cut_at > patience_s:
                 found.append(f"{name}: no cut for {now - life.cut_at:.1f} s")
             elif life.log_end - 1 > life.applied and now - life.progress_at > READY_LAG_S:

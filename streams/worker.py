@@ -19,13 +19,12 @@ from streams.machine import Phase
 from streams.metrics import serve
 from streams.roster import PRODUCT, load_roster
 from streams.settings import Settings, load_settings
-from streams.shell import Shell
+from streams.shell import BROKER_SILENT_S, Shell
 
 log = logging.getLogger(__name__)
 
 CRASHED, STUCK = 70, 75  # exit codes: an unexpected error; no progress (start it again)
 WATCH_S = 0.5
-BROKER_SILENT_S = 5.0
 
 
 def run_worker(settings: Settings, machines: str = PRODUCT) -> NoReturn:
@@ -44,6 +43,9 @@ def run_worker(settings: Settings, machines: str = PRODUCT) -> NoReturn:
     group.app = app
     watchdog = threading.Thread(target=_watch, args=(shell, settings.watchdog_s), name="watchdog", daemon=True)
     watchdog.start()
+    if settings.log_level != "DEBUG":
+        for chatty in ("aiokafka", "faust.sensors", "mode.timers"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
     Worker(app, loglevel=settings.log_level, redirect_stdouts=False, quiet=True).execute_from_commandline()
     raise SystemExit(0)
 

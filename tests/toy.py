@@ -6,6 +6,7 @@ It keeps every rule that the shell relies on (offsets, gaps, digest, cuts that h
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable
 
 import msgspec
@@ -17,6 +18,7 @@ from streams.roster import MachineKind
 from streams.settings import Settings
 
 STEP_LOTS = 1_000
+SLOW_LOAD_S = 5.0
 COUNTED = (FrameKind.FILLS, FrameKind.SNAPSHOTS, FrameKind.REPORTS)  # frames with a source whose offsets are counted without a gap
 
 
@@ -153,6 +155,14 @@ class Toy:
         )
 
 
+class SlowToy(Toy):
+    """Takes longer to load than a short session lasts."""
+
+    def restore(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        time.sleep(SLOW_LOAD_S)
+        super().restore(rows)
+
+
 def _hash(key: bytes, value: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(len(key).to_bytes(4, "little") + key + value, digest_size=16).digest(), "little")
 
@@ -163,3 +173,8 @@ def machines(settings: Settings) -> list[MachineKind]:
         MachineKind(name="book", log="ledger", rows="ledger.rows", partitions=settings.ledger_partitions, make=Toy),
         MachineKind(name="treasury", log="treasury.ledger", rows="treasury.rows", partitions=1, make=Toy, keeps_control=True),
     ]
+
+
+def slow_machines(settings: Settings) -> list[MachineKind]:
+    """The same, slow to load."""
+    return [msgspec.structs.replace(kind, make=SlowToy) for kind in machines(settings)]

@@ -36,6 +36,7 @@ class Watcher:
     def __init__(self) -> None:
         self.seeks: list[int] = []
         self.gaps = 0
+        self.halts = 0
         self.errors: list[BaseException] = []
 
     def seek(self, life: Life) -> None:
@@ -49,6 +50,9 @@ class Watcher:
 
     def gap(self, life: Life) -> None:
         self.gaps += 1
+
+    def halted(self, life: Life) -> None:
+        self.halts += 1
 
     def lost(self, life: Life, error: BaseException) -> None:
         self.errors.append(error)
@@ -348,6 +352,7 @@ async def test_a_record_that_is_no_frame_halts_the_partition(log: Log) -> None:
         assert not run.deliver(1, b"no frame")
         assert run.life.phase is Phase.HALTED
         assert "record 1 of its log is unusable" in run.life.why_halted
+        assert run.watcher.halts == 1
 
 
 async def test_a_cut_holds_one_place_of_the_log_while_applying_goes_on(log: Log) -> None:

@@ -1,0 +1,191 @@
+"""A worker process on a real broker: what comes in bad goes to dead letters, a stop seals, slow loads and lost brokers are borne."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from engine.machine import CUT_KEY, CutRecord
+from streams.broker import Cluster, LocalBroker
+from streams.clients import Clients, bounds, scan
+from streams.messages import partition_of, topic_specs
+from streams.replay import replay_ledger
+from streams.settings import Settings, kafka_client_options, load_settings
+from streams.store import committed_rows
+from streams.topics_admin import create_topics
+from tests.fault.workers import WorkerProcess
+from tests.fault.workloads import ToyWorkload
+
+MACHINES = "tests.toy:machines"
+SESSION_S = 3.0
+TIMEOUT_S = 40.0
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+async def prepared(bootstrap: str, prefix: str, **more: Any) -> Settings:
+    settings = load_settings(
+        environment={},
+        bootstrap=bootstrap,
+        topic_prefix=prefix,
+        venues="alpha",
+        ledger_partitions=2,
+        session_timeout_s=SESSION_S,
+        heartbeat_s=0.5,
+        cut_interval_ms=100,
+        metrics_port=0,
+        watchdog_s=20,
+        **more,
+    )
+    await create_topics(kafka_client_options(settings), topic_specs(ledger_partitions=2, attest_partitions=2, venues=["alpha"]), prefix)
+    return settings
+
+
+@asynccontextmanager
+async def running(settings: Settings, folder: Path, name: str = "worker", machines: str = MACHINES) -> AsyncIterator[WorkerProcess]:
+    worker = WorkerProcess(name, settings, machines, folder)
+    try:
+        await worker.ready()
+        yield worker
+    finally:
+        if worker.process.poll() is None:
+            worker.kill()
+
+
+async def until(holds: Callable[[], Any], what: str) -> None:
+    ends = time.monotonic() + TIMEOUT_S
+    while not await holds():
+        assert time.monotonic() < ends, f"not within {TIMEOUT_S} s: {what}"
+        await asyncio.sleep(0.1)
+
+
+async def records(clients: Clients, topic: str, partition: int = 0) -> list[Any]:
+    where = clients.partition(topic, partition)
+    async with clients.reading(where) as consumer:
+        return [record async for some in scan(consumer, where, *await bounds(consumer, where)) for record in some]
+
+
+async def last_cut(clients: Clients, partition: int) -> CutRecord:
+    return msgspec.msgpack.decode((await committed_rows(clients, "ledger.rows", partition))[CUT_KEY], type=CutRecord)
+
+
+def fill(sequence: int, **fields: Any) -> dict[str, Any]:
+    return {
+        "v": 1,
+        "account": "someone",
+        "venue": "alpha",
+        "instrument": "BTC-PERP",
+        "kind": "trade",
+        "lots": 600,
+        "price_ticks": 100,
+        "sequence": sequence,
+        "time_ns": time.time_ns(),
+        **fields,
+    }
+
+
+async def test_bad_input_goes_to_dead_letters_and_a_stop_seals(kafka: Cluster, topic_prefix: str, tmp_path: Path) -> None:
+    settings = await prepared(kafka.bootstrap, topic_prefix)
+    clients = Clients(settings)
+    home = partition_of(b"someone", 2)
+    bad: list[tuple[bytes, bytes, int, str]] = [
+        (b"someone", b"{", home, "bad_json"),
+        (b"someone", orjson.dumps(fill(9, lots="many")), home, "wrong_type"),
+        (b"someone", orjson.dumps(fill(9, v=2)), home, "unknown_version"),
+        (b"someone", orjson.dumps(fill(9, lots=1.5)), home, "not_a_lot"),
+        (b"someone", orjson.dumps(fill(9, price_ticks=-1)), home, "not_positive"),
+        (b"someone", orjson.dumps(fill(9)).replace(b'"price_ticks":100', b'"price_ticks":NaN'), home, "not_finite"),
+        (b"someone", orjson.dumps(fill(9)), 1 - home, "wrong_partition"),
+        (b"another", orjson.dumps(fill(9)), home, "wrong_key"),
+    ]
+    async with running(settings, tmp_path) as worker:
+        async with AIOKafkaProducer(**kafka_client_options(settings)) as producer:
+            for number in range(5):
+                await producer.send_and_wait(clients.name("venue.fills"), orjson.dumps(fill(number + 1)), b"someone", partition=home)
+                for key, value, partition, _ in bad if number == 2 else []:
+                    await producer.send_and_wait(clients.name("venue.fills"), value, key, partition=partition)
+
+        async def all_applied() -> bool:
+            return ("venue.fills", home, 5 + len(bad) - 2) in (await last_cut(clients, home)).sources
+
+        await until(all_applied, "all fills in a cut")
+        letters = [orjson.loads(record.value) for record in await records(clients, "venue.fills.dlq")]
+        assert sorted(letter["reason"] for letter in letters) == sorted(reason for *_, reason in bad)
+        assert all(letter["topic"] == "venue.fills" and letter["raw_base64"] for letter in letters)
+        assert worker.metric("plimsoll_dead_letters_total") == len(bad)
+        orders = [orjson.loads(record.value) for record in await records(clients, "orders.alpha", home)]
+        assert [order["lots"] for order in orders] == [-1200, -2400, -3000]
+        assert worker.metric("plimsoll_orders_total") == len(orders)
+        assert worker.metric("plimsoll_event_to_order_seconds_count") == len(orders)
+        assert worker.metric("plimsoll_cut_seconds_count") > 0
+        assert worker.get("live")[0] == 200
+        assert worker.get("ready")[0] == 200
+        assert await worker.stop() == 0
+    for partition in (0, 1):
+        assert (await last_cut(clients, partition)).sealed
+    report = await replay_ledger(settings, machines=MACHINES, all_cuts_restored=True)
+    assert report.differences == []
+    assert report.orders == report.published == 3
+
+
+async def test_a_load_longer_than_the_session_keeps_the_membership(kafka: Cluster, topic_prefix: str, tmp_path: Path) -> None:
+    settings = await prepared(kafka.bootstrap, topic_prefix)
+    workload = ToyWorkload(1)
+    async with running(settings, tmp_path, "first") as first:
+        flowing = asyncio.create_task(workload.flow(settings))
+        await asyncio.sleep(2)
+        assert await first.stop() == 0
+        async with running(settings, tmp_path, "second", "tests.toy:slow_machines") as second:  # loads for 5 s, with a session of 3
+            workload.stop()
+            await flowing
+
+            async def all_held() -> bool:
+                return await workload.held(settings) == workload.expected()
+
+            await until(all_held, "all fills in cuts")
+            assert len(re.findall(r"INFO. generation \d", second.text())) == 1, "it was thrown out while it loaded"
+            assert second.metric("plimsoll_fenced_total") == 0
+            assert await second.stop() == 0
+    assert (await replay_ledger(settings, machines=MACHINES)).differences == []
+
+
+async def test_a_lost_broker_is_told_and_outlived(topic_prefix: str, tmp_path: Path) -> None:
+    with LocalBroker(tmp_path / "broker") as broker:
+        settings = await prepared(broker.bootstrap, topic_prefix)
+        workload = ToyWorkload(2)
+        async with running(settings, tmp_path) as worker:
+            flowing = asyncio.create_task(workload.flow(settings))
+            await asyncio.sleep(2)
+            await asyncio.to_thread(broker.kill)
+
+            async def unready() -> bool:
+                return (await asyncio.to_thread(worker.get, "ready"))[0] == 503
+
+            await until(unready, "not ready")
+            assert worker.get("live")[0] == 200
+            await asyncio.sleep(3)
+            await asyncio.to_thread(broker.start)
+            await worker.ready()
+            await asyncio.sleep(2)
+            workload.stop()
+            await flowing
+
+            async def all_held() -> bool:
+                return await workload.held(settings) == workload.expected()
+
+            await until(all_held, "all fills in cuts")
+            assert worker.process.poll() is None
+            assert await worker.stop() == 0
+        report = await replay_ledger(settings, machines=MACHINES, all_cuts_restored=True)
+        assert report.differences == []
+        assert report.distinct > 100
