@@ -133,7 +133,8 @@ def evaluate(
                 unknown = code
             value += units * floats[i, CASH_VALUE]
     if unknown != 0:
-        out[:] = math.nan
+        for k in range(OUT):
+            out[k] = math.nan
         return unknown
     lost, lost_initial = haircut_losses(count, instrument, quantity, int(chains), tables)
     held = _hold_groups(count, instrument, quantity, cash, tables)
@@ -164,7 +165,8 @@ def evaluate(
     out[DRIVER] = driver
     out[7] = 0.0
     if not math.isfinite(value - lost - cost + requirement + requirement_initial):
-        out[:] = math.nan
+        for k in range(OUT):
+            out[k] = math.nan
         return ENGINE_FAULT
     return 0
 
