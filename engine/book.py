@@ -136,6 +136,12 @@ def _empty_columns(accounts: int, instruments: int) -> Columns:
 
 
 @kernel
+def wide(number: int) -> int:
+    """The number in 64 bits: a kernel that is given one integer type everywhere is compiled once."""
+    return number + 0
+
+
+@kernel
 def find_position(a: int, instrument: int, columns: Columns) -> int:
     """The slot of the account's position in an instrument, -1 if it has none."""
     for slot in range(columns.positions[a]):

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.book import ACCOUNT_VENUES_MAX, LIMIT, Columns, add_position, find_position, find_venue, remove_position, set_sequence
+from engine.book import ACCOUNT_VENUES_MAX, LIMIT, Columns, add_position, find_position, find_venue, remove_position, set_sequence, wide
 from engine.inputs import FillKind
 from engine.jit import kernel
 from engine.margin import CLOSE_COST, EQUITY, EQUITY_INITIAL, INITIAL, MAINTENANCE, UNHAIRCUT, evaluate, requirements_by_mode
@@ -41,7 +41,7 @@ class FillColumns(NamedTuple):
     account: NDArray[np.int64]  # numbers of the book
     instrument: NDArray[np.int64]  # numbers of the universe, -1: unknown
     order: NDArray[np.int32]
-    kind: NDArray[np.int32]
+    kind: NDArray[np.int64]
     lots: NDArray[np.int64]
     price_ticks: NDArray[np.int64]
     cash: NDArray[np.int64]
@@ -124,7 +124,8 @@ def state_of(code: int, prior: int, health: NDArray[np.float64], end_factor: flo
 @kernel
 def _value(a: int, columns: Columns, tables: RiskTables) -> int:
     """Value the account's positions into its health row; the Unknown code that counts, standing ones included."""
-    code = evaluate(columns.positions[a], columns.instrument[a], columns.quantity[a], columns.cash[a], tables, columns.health[a])
+    count = wide(columns.positions[a])
+    code = evaluate(count, columns.instrument[a], columns.quantity[a], columns.cash[a], tables, columns.health[a])
     standing: int = columns.standing[a]
     if standing != 0 and (code == 0 or standing < code):
         code = standing
@@ -162,7 +163,8 @@ def value_accounts(
 @kernel
 def is_below(a: int, columns: Columns, tables: RiskTables, out: NDArray[np.float64]) -> bool:
     """Whether the account would be below maintenance (or bankrupt, or could not be valued) under other tables; `out` [OUT] is scratch."""
-    code = evaluate(columns.positions[a], columns.instrument[a], columns.quantity[a], columns.cash[a], tables, out)
+    count = wide(columns.positions[a])
+    code = evaluate(count, columns.instrument[a], columns.quantity[a], columns.cash[a], tables, out)
     return code != 0 or out[EQUITY] < out[MAINTENANCE] or out[UNHAIRCUT] - out[CLOSE_COST] < 0.0
 
 
@@ -171,7 +173,7 @@ def requirements_of(accounts: NDArray[np.int64], columns: Columns, tables: RiskT
     """Maintenance by mode (isolated, protocol, portfolio) of accounts [n] that can be valued, into `out` [n, 3]."""
     for k in range(accounts.shape[0]):
         a = accounts[k]
-        requirements_by_mode(columns.positions[a], columns.instrument[a], columns.quantity[a], columns.cash[a], tables, out[k])
+        requirements_by_mode(wide(columns.positions[a]), columns.instrument[a], columns.quantity[a], columns.cash[a], tables, out[k])
 
 
 @kernel
@@ -192,7 +194,7 @@ def apply_fills(
         i = fills.instrument[k]
         if i < 0 or fills.order[k] >= 0 or fills.time_ns[k] > latest_ns or columns.plain[a] == 0:
             return k
-        venue = terms.venue[i]
+        venue = wide(terms.venue[i])
         venue_slot = find_venue(a, venue, columns)
         last = columns.sequence[a, venue_slot] if venue_slot >= 0 else 0
         if fills.sequence[k] != last + 1 or (venue_slot < 0 and columns.venue_count[a] == ACCOUNT_VENUES_MAX):

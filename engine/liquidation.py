@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.book import LIMIT, Columns
+from engine.book import LIMIT, Columns, wide
 from engine.jit import kernel
 from engine.margin import EQUITY, MAINTENANCE, OUT, POSITIONS_MAX, closing_cost_usd, evaluate
 from engine.market import Market
@@ -131,7 +131,7 @@ def _excess_after_close(
     slot: int, lots: int, count: int, scratch: Scratch, terms: InstrumentArrays, tables: RiskTables, end_factor: float, keep: bool
 ) -> float:
     """Excess after closing `lots` (> 0) of a slot at its mark, less the cost; `keep`: the scratch copy stays so. -inf: cannot be."""
-    i = scratch.instrument[slot]
+    i = wide(scratch.instrument[slot])
     quantity = scratch.quantity[slot]
     cash = scratch.cash[slot]
     unit = tables.instrument_float[i, NOTIONAL] if terms.contract[i] == SPOT else tables.instrument_float[i, UNIT_LONG]
@@ -182,11 +182,11 @@ def plan(
 
     `everything`: close all (a bankrupt account), else until the excess is 0. `budget_usd` [ASSETS_MAX] is read, not spent.
     """
-    count = columns.positions[a]
+    count = wide(columns.positions[a])
     for asset in range(budget_usd.shape[0]):
         scratch.budget_usd[asset] = budget_usd[asset]
     for slot in range(count):
-        i = columns.instrument[a, slot]
+        i = wide(columns.instrument[a, slot])
         scratch.instrument[slot] = i
         scratch.quantity[slot] = columns.quantity[a, slot]
         scratch.cash[slot] = columns.cash[a, slot]
@@ -202,22 +202,22 @@ def plan(
             lots = abs(scratch.quantity[slot])
             if lots == 0 or scratch.used[slot]:
                 continue
-            i = scratch.instrument[slot]
+            i = wide(scratch.instrument[slot])
             released = _excess_after_close(slot, lots, count, scratch, terms, tables, end_factor, False) - before
             if released > 0.0:
                 cost = closing_cost_usd(i, lots, tables)
                 floor = COST_FLOOR * lots * tables.instrument_float[i, NOTIONAL]
                 scratch.score[slot] = released / max(cost, floor)
         chosen = False
-        best = -1
+        best = wide(-1)
         while not chosen:
-            best = -1
+            best = wide(-1)
             for slot in range(count):
                 if scratch.score[slot] > NO_SCORE and (best < 0 or scratch.score[slot] > scratch.score[best]):
                     best = slot
             if best < 0:
                 break
-            i = scratch.instrument[best]
+            i = wide(scratch.instrument[best])
             lots = abs(scratch.quantity[best])
             if not everything and _excess_after_close(best, lots, count, scratch, terms, tables, end_factor, False) > 0.0:
                 lots = _smallest_close(best, lots, count, scratch, terms, tables, end_factor)

@@ -337,7 +337,7 @@ class Book:
             account=accounts[rows["account"]],
             instrument=instruments[rows["instrument"]],
             order=np.ascontiguousarray(rows["order"]),
-            kind=np.ascontiguousarray(rows["kind"]),
+            kind=rows["kind"].astype(np.int64),
             lots=np.ascontiguousarray(rows["lots"]),
             price_ticks=np.ascontiguousarray(rows["price_ticks"]),
             cash=np.ascontiguousarray(rows["cash"]),
