@@ -39,14 +39,15 @@ def definitions() -> list[AnyDefinition]:
         ChainDefinition(v=1, time_ns=0, name="twin-b", finality_s=12.0, messaging_delay_s=25.0, atomic_group="twins"),
     ]
     weights = dict.fromkeys(SOURCES, 1.0)
-    for name, asset_class, redemption, rate in (
+    assets: list[tuple[str, Any, str | None, float]] = [
         ("BTC", "major", None, 1.0),
         ("ETH", "major", None, 1.0),
         ("WBETH", "liquid_staking", "ETH", 1.08),
         ("USDE", "synthetic_dollar", "USD", 1.0),
         ("DOGE", "alt", None, 1.0),
         ("GOV", "governance", None, 1.0),
-    ):
+    ]
+    for name, asset_class, redemption, rate in assets:
         every.append(
             AssetDefinition(
                 v=1,
@@ -176,6 +177,29 @@ def random_account(market: Market, rng: random.Random, *, options: bool = True, 
         mark = market.mark(int(market.universe.instrument_arrays.quote[i])) or 1.0
         account.cash[slot] = rng.choice([0, int(usd / mark / unit), int(usd / mark / unit)])
     return account
+
+
+def stormy_market() -> Market:
+    """After hours of large moves, then minutes of rest: volatile, correlated by what was seen, levels apart, every mark known again."""
+    market = new_market()
+    rng, prices = random.Random(11), dict(PRICES)
+    for _ in range(240):
+        market.tick(market.clock_ns + 60 * SECOND)
+        market.revalue()
+        common = rng.gauss(0.0, 0.004)
+        prices = {asset: usd * (1.0 + common + rng.gauss(0.0, 0.003)) for asset, usd in prices.items()}
+        prices["USDE"] = 0.97 + 0.02 * rng.random()
+        tell_prices(market, prices, market.clock_ns)
+    for _ in range(40):
+        market.tick(market.clock_ns + 10 * SECOND)
+        market.revalue()
+        tell_prices(market, prices, market.clock_ns)
+    for number, days in enumerate(EXPIRIES):
+        expiry = START + days * DAY
+        quote = ImpliedVolatility(v=1, underlying="BTC", expiry_ns=expiry, sigma=1.1 - 0.1 * number, time_ns=market.clock_ns)
+        say(market.observe_volatility(quote))
+    market.revalue()
+    return market
 
 
 def random_frame(market: Market, rng: random.Random, prices: dict[str, float]) -> None:

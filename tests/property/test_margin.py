@@ -23,7 +23,7 @@ from engine.margin import (
     requirements_by_mode,
 )
 from engine.market import Market
-from tests.small_market import PRICES, SECOND, Account, new_market, price, random_account, random_frame, say
+from tests.small_market import PRICES, SECOND, Account, new_market, random_account, say, stormy_market
 
 SEEDS = st.integers(min_value=0, max_value=2**32 - 1)
 RELATIVE = 1e-9
@@ -36,15 +36,9 @@ def calm() -> Market:
 
 @pytest.fixture(scope="module")
 def stormy() -> Market:
-    """After a few hundred random frames: correlations off their prior, volatilities high, sources apart, breakers open."""
-    market = new_market()
-    rng, prices = random.Random(11), dict(PRICES)
-    for _ in range(600):
-        random_frame(market, rng, prices)
-    for asset, usd in prices.items():  # all known again, if the breakers let them
-        for source in ("north", "south", "west"):
-            market.observe_price(price(asset, source, usd, market.clock_ns))
-    market.revalue()
+    market = stormy_market()
+    assert not market.marks.status[: market.universe.asset_count].any()
+    assert (market.inputs.sigma[0] < market.inputs.sigma[1]).any()
     return market
 
 
@@ -113,12 +107,12 @@ def test_levels_are_in_order(calm: Market, stormy: Market, seed: int, size: int)
     rng = random.Random(seed)
     account = random_account(rng.choice([calm, stormy]), rng, options=False, size=size)
     status, out = account.value()
-    if status == 0:
-        slack = RELATIVE * _gross(account)
-        assert out[EQUITY_INITIAL] <= out[EQUITY] + slack
-        assert out[EQUITY] <= out[UNHAIRCUT] + slack
-        assert out[INITIAL] >= out[MAINTENANCE] - slack
-        assert out[DRIVER] >= -1.0
+    assert status == 0
+    slack = RELATIVE * _gross(account)
+    assert out[EQUITY_INITIAL] <= out[EQUITY] + slack
+    assert out[EQUITY] <= out[UNHAIRCUT] + slack
+    assert out[INITIAL] >= out[MAINTENANCE] - slack
+    assert out[DRIVER] >= -1.0
 
 
 @settings(max_examples=200, deadline=None)
@@ -129,11 +123,11 @@ def test_the_explanation_adds_up(calm: Market, stormy: Market, seed: int, size: 
     market = rng.choice([calm, stormy])
     account = random_account(market, rng, size=size)
     status, out = account.value()
-    if status == 0:
-        columns = [column[:size].tolist() for column in (account.instrument, account.quantity, account.cash)]
-        for level, equity in ((0, EQUITY), (1, EQUITY_INITIAL)):
-            lost = sum(term.lost_usd for term in haircut_terms(market, *columns, level=level))
-            assert lost == pytest.approx(out[UNHAIRCUT] - out[equity], rel=0, abs=RELATIVE * _gross(account))
+    assert status == 0
+    columns = [column[:size].tolist() for column in (account.instrument, account.quantity, account.cash)]
+    for level, equity in ((0, EQUITY), (1, EQUITY_INITIAL)):
+        lost = sum(term.lost_usd for term in haircut_terms(market, columns[0], columns[1], columns[2], level))
+        assert lost == pytest.approx(out[UNHAIRCUT] - out[equity], rel=0, abs=RELATIVE * _gross(account))
 
 
 @settings(max_examples=60, deadline=None)
