@@ -17,7 +17,14 @@ PARAMETERS_VERSION = "demo-2025-10-10"
 
 # What differs from the defaults of engine.parameters (where prices count for 60 s): a step of the replay is 30 s long, so event times may
 # be that far ahead of the clock.
-PARAMETERS: dict[str, Any] = {"future_skew_s": 60.0}
+# Sources stood 5 % apart for an hour on the real day: the demo lets the divergence breaker trip at 10 % and close after a minute.
+PARAMETERS: dict[str, Any] = {
+    "future_skew_s": 60.0,
+    "mad_k": 3.0,
+    "divergence_trip": 0.10,
+    "divergence_reset": 0.05,
+    "cooldown_s": 60.0,
+}
 
 # (finality, messaging delay) in seconds, Wormhole's number of the chain, atomic group. "custody" stands for what an exchange holds.
 _CHAINS: dict[str, tuple[float, float, int, str | None]] = {

@@ -55,7 +55,7 @@ class Point(NamedTuple):
     value: float
 
 
-class Book(NamedTuple):
+class OrderBook(NamedTuple):
     """Hyperliquid's order book over one minute: mean spread, mean depth (band not documented), funding rate per hour."""
 
     minute: int
@@ -78,7 +78,7 @@ class Facts(NamedTuple):
     bars: dict[tuple[str, str], list[Bar]]  # (source, asset)
     points: dict[tuple[str, str], list[Point]]  # (source, asset): prices at their own times
     volatility: dict[int, list[Point]]  # BTC, by expiry in ns
-    books: dict[str, list[Book]]  # by asset
+    books: dict[str, list[OrderBook]]  # by asset
     wicks: dict[str, list[Wick]]  # by asset
     funding: dict[tuple[str, str], list[Point]]  # (venue, asset): rate per hour
 
@@ -107,9 +107,9 @@ def load() -> Facts:
     volatility: dict[int, list[Point]] = defaultdict(list)
     for expiry, second, sigma in _rows("volatility"):
         volatility[int(datetime.fromisoformat(expiry).timestamp()) * SECOND_NS].append(Point(int(second), float(sigma)))
-    books: dict[str, list[Book]] = defaultdict(list)
+    books: dict[str, list[OrderBook]] = defaultdict(list)
     for asset, minute, spread, depth, rate in _rows("books"):
-        books[asset].append(Book(int(minute), float(spread), float(depth), float(rate)))
+        books[asset].append(OrderBook(int(minute), float(spread), float(depth), float(rate)))
     wicks: dict[str, list[Wick]] = defaultdict(list)
     for asset, minute, kind, bps in _rows("wicks"):
         wicks[asset].append(Wick(int(minute), kind, float(bps)))

@@ -11,6 +11,7 @@ from engine.inputs import Frame, FrameKind, Message, Tick
 from streams.clients import Clients
 from streams.demo.recorder import Recorder
 from streams.demo.venue import Venue
+from streams.feeders import TICKER
 from streams.frames import encode_frame
 from streams.messages import CONTROL, encode_source, orders_topic
 
@@ -28,12 +29,13 @@ class Player:
     """Sends messages and ticks, and knows when they stand in the logs and when the books have decided on them."""
 
     def __init__(self, clients: Clients, recorder: Recorder) -> None:
+        self._machines = clients.settings.ledger_partitions + clients.settings.attest_partitions + 1
         self._clients = clients
         self._recorder = recorder
         self._messages: AIOKafkaProducer = clients.outputs_producer()
         self._frames: AIOKafkaProducer = clients.frames_producer()
         self._sent: dict[tuple[str, int], int] = {}  # (topic, partition) -> newest offset
-        self._ticks = 0
+        self._clock_ns = 0
 
     async def start(self) -> None:
         await self._messages.start()
@@ -57,8 +59,8 @@ class Player:
 
     async def tick(self, time_ns: int) -> None:
         """Move the clock: a tick goes straight into control, where a live system's ticker would put it."""
-        offset, self._ticks = self._ticks, self._ticks + 1
-        frame = Frame(FrameKind.TICK, "ticker", 0, offset - 1, offset, [Tick(time_ns)], [offset])
+        frame = Frame(FrameKind.TICK, TICKER, 0, self._clock_ns, time_ns, [Tick(time_ns)], [time_ns])
+        self._clock_ns = time_ns
         await self._frames.send_and_wait(self._clients.name(CONTROL), encode_frame(frame), partition=0)
 
     async def framed(self) -> None:
@@ -70,12 +72,12 @@ class Player:
         """Wait until the attestors have passed on so many transfers."""
         await self._until(lambda: self._recorder.recording.credits >= transfers, lambda: f"{transfers} attested transfers in the ledgers")
 
-    async def decided(self, time_ns: int, partitions: int) -> None:
-        """Wait until every book has decided, and cut, up to this time."""
+    async def decided(self, time_ns: int) -> None:
+        """Wait until every machine has decided, and cut, up to this time."""
         recording = self._recorder.recording
         await self._until(
-            lambda: recording.clock_ns(partitions) >= time_ns,
-            lambda: f"decisions up to {time_ns} (got to {recording.clock_ns(partitions)})",
+            lambda: recording.clock_ns(self._machines) >= time_ns,
+            lambda: f"decisions up to {time_ns} (got to {recording.clock_ns(self._machines)})",
         )
 
     async def _until(self, reached: object, what: object) -> None:
@@ -133,6 +135,11 @@ class VenueService:
             if self._task.done():
                 self._task.result()
             await asyncio.sleep(0.005)
+
+    async def advance(self, now_ns: int) -> None:
+        """Let the venue look at the orders that rest in its book, at a new time."""
+        for answer in self._venue.advance(now_ns):
+            await self._player.send([*answer.fills, answer.report])
 
     async def _serve(self, consumer: AIOKafkaConsumer) -> None:
         while True:

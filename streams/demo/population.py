@@ -120,7 +120,7 @@ def option_delta(name: str) -> float:
 # ---- the five kinds -------------------------------------------------------------------------------------------------------------------
 
 _LIQUID_ALTS = ("XRP", "DOGE", "ADA", "LINK")  # whose sources stayed together
-_OTHER_ALTS = ("AVAX", "LTC", "TRX", "PEPE", "BCH", "DOT", "ATOM", "AAVE", "UNI", "XLM", "POL", "ENA")
+_OTHER_ALTS = ("AVAX", "PEPE", "BCH", "DOT", "ATOM", "AAVE", "UNI", "XLM", "POL", "ENA", "CRV", "WLD")
 
 
 def _usde_looper(drawn: random.Random) -> list[Holding]:
@@ -137,7 +137,7 @@ def _altcoin_pledger(drawn: random.Random) -> list[Holding]:
     pledged_usd = _size(drawn, 60_000.0, 1.0, 2_000_000.0)
     borrowed_usd = pledged_usd * drawn.uniform(0.35, 0.6)
     loops = drawn.uniform(2.0, 3.5)
-    longs_usd = pledged_usd * drawn.uniform(0.0, 1.2) if alt in _LIQUID_ALTS else 0.0
+    longs_usd = pledged_usd * drawn.uniform(0.0, 1.4) if alt in _LIQUID_ALTS else 0.0
     price = first_price(alt)
     return [
         ("binance", alt, pledged_usd / price),
@@ -157,8 +157,8 @@ def _market_maker(drawn: random.Random) -> list[Holding]:
         ("okx", "BTC", collateral_usd * 0.1 / first_price("BTC")),
     ]
     for asset in drawn.sample(("BTC", "ETH", "SOL", "XRP", "DOGE", "LINK"), drawn.randint(2, 5)):
-        leg_usd = collateral_usd * drawn.uniform(1.0, 3.0)
-        lean = drawn.uniform(-0.05, 0.35)
+        leg_usd = collateral_usd * drawn.uniform(1.0, 4.0)
+        lean = drawn.uniform(-0.05, 0.45)
         side = drawn.choice((-1.0, 1.0))
         price = first_price(asset)
         bought, sold = ("binance", "hyperliquid") if side > 0 else ("hyperliquid", "binance")
@@ -170,7 +170,7 @@ def _market_maker(drawn: random.Random) -> list[Holding]:
 def _option_seller(drawn: random.Random) -> list[Holding]:
     """Sold calls and puts on BTC held as collateral, hedged to delta zero with a perpetual: what is left is short gamma."""
     coins = _size(drawn, 3.0, 0.9, 60.0)
-    sold = drawn.uniform(1.0, 3.0) * coins
+    sold = drawn.uniform(5.0, 11.0) * coins
     holdings: list[Holding] = [("okx", "BTC", coins)]
     delta = coins
     for name in drawn.sample([option.name for option in OPTIONS], drawn.randint(2, 3)):
@@ -178,7 +178,7 @@ def _option_seller(drawn: random.Random) -> list[Holding]:
         holdings.append(("okx", name, -contracts))
         delta -= contracts * option_delta(name)
     hedge = ("binance", "BTC-PERP", -delta) if drawn.random() < 0.5 else ("okx", "BTC-USD-SWAP", -delta * first_price("BTC"))
-    return [*holdings, hedge, ("binance", "USD", coins * first_price("BTC") * drawn.uniform(0.05, 0.2))]
+    return [*holdings, hedge, ("binance", "USD", coins * first_price("BTC") * drawn.uniform(0.0, 0.1))]
 
 
 def _cross_chain_hedger(drawn: random.Random) -> list[Holding]:
@@ -191,8 +191,8 @@ def _cross_chain_hedger(drawn: random.Random) -> list[Holding]:
     return [
         (f"vault-{chain}", asset, coins_usd / price),
         ("hyperliquid", f"{asset}-PERP", -coins_usd * drawn.uniform(0.85, 1.0) / price),
-        ("hyperliquid", "USD", coins_usd * drawn.uniform(0.02, 0.15)),
-        ("aave", "USD-LOAN", -coins_usd * drawn.uniform(0.5, 0.78)),
+        ("hyperliquid", "USD", coins_usd * drawn.uniform(0.02, 0.06)),
+        ("aave", "USD-LOAN", -coins_usd * drawn.uniform(0.78, 0.89)),
     ]
 
 
@@ -209,7 +209,7 @@ _NAMED: list[tuple[str, list[Holding]]] = [
     ("usde_looper", [("aave", "USDe", 400_000.0), ("aave", "USD-LOAN", -300_000.0)]),
     ("usde_looper", [("morpho", "USDe", 80_000.0), ("morpho", "USD-LOAN", -60_000.0)]),
     ("usde_looper", [("aave", "USDe", 30_000.0), ("morpho", "USD-LOAN", -20_000.0)]),
-    ("altcoin_pledger", [("binance", "DOGE", 400_000.0), ("binance", "USD-LOAN", -50_000.0), ("binance", "DOGE-PERP", 600_000.0)]),
+    ("altcoin_pledger", [("binance", "DOGE", 400_000.0), ("binance", "USD-LOAN", -50_000.0), ("binance", "DOGE-PERP", 100_000.0)]),
     (
         "altcoin_pledger",
         [("binance", "XRP", 40_000.0), ("binance", "USD-LOAN", -50_000.0), ("aave", "USDe", 150_000.0), ("aave", "USD-LOAN", -100_000.0)],
@@ -232,8 +232,8 @@ _NAMED: list[tuple[str, list[Holding]]] = [
     ),
     ("market_maker", [("binance", "USD", 60_000.0), ("binance", "SOL-PERP", 1_000.0), ("hyperliquid", "SOL-PERP", -1_000.0)]),
     ("market_maker", [("okx", "BTC", 1.0), ("okx", "BTC-USD-SWAP", -50_000.0), ("binance", "XRP-PERP", 50_000.0)]),
-    ("option_seller", [("okx", "BTC", 10.0), ("okx", "BTC-251031-135000-C", -20.0), ("binance", "BTC-PERP", -7.0)]),
-    ("option_seller", [("okx", "BTC", 5.0), ("okx", "BTC-251128-132000-C", -10.0), ("okx", "BTC-USD-SWAP", -300_000.0)]),
+    ("option_seller", [("okx", "BTC", 10.0), ("okx", "BTC-251031-135000-C", -50.0), ("binance", "BTC-PERP", -5.0)]),
+    ("option_seller", [("okx", "BTC", 5.0), ("okx", "BTC-251128-132000-C", -30.0), ("okx", "BTC-USD-SWAP", -300_000.0)]),
     (
         "option_seller",
         [
@@ -245,10 +245,10 @@ _NAMED: list[tuple[str, list[Holding]]] = [
         ],
     ),
     ("option_seller", [("okx", "BTC", 6.0), ("okx", "BTC-251128-102000-C", -6.0), ("binance", "USD", 60_000.0)]),
-    ("cross_chain_hedger", [("vault-arbitrum", "ETH", 100.0), ("hyperliquid", "ETH-PERP", -100.0), ("aave", "USD-LOAN", -280_000.0)]),
-    ("cross_chain_hedger", [("vault-ethereum", "BTC", 3.0), ("hyperliquid", "BTC-PERP", -3.0), ("aave", "USD-LOAN", -250_000.0)]),
-    ("cross_chain_hedger", [("vault-solana", "SOL", 1_000.0), ("hyperliquid", "SOL-PERP", -900.0), ("aave", "USD-LOAN", -120_000.0)]),
-    ("cross_chain_hedger", [("vault-optimism", "ETH", 50.0), ("hyperliquid", "ETH-PERP", -45.0), ("morpho", "USD-LOAN", -100_000.0)]),
+    ("cross_chain_hedger", [("vault-arbitrum", "ETH", 100.0), ("hyperliquid", "ETH-PERP", -100.0), ("aave", "USD-LOAN", -330_000.0)]),
+    ("cross_chain_hedger", [("vault-ethereum", "BTC", 3.0), ("hyperliquid", "BTC-PERP", -3.0), ("aave", "USD-LOAN", -290_000.0)]),
+    ("cross_chain_hedger", [("vault-solana", "SOL", 1_000.0), ("hyperliquid", "SOL-PERP", -900.0), ("aave", "USD-LOAN", -160_000.0)]),
+    ("cross_chain_hedger", [("vault-optimism", "ETH", 50.0), ("hyperliquid", "ETH-PERP", -45.0), ("morpho", "USD-LOAN", -165_000.0)]),
 ]
 
 

@@ -5,11 +5,12 @@ import logging
 from collections import Counter
 from typing import Any, NamedTuple
 
+import msgspec
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from engine.inputs import FrameKind
-from engine.machine import CUT_KEY
+from engine.machine import CUT_KEY, CutRecord
 from engine.reasons import State
 from streams.clients import Clients
 from streams.frames import decode_frame
@@ -51,15 +52,17 @@ class Recording:
         self.outcomes: Counter[str] = Counter()
         self.breakers: dict[tuple[str, str, str, int], BreakerChange] = {}
         self.breaker_states: dict[str, dict[int, str]] = {}
-        self.partials: dict[int, dict[str, Any]] = {}
+        self.partials: dict[int, list[int]] = {}  # accounts by state, by partition
+        self.clocks: dict[tuple[str, int], int] = {}  # (rows topic, partition) -> clock of its last cut
         self.states: list[tuple[int, list[int]]] = []  # (clock, accounts by state) at each pause of the replay
         self.covered: dict[tuple[str, int], int] = {}  # (source topic, partition) -> offset up to which it stands in a log
         self.credits = 0
 
-    def take(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+    def take(self, topic: str, partition: int, key: bytes | None, value: bytes | None) -> None:
         """One record of any topic listened to; `topic` is without the prefix."""
         if topic in ROWS:
-            self.cuts += key == CUT_KEY
+            if key == CUT_KEY and value is not None:
+                self._take_cut(topic, partition, value)
         elif topic in LEDGERS or topic == CONTROL:
             self.frames += 1
             self._take_frame(value or b"")
@@ -71,7 +74,7 @@ class Recording:
             self.letters[(key or b"").decode()] = orjson.loads(value)["reason"]
         elif topic == PARTIALS:
             partial = orjson.loads(value)["partial"]
-            self.partials[partial[0]] = {"clock_ns": partial[2], "states": partial[5]}
+            self.partials[partial[0]] = partial[5]
         elif topic == "account.health":
             self._take_health(orjson.loads(value))
         elif topic == "risk.breakers":
@@ -81,20 +84,22 @@ class Recording:
         elif topic == "audit.decisions":
             self.outcomes[orjson.loads(value)["outcome"]] += 1
 
-    def clock_ns(self, partitions: int) -> int:
-        """The time up to which every book has decided and cut; 0 while one has said nothing."""
-        if len(self.partials) < partitions:
-            return 0
-        return min(int(partial["clock_ns"]) for partial in self.partials.values())
+    def clock_ns(self, machines: int) -> int:
+        """The time up to which every one of so many machines has decided and cut; 0 while one has said nothing."""
+        return min(self.clocks.values()) if len(self.clocks) >= machines else 0
 
     def note_states(self, clock_ns: int) -> list[int]:
         """Keep how many accounts are in each state now, over all partitions."""
         totals = [0] * len(State)
         for partial in self.partials.values():
-            for state, count in enumerate(partial["states"]):
+            for state, count in enumerate(partial):
                 totals[state] += count
         self.states.append((clock_ns, totals))
         return totals
+
+    def _take_cut(self, topic: str, partition: int, value: bytes) -> None:
+        self.cuts += 1
+        self.clocks[topic, partition] = msgspec.msgpack.decode(value, type=CutRecord).clock_ns
 
     def _take_frame(self, value: bytes) -> None:
         if value[KIND_AT] == FrameKind.CONTROL:
@@ -181,7 +186,7 @@ class Recorder:
             for partition, records in batches.items():
                 topic = self._topics[partition]
                 for record in records:
-                    self.recording.take(topic, record.key, record.value)
+                    self.recording.take(topic, record.partition, record.key, record.value)
             if batches:
                 self._changed.set()
             await asyncio.sleep(0)  # a getmany that has records at hand does not give way

@@ -1,12 +1,14 @@
 """Turns the facts into one time-ordered stream of public messages: prices, depth, volatilities, funding, heartbeats.
 
-Conventions. A one-minute bar gives its open at +0 s, high and low at +20 and +40 s (low first when the bar closes above its open, else high
-first) and its close at +60 s less a millisecond, so that it does not coincide with the next bar's open. A mean over a minute is known at
-its end. A source made from another one is called `synthetic-N`, and each of its messages says `synthetic`.
+Conventions. A one-minute bar gives its open at +0 s, high and low at +20 and +40 s (low first when the asset's best covered source closes
+above its open, else high first: the same order at all venues) and its close at +60 s less a millisecond, so that it does not coincide with
+the next bar's open. A mean over a minute is known at its end. A source made from another one is called `synthetic-N`, and each of its
+messages says `synthetic`.
 """
 
 import heapq
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -149,14 +151,31 @@ def _observations(source: str, asset: str) -> Iterator[Observation]:
     """A real source's prices: bars at four moments, points at their own."""
     facts = load()
     for bar in facts.bars.get((source, asset), ()):
-        yield from _bar_observations(bar)
+        yield from _bar_observations(bar, low_first=_rises(asset, bar))
     for point in facts.points.get((source, asset), ()):
         yield Observation(START_NS + point.second * SECOND_NS, point.value, synthetic=False)
 
 
-def _bar_observations(bar: Bar) -> Iterator[Observation]:
+def _rises(asset: str, bar: Bar) -> bool:
+    """Whether the asset rose in the bar's minute, at its best covered source; by the bar itself where that has none."""
+    base = _base_bars(asset).get(bar.minute, bar)
+    return base.close > base.open
+
+
+@cache
+def _base_bars(asset: str) -> dict[int, Bar]:
+    facts = load()
+    if asset in MAJORS:  # from the prices every five seconds
+        by_minute: dict[int, list[float]] = {}
+        for point in facts.points["binance-perp", asset]:
+            by_minute.setdefault(point.second // 60, []).append(point.value)
+        return {minute: Bar(minute, prices[0], max(prices), min(prices), prices[-1]) for minute, prices in by_minute.items()}
+    return {bar.minute: bar for bar in facts.bars.get((ASSETS[asset].base, asset), ())}
+
+
+def _bar_observations(bar: Bar, *, low_first: bool) -> Iterator[Observation]:
     start = START_NS + bar.minute * 60 * SECOND_NS
-    first, second = (bar.low, bar.high) if bar.close > bar.open else (bar.high, bar.low)
+    first, second = (bar.low, bar.high) if low_first else (bar.high, bar.low)
     yield Observation(start, bar.open, synthetic=False)
     yield Observation(start + 20 * SECOND_NS, first, synthetic=False)
     yield Observation(start + 40 * SECOND_NS, second, synthetic=False)
@@ -182,7 +201,7 @@ def _staked(asset: str) -> Iterator[Observation]:
 
 
 def _made(scenario: Scenario, name: str, number: int, base: list[Observation]) -> Iterator[Observation]:
-    """A synthetic source: `number` seconds behind the real one it is made from, and `number` basis points from it."""
+    """A synthetic source: `number` basis points from the real one it is made from, at the same moments."""
     if name in REDEMPTION_RATES:  # what redemption pays, not Binance's discount
         of, source = {"WBETH": ("ETH", "binance-perp"), "BNSOL": ("SOL", "binance-perp")}[name]
         base = [o._replace(price=o.price * REDEMPTION_RATES[name]) for o in _observations(source, of)]
@@ -193,7 +212,7 @@ def _made(scenario: Scenario, name: str, number: int, base: list[Observation]) -
             # The on-chain pool stayed within 0.994 and 1.000 while Binance fell to 0.65: as far down in that band as Binance in its own.
             stress = min(max((1.0 - observation.price) / 0.35, 0.0), 1.0)
             price = 1.0 - 1e-4 * number - (0.006 - 1e-4 * number) * stress
-        yield Observation(observation.time_ns + number * SECOND_NS, price, synthetic=True)
+        yield Observation(observation.time_ns, price, synthetic=True)
 
 
 def _price(asset: str, source: str, observation: Observation) -> Event:

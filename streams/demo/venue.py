@@ -1,8 +1,11 @@
-"""A venue that fills orders at its own mark plus half the spread, late, in part where the book is thin, and each order at most once."""
+"""A venue that fills orders at its own mark plus half the spread, late, in part where the book is thin, and each order at most once.
+
+What cannot be filled rests until it can be or expires: a venue that refused at once would be asked again at once, without end.
+"""
 
 import math
 from statistics import median
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from engine.effects import Order
 from engine.inputs import Depth, Fill, ImpliedVolatility, InstrumentDefinition, Message, OraclePrice, OrderReport, Snapshot
@@ -12,15 +15,28 @@ from streams.demo.facts import SECOND_NS
 
 LATENCY_NS = 2 * SECOND_NS  # event time from decision to fill
 PRICE_AGE_NS = 60 * SECOND_NS
-DEPTH_SHARE = 0.5  # an order takes at most this share of the depth within 2 %; the rest is cancelled
+DEPTH_SHARE = 0.5  # an order takes at most this share of the depth within 2 % at once
 SPREAD_BPS = 10.0  # where no spread was ever told
 
 
 class Answer(NamedTuple):
-    """What became of an order: at most one fill, and one report."""
+    """What became of an order: at most one fill, and a report."""
 
     fills: list[Fill]
     report: OrderReport
+
+
+class _Resting:
+    """An order in the venue's book."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.filled_lots = 0
+        self.fill_ids: list[str] = []
+
+    @property
+    def left_lots(self) -> int:
+        return abs(self.order.lots) - self.filled_lots
 
 
 class Venue:
@@ -36,6 +52,7 @@ class Venue:
         self._volatilities: dict[tuple[str, int], float] = {}
         self._sequences: dict[tuple[str, str], int] = {}
         self._answered: set[str] = set()
+        self._resting: dict[str, _Resting] = {}  # by order id, in order of arrival
         self._clock_ns = 0
 
     def observe(self, message: Message) -> None:
@@ -62,26 +79,45 @@ class Venue:
                 pass
 
     def execute(self, order: Order) -> Answer | None:
-        """Fill, fill in part, or refuse an order; None where this very order was answered before."""
+        """Fill an order, in part where the book is thin, or let it rest; None where this very order was answered before."""
         if order.order_id in self._answered:
             return None
         self._answered.add(order.order_id)
         at = max(order.decided_ns, self._clock_ns) + LATENCY_NS
         if at >= order.expires_ns:
-            return self._refuse(order, at, "expired", "arrived too late")
+            return self._report(_Resting(order), [], at, "arrived too late")
+        return self._try(_Resting(order), at)
+
+    def advance(self, now_ns: int) -> list[Answer]:
+        """Look at the orders that rest, oldest first: fill what can be filled now, give up what has expired."""
+        self._clock_ns = max(self._clock_ns, now_ns)
+        answers = []
+        for resting in list(self._resting.values()):
+            if now_ns >= resting.order.expires_ns:
+                answers.append(self._report(resting, [], now_ns, "nobody took it in time"))
+            else:
+                before = resting.filled_lots
+                answer = self._try(resting, now_ns)
+                if resting.filled_lots > before:
+                    answers.append(answer)
+        return answers
+
+    def _try(self, resting: "_Resting", at: int) -> Answer:
+        order = resting.order
         instrument = self._instruments[order.venue, order.instrument]
         mark = self._mark(instrument, at)
         if mark is None:
-            return self._refuse(order, at, "rejected", "the venue has no price")
+            return self._report(resting, [], at, "the venue has no price")
         price_ticks = self._price_ticks(instrument, mark, buys=order.lots > 0)
         if price_ticks > order.limit_ticks if order.lots > 0 else price_ticks < order.limit_ticks:
-            return self._refuse(order, at, "rejected", "the limit is beyond the venue's price")
-        lots = self._lots_on_offer(instrument, abs(order.lots), mark)
+            return self._report(resting, [], at, "the limit is beyond the venue's price")
+        lots = self._lots_on_offer(instrument, resting.left_lots, mark)
         if lots == 0:
-            return self._refuse(order, at, "rejected", "no depth")
-        return self._fill(order, instrument, int(math.copysign(lots, order.lots)), price_ticks, at)
+            return self._report(resting, [], at, "no depth")
+        return self._fill(resting, instrument, lots, price_ticks, at)
 
-    def _fill(self, order: Order, instrument: InstrumentDefinition, lots: int, price_ticks: int, at: int) -> Answer:
+    def _fill(self, resting: "_Resting", instrument: InstrumentDefinition, lots: int, price_ticks: int, at: int) -> Answer:
+        order = resting.order
         key = order.account, order.venue
         sequence = self._sequences[key] = self._sequences.get(key, 0) + 1
         fill = Fill(
@@ -90,38 +126,43 @@ class Venue:
             venue=order.venue,
             instrument=order.instrument,
             kind="trade",
-            lots=lots,
+            lots=lots if order.lots > 0 else -lots,
             price_ticks=price_ticks,
-            cash=-_fee(instrument, abs(lots), price_ticks),
+            cash=-_fee(instrument, lots, price_ticks),
             sequence=sequence,
             time_ns=at,
             fill_id=f"{order.venue}-{sequence}",
             order_id=order.order_id,
         )
-        whole = abs(lots) == abs(order.lots)
-        report = OrderReport(
-            v=1,
-            account=order.account,
-            order_id=order.order_id,
-            status="filled" if whole else "cancelled",
-            filled_lots=abs(lots),
-            fill_ids=[fill.fill_id],
-            reason="" if whole else "no more depth",
-            time_ns=at,
-        )
-        return Answer([fill], report)
+        resting.filled_lots += lots
+        resting.fill_ids.append(fill.fill_id)
+        return self._report(resting, [fill], at, "" if resting.left_lots == 0 else "no more depth for now")
 
-    def _refuse(self, order: Order, at: int, status: str, reason: str) -> Answer:
+    def _report(self, resting: "_Resting", fills: list[Fill], at: int, reason: str) -> Answer:
+        """What became of the order so far; what is neither filled nor expired rests."""
+        order = resting.order
+        status: Literal["acknowledged", "partly_filled", "filled", "expired"]
+        if resting.left_lots == 0:
+            status = "filled"
+        elif at >= order.expires_ns:
+            status = "expired"
+        else:
+            status = "partly_filled" if resting.filled_lots else "acknowledged"
+        if status in ("filled", "expired"):
+            self._resting.pop(order.order_id, None)
+        else:
+            self._resting[order.order_id] = resting
         report = OrderReport(
             v=1,
             account=order.account,
             order_id=order.order_id,
-            status="expired" if status == "expired" else "rejected",
-            filled_lots=0,
+            status=status,
+            filled_lots=resting.filled_lots,
+            fill_ids=list(resting.fill_ids),
             reason=reason,
             time_ns=at,
         )
-        return Answer([], report)
+        return Answer(fills, report)
 
     def _mark(self, instrument: InstrumentDefinition, now_ns: int) -> float | None:
         """The middle of the fresh sources, in the instrument's quote; options by Black-76. The newest of all where none is fresh."""

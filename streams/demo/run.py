@@ -1,0 +1,368 @@
+"""Runs the demo: a broker, two workers, the crash played through them once or twice, and what came of it."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from engine.inputs import Attestation, Message, OraclePrice, SetMode
+from engine.reasons import State
+from streams.broker import Cluster, cluster
+from streams.clients import Clients
+from streams.demo.attestations import Bridge, guardian_set
+from streams.demo.definitions import SLOW_CHAIN, VENUES, definitions, instruments, parameters
+from streams.demo.facts import MINUTES, SECOND_NS, START_NS
+from streams.demo.offline import judge
+from streams.demo.player import Player, VenueService
+from streams.demo.population import ACCOUNTS, SEED, Opening, messages, population
+from streams.demo.recorder import Recorder, topics_listened_to
+from streams.demo.report import page
+from streams.demo.summary import Run, iso, show, summary
+from streams.demo.timeline import Event, Scenario, timeline
+from streams.demo.venue import Venue
+from streams.messages import topic_specs
+from streams.settings import Settings, kafka_client_options, load_settings
+from streams.topics_admin import create_topics
+
+WORKERS = 2
+LEDGER_PARTITIONS = 4
+ATTEST_PARTITIONS = 2
+TICK_S = 5  # of event time
+PAUSE_S = 30  # of event time between two waits for all decisions
+CUT_INTERVAL_MS = 100
+END_PATIENCE_S = 20.0  # how long a worker may take to seal its cuts
+FORGED_AT_S, REPLAYED_AT_S, DEPOSIT_AT_S = 46 * 60, 50 * 60, 65 * 60  # 21:16, 21:20, 21:35
+SERVE_EVERY_S = 5.0
+
+
+class Options(NamedTuple):
+    """What was asked for. `minutes` counts from 20:30 UTC; `accounts` come beside the named ones, drawn from `seed`."""
+
+    scenarios: tuple[Scenario, ...] = ("A", "B")
+    minutes: int = MINUTES
+    serve: bool = False
+    accounts: int = ACCOUNTS
+    seed: int = SEED
+    out: Path = Path("out/demo")
+
+
+def main(
+    *,
+    scenario: Scenario | None = None,
+    minutes: int = MINUTES,
+    serve: bool = False,
+    accounts: int = ACCOUNTS,
+    seed: int = SEED,
+    out: Path = Path("out/demo"),
+) -> int:
+    """The whole demo, as `plimsoll demo` runs it; the exit code is 0 when every check held, 1 when one did not, 130 after Ctrl-C."""
+    console = Console()
+    options = Options((scenario,) if scenario else ("A", "B"), minutes, serve, accounts, seed, out)
+    try:
+        runs = perform(options, console)
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        return 130
+    return 0 if all(kept_its_word(run) for run in runs) else 1
+
+
+def perform(options: Options, console: Console) -> list[Run]:
+    """Run what was asked for. However it ends, every process that it started has ended then."""
+    (options.out / "logs").mkdir(parents=True, exist_ok=True)
+    console.print("Starting a broker ...", style="dim")
+    with cluster() as found:
+        console.print(f"Kafka {found.version} at {found.bootstrap} ({found.kind})", style="dim")
+        return asyncio.run(_runs(found, options, console))
+
+
+def kept_its_word(run: Run) -> bool:
+    """The replay found no difference, no order had two contents, and in A no looper was liquidated."""
+    left_alone = run.scenario != "A" or not run.liquidated("usde_looper")
+    return not run.replay.differences and not run.recording.conflicting and left_alone
+
+
+async def _runs(found: Cluster, options: Options, console: Console) -> list[Run]:
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    runs: list[Run] = []
+    openings = population(options.seed, options.accounts)
+    for scenario in options.scenarios:
+        last = scenario == options.scenarios[-1]
+        runs.append(await _run(found, scenario, openings, options, console, runs, serve=options.serve and last))
+    return runs
+
+
+async def _run(
+    found: Cluster, scenario: Scenario, openings: list[Opening], options: Options, console: Console, before: list[Run], *, serve: bool
+) -> Run:
+    settings = run_settings(found.bootstrap, scenario)
+    specs = topic_specs(
+        ledger_partitions=settings.ledger_partitions,
+        attest_partitions=settings.attest_partitions,
+        venues=settings.venues,
+        replication=settings.replication,
+        min_isr=settings.min_isr,
+    )
+    await create_topics(kafka_client_options(settings), specs, settings.topic_prefix)
+    clients = Clients(settings)
+    listened = topics_listened_to(list(settings.venues))
+    recorder = Recorder(clients, {spec.name: spec.partitions for spec in specs if spec.name in listened})
+    started = time.monotonic()
+    async with _workers(settings, options.out / "logs", scenario) as addresses, _stage(clients, recorder, settings) as stage:
+        await _open(stage, openings)
+        with _progress(console, scenario, options.minutes) as advance:
+            await _play(stage, scenario, options.minutes, recorder, advance)
+        await recorder.catch_up()
+        wall_s = time.monotonic() - started
+        run = await _judged(settings, scenario, recorder, openings, wall_s, console)
+        _write(found, [*before, run], options, console)
+        if serve:
+            await _serve(stage, scenario, options.minutes, settings, addresses, console)
+    return run
+
+
+class Stage(NamedTuple):
+    """What plays a run."""
+
+    player: Player
+    venue: Venue
+    service: VenueService
+    bridge: Bridge
+    recorder: Recorder
+
+
+@asynccontextmanager
+async def _stage(clients: Clients, recorder: Recorder, settings: Settings) -> AsyncIterator[Stage]:
+    player = Player(clients, recorder)
+    venue = Venue(instruments())
+    service = VenueService(clients, player, venue, settings.venues, settings.ledger_partitions)
+    await recorder.start()
+    await player.start()
+    await service.start()
+    try:
+        yield Stage(player, venue, service, Bridge(), recorder)
+    finally:
+        await service.stop()
+        await player.stop()
+        await recorder.stop()
+
+
+def run_settings(bootstrap: str, scenario: str) -> Settings:
+    """Settings of one run: topics and group of its own, so that runs don't meet on a shared cluster."""
+    name = f"demo-{scenario.lower()}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}"
+    return load_settings(
+        bootstrap=bootstrap,
+        topic_prefix=f"{name}.",
+        group=name,
+        ledger_partitions=LEDGER_PARTITIONS,
+        attest_partitions=ATTEST_PARTITIONS,
+        venues=tuple(venue for venue, (_, _, vault) in VENUES.items() if not vault),
+        ticker="external",
+        mode="observe",
+        cut_interval_ms=CUT_INTERVAL_MS,
+        metrics_port=0,
+        web_port=0,
+    )
+
+
+# ---- playing ----------------------------------------------------------------------------------------------------------------------------
+
+
+async def _open(stage: Stage, openings: list[Opening]) -> None:
+    """Tell what exists, then bring all accounts in, before there is any price: until then they are UNKNOWN(no_mark)."""
+    player = stage.player
+    await player.tick(START_NS)
+    await player.decided(START_NS)
+    await player.send([parameters(), *definitions(), guardian_set()])
+    await player.framed()
+    await player.tick(START_NS + SECOND_NS // 2)
+    await player.decided(START_NS + SECOND_NS // 2)
+    credits_in = [
+        stage.bridge.credit(opening.account, chain, asset, lots, START_NS)
+        for opening in openings
+        for chain, asset, lots in opening.attested
+    ]
+    opened = list(messages(openings))
+    for message in opened:
+        stage.venue.observe(message)
+    await player.send([*credits_in, *opened])
+    await player.framed()
+    await player.credited(len(credits_in))
+
+
+async def _play(stage: Stage, scenario: Scenario, minutes: int, recorder: Recorder, advance: Any) -> None:
+    """Market data up to a moment, then the clock to that moment; every 30 s a pause until all is decided and every order answered."""
+    player, recording = stage.player, recorder.recording
+    events = iter([*timeline(scenario, minutes), None])
+    extras = sorted(_attestations(stage.bridge), key=lambda extra: extra[0])
+    event = next(events)
+    for second in (1, *range(TICK_S, minutes * 60 + 1, TICK_S)):
+        now_ns = START_NS + second * SECOND_NS
+        due: list[Message] = []
+        while event is not None and event.time_ns <= now_ns:
+            due.append(event.message)
+            event = next(events)
+        while extras and extras[0][0] <= now_ns:
+            due.append(extras.pop(0)[1])
+        for message in due:
+            stage.venue.observe(message)
+        await player.send(due)
+        await stage.service.advance(now_ns)
+        await player.framed()
+        await player.tick(now_ns)
+        if second == 1 or second % PAUSE_S == 0:
+            await player.decided(now_ns)
+            await stage.service.answered()
+            await player.framed()
+            advance(second, recording.note_states(now_ns), len(recording.orders))
+        if second == 1:
+            await player.send([SetMode(v=1, by="demo", note="the accounts are in", time_ns=now_ns, mode="publish")])
+
+
+def _attestations(bridge: Bridge) -> Iterator[tuple[int, Attestation]]:
+    """(when it comes in, message): one forged, one replayed, and a deposit on the slow chain, which is held until the chain is back."""
+
+    def at(second: int) -> int:
+        return START_NS + second * SECOND_NS
+
+    genuine = bridge.credit("named-18-cross_chain_hedger", "ethereum", "BTC", 1_000, at(REPLAYED_AT_S - 600))
+    yield at(REPLAYED_AT_S - 590), genuine
+    yield at(REPLAYED_AT_S), genuine
+    yield at(FORGED_AT_S), bridge.forged("named-19-cross_chain_hedger", "solana", "SOL", 1_000_000, at(FORGED_AT_S - 10))
+    yield at(DEPOSIT_AT_S), bridge.credit("named-17-cross_chain_hedger", SLOW_CHAIN, "ETH", 2_000, at(DEPOSIT_AT_S - 10))
+
+
+async def _judged(
+    settings: Settings, scenario: Scenario, recorder: Recorder, openings: list[Opening], wall_s: float, console: Console
+) -> Run:
+    with console.status(f"Run {scenario}: computing it a second time from its ledgers ..."):
+        judgement = await judge(settings)
+    return Run(scenario, recorder.recording, *judgement, len(openings), wall_s)
+
+
+async def _serve(stage: Stage, scenario: Scenario, minutes: int, settings: Settings, addresses: list[str], console: Console) -> None:
+    """Go on after the last price, in real time: each source repeats its last price, so that marks stay known, until Ctrl-C."""
+    console.print(f"\nServing run {scenario}: Kafka at {settings.bootstrap}, topics {settings.topic_prefix}*")
+    for address in addresses:
+        console.print(f"  {address}")
+    console.print("Each source repeats its last price. Ctrl-C ends everything.")
+    last: dict[tuple[str, str], Event] = {}
+    for event in timeline(scenario, minutes):
+        message = event.message
+        key = (event.topic, repr([getattr(message, name, None) for name in ("asset", "source", "underlying", "expiry_ns", "chain")]))
+        if event.topic in ("oracle.prices", "market.depth", "market.volatility", "chain.heartbeats"):
+            last[key] = event
+    now_ns = START_NS + minutes * 60 * SECOND_NS
+    while True:
+        await asyncio.sleep(SERVE_EVERY_S)
+        now_ns += int(SERVE_EVERY_S * SECOND_NS)
+        moved = [_moved(event.message, now_ns) for event in last.values()]
+        for message in moved:
+            stage.venue.observe(message)
+        await stage.player.send(moved)
+        await stage.service.advance(now_ns)
+        await stage.player.framed()
+        await stage.player.tick(now_ns)
+
+
+def _moved(message: Message, now_ns: int) -> Message:
+    """The same message at another time; a repeated price is synthetic."""
+    import msgspec
+
+    fields = type(message).__struct_fields__
+    changes: dict[str, Any] = {
+        name: now_ns for name in ("publish_time_ns", "time_ns", "observed_time_ns", "block_time_ns") if name in fields
+    }
+    if isinstance(message, OraclePrice):
+        changes["synthetic"] = True
+    return msgspec.structs.replace(message, **changes)
+
+
+# ---- processes and output ---------------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _workers(settings: Settings, logs: Path, scenario: Scenario) -> AsyncIterator[list[str]]:
+    """Two workers in processes of their own, ended by their process ids however this ends. Yields where each can be looked at."""
+    processes: list[asyncio.subprocess.Process] = []
+    described = []
+    try:
+        for number in range(1, WORKERS + 1):
+            log = logs / f"worker-{scenario}-{number}.log"
+            with log.open("wb") as output:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    "streams.worker",
+                    env=_environment(settings, logs.parent / f"data-{scenario}-{number}"),
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,  # Ctrl-C is for the demo, which then ends its workers in good order
+                )
+            processes.append(process)
+            described.append(f"worker {number}: process {process.pid}, log {log}")
+        yield described
+    finally:
+        await asyncio.shield(asyncio.gather(*(_end(process) for process in processes)))
+
+
+def _environment(settings: Settings, data_dir: Path) -> dict[str, str]:
+    """The demo's settings for a worker, over whatever the environment says about the cluster."""
+    given = {
+        name: getattr(settings, name)
+        for name in ("bootstrap", "topic_prefix", "group", "ledger_partitions", "attest_partitions", "ticker", "mode", "cut_interval_ms")
+    }
+    variables = {f"PLIMSOLL_{name.upper()}": str(value) for name, value in given.items()}
+    variables |= {"PLIMSOLL_VENUES": ",".join(settings.venues), "PLIMSOLL_METRICS_PORT": "0", "PLIMSOLL_WEB_PORT": "0"}
+    return {**os.environ, **variables, "PLIMSOLL_DATA_DIR": str(data_dir)}
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), END_PATIENCE_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+@contextmanager
+def _progress(console: Console, scenario: Scenario, minutes: int) -> Iterator[Any]:
+    columns = [
+        TextColumn("run {task.fields[scenario]}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.fields[clock]} UTC"),
+        TextColumn("{task.fields[states]}"),
+        TimeElapsedColumn(),
+    ]
+    with Progress(*columns, console=console, refresh_per_second=4) as progress:
+        task = progress.add_task("", total=minutes * 60, scenario=scenario, clock="20:30:00", states="")
+
+        def advance(second: int, counts: list[int], orders: int) -> None:
+            shown = "  ".join(f"{state.name.lower()} {counts[state]:,}" for state in State)
+            clock = iso(START_NS + second * SECOND_NS)[11:19]
+            progress.update(task, completed=second, clock=clock, states=f"{shown}  orders {orders:,}")
+
+        yield advance
+
+
+def _write(found: Cluster, runs: list[Run], options: Options, console: Console) -> None:
+    """After each run, so that an interrupted demo leaves what it has."""
+    (options.out / "summary.json").write_bytes(orjson.dumps(summary(found, runs), option=orjson.OPT_INDENT_2))
+    (options.out / "report.html").write_text(page(found, runs, options.minutes))
+    if runs[-1].scenario == options.scenarios[-1]:
+        show(console, found, runs)
+        console.print(f"\n{options.out / 'report.html'} shows it with plots; {options.out / 'summary.json'} has the figures.")
