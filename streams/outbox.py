@@ -9,7 +9,7 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, KafkaUnavailableError, UnknownTopicOrPartitionError
 
 from engine.effects import Effects, Order
 from streams.clients import Clients
@@ -103,7 +103,7 @@ class Outbox:
                     await asyncio.sleep(RETRY_S)
                     continue
                 except KafkaError as error:
-                    if not error.retriable:
+                    if not (error.retriable or isinstance(error, KafkaTimeoutError | KafkaUnavailableError)):
                         raise
                     log.warning("cannot publish to %s yet: %r", record.topic, error)
                     await asyncio.sleep(RETRY_S)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import faulthandler
 import logging
 import os
 import sys
@@ -30,7 +30,8 @@ WATCH_S = 0.5
 def run_worker(settings: Settings, machines: str = PRODUCT) -> NoReturn:
     """Run until SIGTERM or SIGINT (exit code 0, cuts sealed), an unexpected error (70) or a standstill (75)."""
     roster = load_roster(settings, machines)
-    _warm()
+    if machines == PRODUCT:
+        _warm()
     group = FaustGroup(settings)
     shell = Shell(settings, roster, group, _end)
 
@@ -52,10 +53,11 @@ def run_worker(settings: Settings, machines: str = PRODUCT) -> NoReturn:
 
 def _warm() -> None:
     """Compile the kernels before joining: one that compiles later holds everything up, heartbeats included."""
-    if importlib.util.find_spec("engine.warm") is not None:
-        started = time.monotonic()
-        importlib.import_module("engine.warm").warm()
-        log.info("kernels warmed in %.1f s", time.monotonic() - started)
+    from engine.warm import warm
+
+    started = time.monotonic()
+    warm()
+    log.info("kernels warmed in %.1f s", time.monotonic() - started)
 
 
 def _end(error: BaseException) -> NoReturn:
@@ -71,7 +73,8 @@ def _watch(shell: Shell, patience_s: float) -> None:
         time.sleep(WATCH_S)
         why = stuck(shell, time.monotonic(), time.time(), patience_s)
         if why:
-            sys.stderr.write(f"watchdog: {why}; ending this process so that another one takes over\n")
+            sys.stderr.write(f"watchdog: {why}; ending this process so that another one takes over. What its threads are doing:\n")
+            faulthandler.dump_traceback(file=sys.stderr)
             sys.stderr.flush()
             os._exit(STUCK)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from streams.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 240.0  # kernels may have to be compiled first, on a busy machine
 
 
 class WorkerProcess:
