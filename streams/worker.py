@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 CRASHED, STUCK = 70, 75  # exit codes: an unexpected error; no progress (start it again)
 WATCH_S = 0.5
+SELDOM_S = 10.0
 
 
 def run_worker(settings: Settings, machines: str = PRODUCT) -> NoReturn:
@@ -44,9 +45,7 @@ def run_worker(settings: Settings, machines: str = PRODUCT) -> NoReturn:
     group.app = app
     watchdog = threading.Thread(target=_watch, args=(shell, settings.watchdog_s), name="watchdog", daemon=True)
     watchdog.start()
-    if settings.log_level != "DEBUG":
-        for chatty in ("aiokafka", "faust.sensors", "mode.timers"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
+    _quieten(settings.log_level)
     Worker(app, loglevel=settings.log_level, redirect_stdouts=False, quiet=True).execute_from_commandline()
     raise SystemExit(0)
 
@@ -58,6 +57,31 @@ def _warm() -> None:
     started = time.monotonic()
     warm()
     log.info("kernels warmed in %.1f s", time.monotonic() - started)
+
+
+class Seldom(logging.Filter):
+    """Lets a message through once in `SELDOM_S`: a dozen clients without a broker would write a hundred lines a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}  # bounded by the number of messages in aiokafka's source
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        template = str(record.msg)
+        if record.created - self._said.get(template, 0.0) < SELDOM_S:
+            return False
+        self._said[template] = record.created
+        return True
+
+
+def _quieten(level: str) -> None:
+    if level == "DEBUG":
+        return
+    for chatty in ("aiokafka", "faust.sensors", "mode.timers"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    seldom = Seldom()
+    for name in ("client", "conn", "cluster", "consumer.fetcher", "consumer.group_coordinator", "producer.sender"):
+        logging.getLogger(f"aiokafka.{name}").addFilter(seldom)  # filters of a logger do not see what its children log
 
 
 def _end(error: BaseException) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ from streams.feeders import TICK_STEP_MAX_NS, TICKS_AT_ONCE_MAX, ticks
 from streams.machine import Phase
 from streams.metrics import Metrics, serve
 from streams.outbox import read_source_time, source_time
-from streams.worker import stuck
+from streams.worker import Seldom, stuck
 
 NOW = 1_000.0
 WALL_S = 1.76e9
@@ -75,6 +76,18 @@ def test_the_time_of_a_frames_oldest_event_travels_in_a_header() -> None:
     assert source_time(-1) is None
     assert read_source_time(None) == 0
     assert read_source_time([("t", b"short"), ("other", b"12345678")]) == 0
+
+
+def test_a_message_that_comes_all_the_time_is_logged_seldom() -> None:
+    seldom = Seldom()
+
+    def passes(template: str, at_s: float) -> bool:
+        record = logging.LogRecord("aiokafka.client", logging.ERROR, "", 1, template, (1,), None)
+        record.created = at_s
+        return seldom.filter(record)
+
+    assert [passes("Unable to connect to %s", at_s) for at_s in (100.0, 100.1, 109.9, 110.1)] == [True, False, False, True]
+    assert passes("Fetch failed: %s", 110.2)
 
 
 async def page(port: int, name: str) -> tuple[int, str]:
