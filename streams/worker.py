@@ -80,8 +80,8 @@ def _quieten(level: str) -> None:
     for chatty in ("aiokafka", "faust.sensors", "mode.timers"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     seldom = Seldom()
-    for name in ("client", "conn", "cluster", "consumer.fetcher", "consumer.group_coordinator", "producer.sender"):
-        logging.getLogger(f"aiokafka.{name}").addFilter(seldom)  # filters of a logger do not see what its children log
+    for name in ("", ".conn", ".cluster", ".consumer.fetcher", ".consumer.group_coordinator", ".producer.sender"):
+        logging.getLogger(f"aiokafka{name}").addFilter(seldom)  # filters of a logger do not see what its children log
 
 
 def _end(error: BaseException) -> NoReturn:
