@@ -616,7 +616,7 @@ class Market:
 
     def _note_state(self) -> None:
         touched = self._touched
-        for part, flags in (("mark", touched.mark_state), ("moves", touched.moves_state), ("lag", touched.lag_breaker)):
+        for part, flags in (("mark", touched.mark_state), ("moves", touched.moves_state), ("lag", touched.lag_state)):
             for number in np.flatnonzero(flags):
                 self._pieces.changed(part, int(number))
 

@@ -10,6 +10,7 @@ import msgspec
 from engine.breakers import Breakers
 from engine.inputs import AnyDefinition, AssetDefinition, ChainDefinition, InstrumentDefinition, VenueDefinition
 from engine.parameters import Parameters
+from engine.universe import USD
 
 if TYPE_CHECKING:
     from engine.market import Market
@@ -27,7 +28,7 @@ class Pieces:
 
     def __init__(self, market: Market) -> None:
         self._market = market
-        self._changed: set[tuple[str, int]] = set()
+        self._changed: set[tuple[str, int]] = {("clock", SINGLE), ("asset", USD), ("mark", USD)}  # there from the start
 
     def changed(self, part: str, number: int = SINGLE) -> None:
         self._changed.add((part, number))
@@ -64,6 +65,7 @@ class Pieces:
         for part in PARTS:
             for index, content in sorted(parsed[part]):
                 readers[part](index, content)
+                self._changed.discard((part, index))
 
     def _add(self, part: str, number: int | None) -> None:
         if number is not None:

@@ -167,6 +167,7 @@ class Touched(NamedTuple):
     instrument: NDArray[np.bool_]  # in: an input of its own changed; out: its row, or a scan range of its groups, changed
     mark_state: NDArray[np.bool_]  # by asset
     moves_state: NDArray[np.bool_]  # by asset
+    lag_state: NDArray[np.bool_]  # by chain
     move_breaker: NDArray[np.bool_]  # by asset: came into another state
     divergence_breaker: NDArray[np.bool_]
     lag_breaker: NDArray[np.bool_]  # by chain
@@ -274,6 +275,7 @@ def new_touched() -> Touched:
         instrument=flags(INSTRUMENTS_MAX),
         mark_state=flags(ASSETS_MAX),
         moves_state=flags(ASSETS_MAX),
+        lag_state=flags(CHAINS_MAX),
         move_breaker=flags(ASSETS_MAX),
         divergence_breaker=flags(ASSETS_MAX),
         lag_breaker=flags(CHAINS_MAX),
@@ -373,8 +375,11 @@ def advance_lag_breakers(count: int, lags: Lags, now_ns: int, settings: Settings
         if lags.heartbeat_ns[j] == NEVER_NS:
             continue
         value = max(lags.p95_ns[j], now_ns - lags.heartbeat_ns[j]) / NS_PER_SECOND
+        calm_ns = lag.calm_ns[j]
         if breakers.advance(j, value, settings.lag_trip_s, settings.lag_reset_s, settings.cooldown_ns, now_ns, lag):
             touched.lag_breaker[j] = True
+        if touched.lag_breaker[j] or lag.calm_ns[j] != calm_ns:
+            touched.lag_state[j] = True
 
 
 @kernel
@@ -391,6 +396,7 @@ def switch_breakers_off(
     for j in range(chain_count):
         if breakers.switch_off(j, now_ns, lag):
             touched.lag_breaker[j] = True
+            touched.lag_state[j] = True
 
 
 # ---- kernels: inputs ------------------------------------------------------------------------------------------------------------------
