@@ -1,7 +1,7 @@
 """What a worker tells about itself: Prometheus metrics in seconds and counts, and the pages /live, /ready, /metrics.
 
 No label is an account: their number has no bound. `live` says that the process turns; `ready` that each of its partitions has caught up
-and is cutting.
+and is cutting. `python -m streams.metrics FILE...` renews the table of metrics in those files; without a file it prints it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 
 from engine.effects import Effects, Order, Refused
 from engine.reasons import State
+from streams.documents import MadeTable, as_table, run
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,9 @@ class Metrics:
         self.cut_rows = Counter("plimsoll_cut_rows_total", "Rows written by cuts", ["machine"], registry=registry)
         self.oldest_seconds = Gauge(
             "plimsoll_oldest_unapplied_event_seconds", "Age of the oldest event taken in and not applied yet", _PARTITION, registry=registry
+        )
+        self.clock_behind_seconds = Gauge(
+            "plimsoll_clock_behind_seconds", "How far the machine's clock is behind the wall's", _PARTITION, registry=registry
         )
         self.lag_frames = Gauge("plimsoll_lag_frames", "Frames in the log that are not applied yet", _PARTITION, registry=registry)
         self.source_lag = Gauge(
@@ -93,7 +97,7 @@ class Metrics:
 
     def forget(self, machine: str, partition: int) -> None:
         """Drop the gauges of a partition that somebody else owns now; a frozen value would look alive."""
-        for gauge in (self.cut_age_seconds, self.oldest_seconds, self.lag_frames, self.halted):
+        for gauge in (self.cut_age_seconds, self.clock_behind_seconds, self.oldest_seconds, self.lag_frames, self.halted):
             gauge.remove(machine, partition)
         if machine == "book":
             for state in State:
@@ -131,3 +135,21 @@ async def serve(metrics: Metrics, problems: Problems, host: str, port: int) -> t
         log.warning("port %d is taken (by another worker?), so metrics and health are on a free one", port)
         await web.TCPSite(runner, host, 0).start()
     return runner, runner.addresses[0][1]
+
+
+def metrics_table() -> str:
+    """All metrics as a table in Markdown, in the order of their definition."""
+    rows = []
+    for family in vars(Metrics()).values():
+        if isinstance(family, Counter | Gauge | Histogram):
+            told = next(iter(family.describe()))
+            name = f"{told.name}_total" if told.type == "counter" else told.name
+            labels = ", ".join(f"`{label}`" for label in family._labelnames)  # noqa: SLF001 - a family without samples shows them nowhere else
+            rows.append([f"`{name}`", told.type, labels, told.documentation])
+    return as_table(["metric", "type", "labels", "what it says"], rows)
+
+
+METRICS_TABLE = MadeTable("metrics", "streams.metrics", metrics_table)
+
+if __name__ == "__main__":
+    run(METRICS_TABLE)

@@ -29,6 +29,7 @@ HOUSEKEEPING_S = 0.5
 FEEDERS_AGAIN_S = 1.0
 READY_CUTS_MISSED = 20  # of cut intervals without a cut, where there is something to cut
 READY_LAG_S = 5.0
+READY_CLOCK_S = 5.0
 BROKER_SILENT_S = 5.0  # without an answer to a fetch, empty ones included
 SEAL_S = 10.0
 
@@ -198,6 +199,8 @@ class Shell:
         await self._drop(key)
         if rejoin:
             await asyncio.sleep(self._back_off(key))
+            if key not in self._owned or key in self.lives:
+                return  # a new assignment has come meanwhile, and has said whose it is
             try:
                 await self._group.rejoin()
             except KafkaError as error:
@@ -242,6 +245,10 @@ class Shell:
                 found.append(f"{name}: the broker has not answered for {time.time() - life.heard_at_s:.1f} s")
             elif not life.is_caught_up:
                 found.append(f"{name}: at {life.applied} of {life.log_end}, catching up")
+            elif self._clock_behind_s(life) > READY_CLOCK_S:
+                found.append(
+                    f"{name}: its clock is {self._clock_behind_s(life):.1f} s behind: no ticks come, or they wait behind other frames"
+                )
             elif life.unproven and life.applied <= life.cut_applied:
                 found.append(f"{name}: no cut committed yet")
             elif life.applied > life.cut_applied and now - life.cut_at > patience_s:
@@ -249,6 +256,12 @@ class Shell:
             elif life.log_end - 1 > life.applied and now - life.progress_at > READY_LAG_S:
                 found.append(f"{name}: nothing applied for {now - life.progress_at:.1f} s, {life.log_end - 1 - life.applied} frames wait")
         return found
+
+    def _clock_behind_s(self, life: Life) -> float:
+        """How far the machine's clock is behind this one's; 0 where somebody else moves it, or before its first tick."""
+        if self.settings.ticker != "wall" or life.machine.clock_ns == 0:
+            return 0.0
+        return (time.time_ns() - life.machine.clock_ns) / 1e9
 
     async def _keep_house(self) -> None:
         while True:
@@ -261,6 +274,7 @@ class Shell:
                     life.told(*told)
                 self.metrics.cut_age_seconds.labels(*labels).set(now - life.cut_at)
                 self.metrics.lag_frames.labels(*labels).set(max(0, life.log_end - 1 - life.applied))
+                self.metrics.clock_behind_seconds.labels(*labels).set(self._clock_behind_s(life))
                 self.metrics.oldest_seconds.labels(*labels).set(life.oldest_s())
                 if life.phase is Phase.RUNNING and not life.unproven and now - life.began_at > HEALTHY_AFTER_S:
                     self._failures.pop(key, None)
