@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, get_args
@@ -135,14 +136,20 @@ def topics_check(settings_file: SettingsFile = None) -> None:
 
 
 @topics.command("list")
-def topics_list(settings_file: SettingsFile = None) -> None:
+def topics_list(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As the documents have them, asking no cluster.")] = False,
+    settings_file: SettingsFile = None,
+) -> None:
     """The topics that Plimsoll needs, and how the cluster has them."""
     from rich.console import Console
     from rich.table import Table
 
-    from streams.messages import prefixed
+    from streams.messages import prefixed, topic_table
     from streams.topics_admin import describe_topics
 
+    if markdown:
+        typer.echo(topic_table(), nl=False)
+        return
     settings = _settings(settings_file)
     there = {state.name: state for state in _on_cluster(settings, describe_topics)}
     table = Table("topic", "partitions", "replicas", "cleanup", "there")
@@ -185,18 +192,27 @@ def worker(settings_file: SettingsFile = None) -> None:
 
 @app.command()
 def demo(
-    run: Annotated[list[DemoRun] | None, typer.Option(help="A: USDe falls on one venue; B: on all. Both by default.")] = None,
+    run: Annotated[DemoRun | None, typer.Option(help="A: USDe falls on one venue; B: on all. Both by default.")] = None,
     minutes: Annotated[int, typer.Option(min=1, max=120, help="How much of 20:30 to 22:30 UTC.")] = 120,
     accounts: Annotated[int | None, typer.Option(min=100, max=20_000, help="2,000 by default.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another one draws another population.")] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Keep broker and workers running afterwards.")] = False,
     out: Annotated[Path, typer.Option(file_okay=False)] = Path("out/demo"),
 ) -> None:
     """The crash of 10 October 2025 through a real broker, twice; writes a report and a summary."""
-    from streams.demo.run import Options, main
+    from streams.demo.population import ACCOUNTS, SEED
+    from streams.demo.run import main
     from streams.demo.timeline import Scenario
 
-    scenarios = tuple(scenario for scenario in get_args(Scenario) if not run or scenario in run)
-    raise typer.Exit(main(Options(scenarios=scenarios, minutes=minutes, serve=serve, out=out, accounts=accounts)))
+    code = main(
+        scenario=next((scenario for scenario in get_args(Scenario) if scenario == run), None),
+        minutes=minutes,
+        serve=serve,
+        accounts=ACCOUNTS if accounts is None else accounts,
+        seed=SEED if seed is None else seed,
+        out=out,
+    )
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -251,6 +267,47 @@ def unfreeze(
 ) -> None:
     """Let orders go out again, where they were stopped for the same account, venue, or all."""
     _freeze(settings_file, account, venue, everything, frozen=False, by=by, note=note)
+
+
+@app.command()
+def guardians(
+    index: Annotated[int, typer.Option(min=0, help="The set's index, higher than those before it.")],
+    address: Annotated[list[str], typer.Option(metavar="HEX", help="A guardian's 20 bytes; repeat it for each of them, in their order.")],
+    previous_expires: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ"], help="When the set before it ends (UTC); a day after it was replaced by default."),
+    ] = None,
+    by: Annotated[str, typer.Option(help="Who says so, your login name by default; kept in the log.")] = "",
+    note: Annotated[str, typer.Option(help="Why; kept in the log.")] = "",
+    settings_file: SettingsFile = None,
+) -> None:
+    """Announce a guardian set, through the log: from then on its signatures count."""
+    from streams.operator import announce_guardians
+
+    settings = _settings(settings_file)
+    expires_ns = 0 if previous_expires is None else int(previous_expires.replace(tzinfo=UTC).timestamp()) * 1_000_000_000
+    _send(settings, lambda: announce_guardians(settings, index, address, previous_expires_ns=expires_ns, by=by, note=note))
+
+
+@app.command()
+def parameters(
+    file: Annotated[Path, typer.Argument(help="TOML: version, and what differs from the defaults.", dir_okay=False)],
+    check: Annotated[bool, typer.Option("--check", help="Only look whether it is in order.")] = False,
+    settings_file: SettingsFile = None,
+) -> None:
+    """Put a risk parameter set in force, through the log; exit code 1, and nothing sent, where something is wrong with it."""
+    from streams.operator import set_parameters
+    from streams.parameters import ParametersFault, read_parameters
+
+    try:
+        read = read_parameters(file)
+    except ParametersFault as fault:
+        _fail(fault, FOUND_WANTING)
+    if check:
+        typer.echo(f"{file} is in order: version {read.version}.")
+        return
+    settings = _settings(settings_file)
+    _send(settings, lambda: set_parameters(settings, read.version, read.parameters))
 
 
 def _settings(path: Path | None) -> Settings:

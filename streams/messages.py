@@ -1,14 +1,12 @@
 """The one place for what is on the bus: each topic with its key, type, version, partitions and retention, and the bytes of a message.
 
-`python -m streams.messages FILE...` renews the topic table between the markers of those files; without a file it prints the table.
+`python -m streams.messages FILE...` renews the topic table in those files; without a file it prints it.
 """
 
 import base64
 import math
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -36,6 +34,7 @@ from engine.inputs import (
 )
 from engine.murmur2 import partition_of
 from engine.reasons import Refusal
+from streams.documents import MadeTable, as_table, run
 
 __all__ = [
     "CONTROL",
@@ -45,6 +44,7 @@ __all__ = [
     "PARTIALS",
     "SOURCES",
     "TOPICS",
+    "TOPIC_TABLE",
     "DeadLetter",
     "PartialMessage",
     "SourceTopic",
@@ -62,7 +62,6 @@ __all__ = [
     "prefixed",
     "topic_specs",
     "topic_table",
-    "write_topic_table",
 ]
 
 MESSAGE_BYTES_MAX = 64 * 1024  # of one public message; a larger one is refused (too_large)
@@ -72,9 +71,6 @@ DEAD_LETTER_KEY_BYTES_MAX = 256
 CONTROL = "control"
 PARTIALS = "treasury.partials"
 INTERNAL_DLQ = "internal.dlq"  # what one machine told another and was refused; its origin is no public topic
-
-TABLE_BEGIN = "<!-- topics: made by `python -m streams.messages`, not by hand -->"
-TABLE_END = "<!-- /topics -->"
 
 Target = Literal["control", "ledger", "attest.ledger", "treasury.ledger"]
 Partitions = Literal["1", "P", "E"]
@@ -427,22 +423,11 @@ def json_schemas() -> dict[str, dict[str, Any]]:
 
 def topic_table() -> str:
     """The topics as a table in Markdown."""
-    lines = ["| topic | key | partitions | holds | kept | what for |", "|---|---|---|---|---|---|"]
-    lines += [f"| `{t.name}` | {t.key} | {t.partitions} | {t.holds} | {t.kept.value} | {t.purpose} |" for t in TOPICS]
-    return "\n".join(lines) + "\n"
+    heads = ["topic", "key", "partitions", "holds", "kept", "what for"]
+    return as_table(heads, [[f"`{t.name}`", t.key, t.partitions, t.holds, t.kept.value, t.purpose] for t in TOPICS])
 
 
-def write_topic_table(text: str) -> str:
-    """`text` with the table between its markers renewed. Raises ValueError where the markers are not there exactly once."""
-    before, begin, rest = text.partition(TABLE_BEGIN)
-    _, end, after = rest.partition(TABLE_END)
-    if not begin or not end or TABLE_BEGIN in after:
-        raise ValueError(f"put the lines {TABLE_BEGIN!r} and {TABLE_END!r} where the topic table should stand")
-    return f"{before}{begin}\n\n{topic_table()}\n{end}{after}"
-
+TOPIC_TABLE = MadeTable("topics", "streams.messages", topic_table)
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        sys.stdout.write(topic_table())
-    for path in map(Path, sys.argv[1:]):
-        path.write_text(write_topic_table(path.read_text()))
+    run(TOPIC_TABLE)

@@ -2,6 +2,7 @@
 
 A variable is named by its field, `PLIMSOLL_CUT_INTERVAL_MS`; one of a section by both, `PLIMSOLL_SECURITY__CA_FILE`; lists are separated by
 commas. What decides about accounts is not here: risk parameters come in through their topic, so that they are in the log.
+`python -m streams.settings FILE...` renews the table of settings in those files; without a file it prints it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+
+from streams.documents import MadeTable, allowed_values, as_table, as_written, run
 
 ENVIRONMENT_PREFIX = "PLIMSOLL_"
 SECTION_SEPARATOR = "__"
@@ -50,15 +53,17 @@ class _Section(BaseModel):
 class Security(_Section):
     """How clients show who they are, and how they know the broker. Files are in PEM."""
 
-    protocol: Protocol = Protocol.PLAINTEXT
+    protocol: Protocol = Field(
+        Protocol.PLAINTEXT, description="how brokers are spoken to: encrypted (SSL), with a password (SASL), both, or neither"
+    )
     ca_file: Path | None = Field(None, description="who signed the broker's certificate; the system's authorities where not given")
     certificate_file: Path | None = Field(None, description="ours, where the broker asks for one")
     key_file: Path | None = Field(None, description="the key of `certificate_file`, where it is in a file of its own")
-    key_password: SecretStr | None = None
-    check_hostname: bool = True
-    mechanism: Mechanism = Mechanism.SCRAM_SHA_512
-    username: str | None = None
-    password: SecretStr | None = None
+    key_password: SecretStr | None = Field(None, description="of an encrypted `key_file`")
+    check_hostname: bool = Field(True, description="whether the broker's certificate must be for the name it was reached by")
+    mechanism: Mechanism = Field(Mechanism.SCRAM_SHA_512, description="how the password is shown, where the protocol has SASL")
+    username: str | None = Field(None, description="needed where the protocol has SASL")
+    password: SecretStr | None = Field(None, description="needed where the protocol has SASL, here or in a file")
     password_file: Path | None = Field(None, description="a file with the password and nothing else, instead of `password`")
 
     @field_validator("ca_file", "certificate_file", "key_file", "password_file")
@@ -108,33 +113,39 @@ class Settings(_Section):
     """All settings; the defaults fit a broker of one's own on this machine."""
 
     bootstrap: str = Field("127.0.0.1:9092", description="host:port of some brokers, separated by commas")
-    security: Security = Security()
-    topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="put before the name of every topic")
+    security: Security = Field(Security(), description="a section of its own, below")
+    topic_prefix: str = Field(
+        "", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="put before the name of every topic, and of groups and transactional ids"
+    )
     group: Name = Field("plimsoll", description="name of the workers' consumer group, and what their transactional ids begin with")
 
-    ledger_partitions: int = Field(4, ge=1, le=1024, description="fixed for the life of a ledger")
-    attest_partitions: int = Field(2, ge=1, le=1024, description="fixed for the life of a ledger")
+    ledger_partitions: int = Field(4, ge=1, le=1024, description="of accounts (P); fixed for the life of a ledger")
+    attest_partitions: int = Field(2, ge=1, le=1024, description="of chains and their emitters (E); fixed for the life of a ledger")
     venues: tuple[Name, ...] = Field((), max_length=256, description="those that orders may go to; each has a topic orders.<venue>")
-    replication: int = Field(1, ge=1, le=9, description="3 in production")
-    min_isr: int = Field(1, ge=1, le=9, description="2 in production")
+    replication: int = Field(1, ge=1, le=9, description="copies of each partition; 3 in production")
+    min_isr: int = Field(1, ge=1, le=9, description="copies that must have a record before it counts; 2 in production")
     compaction_lag_ms: int = Field(3_600_000, ge=0, description="how long rows stay readable after they were overwritten")
 
     ticker: Literal["wall", "external"] = Field("wall", description="external: somebody else moves the clock, in a replay for instance")
-    tick_interval_ms: int = Field(250, ge=10, le=10_000)
-    frame_max_events: int = Field(8_000, ge=1, le=8_000)
+    tick_interval_ms: int = Field(250, ge=10, le=10_000, description="how often the clock moves")
+    frame_max_events: int = Field(8_000, ge=1, le=8_000, description="of one source, taken together")
     frame_max_ms: float = Field(5.0, ge=0.0, le=1_000.0, description="how long a frame may wait for more events")
-    cut_interval_ms: int = Field(250, ge=10, le=60_000)
+    cut_interval_ms: int = Field(250, ge=10, le=60_000, description="how often each partition's changed state is committed")
 
     session_timeout_s: float = Field(10.0, ge=1.0, le=300.0, description="a worker that is silent this long loses its partitions")
-    heartbeat_s: float = Field(2.0, ge=0.1, le=100.0)
-    request_timeout_s: float = Field(30.0, ge=1.0, le=600.0)
+    heartbeat_s: float = Field(
+        2.0, ge=0.1, le=100.0, description="how often a worker tells its group that it lives; at most a third of the session"
+    )
+    request_timeout_s: float = Field(
+        30.0, ge=1.0, le=600.0, description="how long a broker may take to answer, and a record to be acknowledged"
+    )
     watchdog_s: float = Field(60.0, ge=1.0, le=3_600.0, description="with lag and no cut for this long, the worker ends itself")
 
     listen: str = Field("127.0.0.1", description="address of the metrics and of the web server")
     metrics_port: Port = Field(9_464, description="0 takes a free one")
     web_port: Port = Field(6_066, description="0 takes a free one")
     data_dir: Path = Field(Path(".plimsoll"), description="what a worker may forget")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of the log on standard error")
 
     @field_validator("bootstrap")
     @classmethod
@@ -188,6 +199,24 @@ def load_settings(path: Path | None = None, environment: Mapping[str, str] | Non
     except ValidationError as error:
         lines = [f"  {'.'.join(str(part) for part in fault['loc']) or 'settings'}: {_reason(fault['msg'])}" for fault in error.errors()]
         raise SettingsError("The settings cannot be used:\n" + "\n".join(lines)) from None  # the cause would show values
+
+
+def settings_table() -> str:
+    """All settings as a table in Markdown, sections by `section.field`."""
+    schema = Settings.model_json_schema()
+    rows = [row for name, field in schema["properties"].items() for row in _table_rows(name, field, schema["$defs"])]
+    return as_table(["setting", "may be", "default", "what it is"], rows)
+
+
+def _table_rows(name: str, field: dict[str, Any], definitions: dict[str, Any]) -> list[list[str]]:
+    field = {**definitions[field["$ref"].rpartition("/")[2]], **field} if "$ref" in field else field
+    if "properties" in field:
+        return [row for inner, of_inner in field["properties"].items() for row in _table_rows(f"{name}.{inner}", of_inner, definitions)]
+    default = as_written(field["default"])
+    return [[f"`{name}`", allowed_values(field), f"`{default}`" if default else "", field.get("description", "")]]
+
+
+SETTINGS_TABLE = MadeTable("settings", "streams.settings", settings_table)
 
 
 def tls_context(security: Security) -> ssl.SSLContext | None:
@@ -280,3 +309,7 @@ def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 def _reason(message: str) -> str:
     return message.removeprefix("Value error, ").replace("Extra inputs are not permitted", "there is no such setting")
+
+
+if __name__ == "__main__":
+    run(SETTINGS_TABLE)

@@ -21,8 +21,6 @@ from streams.messages import (
     MESSAGE_BYTES_MAX,
     PARTIALS,
     SOURCES,
-    TABLE_BEGIN,
-    TABLE_END,
     TOPICS,
     PartialMessage,
     attestation_key,
@@ -33,8 +31,6 @@ from streams.messages import (
     json_schemas,
     prefixed,
     topic_specs,
-    topic_table,
-    write_topic_table,
 )
 from streams.verify import parse_vaa
 from tests.samples import FILL, HEALTH, NOW_NS, OUTPUT_MESSAGES, SOURCE_MESSAGES, VAA
@@ -319,20 +315,6 @@ def test_the_table_names_types_that_exist() -> None:
     assert {name for topic in TOPICS for name in topic.holds.split(", ")} == known
 
 
-@pytest.mark.parametrize("path", ["docs/topics.md", "README.md"])
-def test_the_table_in_the_documents_is_current(path: str) -> None:
-    text = (ROOT / path).read_text()
-    assert write_topic_table(text) == text, f"run: python -m streams.messages {path}"
-    assert topic_table() in text
-
-
 def test_every_reason_is_explained() -> None:
     text = (ROOT / "docs/topics.md").read_text()
     assert [reason for reason in Refusal if f"| `{reason}` |" not in text] == []
-
-
-def test_a_document_without_a_place_for_the_table_says_so() -> None:
-    for text in ("", TABLE_BEGIN, TABLE_END, f"{TABLE_END}{TABLE_BEGIN}", f"{TABLE_BEGIN}{TABLE_END}{TABLE_BEGIN}{TABLE_END}"):
-        with pytest.raises(ValueError, match="where the topic table should stand"):
-            write_topic_table(text)
-    assert write_topic_table(f"a\n{TABLE_BEGIN}\nold\n{TABLE_END}\nb") == f"a\n{TABLE_BEGIN}\n\n{topic_table()}\n{TABLE_END}\nb"
