@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from engine.book import NEVER_NS, Accounts
 from engine.effects import Decision, Effects, MarginCall, Order
-from engine.fills import asks_fund, is_below, value_accounts
+from engine.fills import is_below, value_accounts
 from engine.limits import Limits
 from engine.liquidation import limit_ticks, new_frozen_venues, new_legs, new_scratch, order_id, plan, price_in_quote
 from engine.margin import EQUITY, EQUITY_INITIAL, INITIAL, MAINTENANCE, OUT, UNHAIRCUT
 from engine.market import Market
 from engine.reasons import Cause, Outcome, State, Unknown
 from engine.rows import ENDED_ORDERS_MAX, Flight, Life
-from engine.tables import LOAN, RiskTables
+from engine.tables import LOAN, SPOT, RiskTables
 from engine.universe import CASH_CLASS
 
 NS_PER_S: Final = 1_000_000_000
@@ -340,16 +340,25 @@ class Supervisor:
 
     def _ask_fund(self, a: int, life: Life, occasion: Occasion) -> None:
         """Once an epoch: what a bankrupt account owes when nothing is left to close."""
-        c, universe = self._accounts.columns, self._market.universe
+        c = self._accounts.columns
         missing = -float(c.health[a, UNHAIRCUT])
-        if life.fund_epoch == int(c.epoch[a]) or not missing > 0.0:
-            return
-        if not asks_fund(a, c, universe.instrument_arrays, universe.asset_arrays.asset_class, CASH_CLASS):
+        if life.fund_epoch == int(c.epoch[a]) or not missing > 0.0 or self._has_left_to_close(a):
             return
         micro = int(np.ceil(missing * MICRO))
         life.fund_epoch = int(c.epoch[a])
         self._limits.fund_requested_micro_usd += micro
         self._decide(a, Outcome.FUND_DRAW, occasion, note=f"asked for {micro} micro-USD")
+
+    def _has_left_to_close(self, a: int) -> bool:
+        """Whether there is a position with a quantity that is neither a loan nor spot of an asset of class cash."""
+        c, universe = self._accounts.columns, self._market.universe
+        terms = universe.instrument_arrays
+        for slot in range(int(c.positions[a])):
+            i = int(c.instrument[a, slot])
+            is_cash = terms.contract[i] == SPOT and universe.asset_arrays.asset_class[terms.underlying[i]] == CASH_CLASS
+            if c.quantity[a, slot] != 0 and terms.contract[i] != LOAN and not is_cash:
+                return True
+        return False
 
     # ---- what becomes of orders ----
 

@@ -14,7 +14,7 @@ from engine.inputs import FillKind
 from engine.jit import kernel
 from engine.margin import CLOSE_COST, EQUITY, EQUITY_INITIAL, INITIAL, MAINTENANCE, UNHAIRCUT, evaluate, requirements_by_mode
 from engine.reasons import State
-from engine.tables import INVERSE_PERPETUAL, LOAN, POSITIONS_MAX, SPOT, RiskTables
+from engine.tables import INVERSE_PERPETUAL, POSITIONS_MAX, RiskTables
 from engine.universe import InstrumentArrays
 
 # What `move` answers.
@@ -234,15 +234,3 @@ def _undo(a: int, instrument: int, slot: int, held_before: int, quantity: int, c
         columns.instrument[a, slot] = instrument
     columns.quantity[a, slot] = quantity
     columns.cash[a, slot] = cash
-
-
-@kernel
-def asks_fund(a: int, columns: Columns, terms: InstrumentArrays, asset_class: NDArray[np.int32], cash_class: int) -> bool:
-    """Whether nothing is left to close: every position with a quantity is a loan, or spot of an asset of class cash."""
-    for slot in range(columns.positions[a]):
-        if columns.quantity[a, slot] != 0:
-            i = columns.instrument[a, slot]
-            contract = terms.contract[i]
-            if contract != LOAN and not (contract == SPOT and asset_class[terms.underlying[i]] == cash_class):
-                return False
-    return True

@@ -1,0 +1,213 @@
+"""The attestor: what it believes, what it refuses and why, what it sends where, and that a cut keeps all of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine.attestor import Attestor, next_clock, percentile_95
+from engine.effects import Effects, Refused, Send
+from engine.inputs import Attestation, Credit, Frame, FrameKind, GuardianSet, Heartbeat, LagObservation, RiskParameters, VerifiedAttestation
+from engine.machine import CUT_KEY
+from engine.murmur2 import partition_of
+from engine.parameters import Parameters
+from engine.transfers import Direction, Transfer, encode_transfer
+from streams.verify import encode_body, guardian_address, sign_vaa, synthetic_keys, verify
+from tests.small_world import PARAMETERS, SECOND, T0, Log, definitions
+
+PARTITIONS = 4
+KEYS = synthetic_keys("attestor", 4)
+NORTH, SOUTH = (2, bytes.fromhex("01" * 32)), (3, bytes.fromhex("02" * 32))
+
+
+def signed(
+    sequence: int = 1,
+    *,
+    account: str = "alice",
+    chain: str = "south",
+    lots: int = 100,
+    direction: Direction = Direction.CREDIT,
+    emitter: tuple[int, bytes] = SOUTH,
+    signers: tuple[int, ...] = (0, 1, 2),
+    keys: dict[int, bytes] = KEYS,
+    set_index: int = 0,
+    timestamp_s: int = T0 // SECOND,
+) -> VerifiedAttestation:
+    """A message as ingest hands it on, signed by the guardians named."""
+    payload = encode_transfer(Transfer(account, chain, "STB", lots, direction, sequence))
+    body = encode_body(timestamp_s=timestamp_s, emitter_chain=emitter[0], emitter_address=emitter[1], sequence=sequence, payload=payload)
+    vaa = sign_vaa({index: keys[index] for index in signers}, set_index, body)
+    verified = verify(Attestation(v=1, vaa=vaa.hex(), observed_time_ns=T0))
+    assert isinstance(verified, VerifiedAttestation), verified
+    return verified
+
+
+def announce(index: int, keys: dict[int, bytes]) -> GuardianSet:
+    return GuardianSet(v=1, by="test", time_ns=T0, index=index, addresses=[guardian_address(key).hex() for key in keys.values()])
+
+
+@pytest.fixture
+def log() -> Log:
+    log = Log(Attestor(0, PARTITIONS))
+    log.tick()
+    log.control(FrameKind.DEFINITIONS, "market.instruments", definitions())
+    log.control(FrameKind.COMMANDS, "operator.commands", [announce(0, KEYS)])
+    return log
+
+
+def attest(log: Log, *attestations: VerifiedAttestation) -> Effects:
+    return log.put(log.frame(FrameKind.ATTESTATIONS, "chain.attestations", list(attestations)))
+
+
+def beat(log: Log, chain: str, lag_s: float) -> Effects:
+    heartbeat = Heartbeat(v=1, chain=chain, height=1, block_time_ns=log.now_ns - int(lag_s * SECOND), observed_time_ns=log.now_ns)
+    return log.put(log.frame(FrameKind.HEARTBEATS, "chain.heartbeats", [heartbeat]))
+
+
+def reasons(effects: Effects) -> list[str]:
+    return [effect.reason for effect in effects.now if isinstance(effect, Refused)]
+
+
+def credits_of(sends: list[Send]) -> list[Credit]:
+    return [event for send in sends for event in send.frame.events if isinstance(event, Credit)]
+
+
+def test_a_believed_message_becomes_a_numbered_credit_for_its_partition(log: Log) -> None:
+    effects = attest(log, signed(1), signed(2, account="bob"), signed(3, direction=Direction.DEBIT, lots=40))
+    assert effects.now == []
+    by_partition = {send.partition: send.frame for send in effects.sends}
+    assert {send.target for send in effects.sends} == {"ledger"}
+    for account in ("alice", "bob"):
+        assert partition_of(account.encode(), PARTITIONS) in by_partition
+    lots = {(credit.account, credit.number): credit.lots for credit in credits_of(effects.sends)}
+    assert lots == {("alice", 1): 100, ("bob", 2): 100, ("alice", 3): -40}
+    for frame in by_partition.values():
+        assert (frame.source, frame.source_partition, frame.covers_from) == ("attestor", 0, -1)
+        assert frame.offsets == list(range(len(frame.events)))
+    again = attest(log, signed(4))
+    (send,) = again.sends
+    assert send.frame.covers_from == by_partition[send.partition].covers_to
+    assert send.frame.covers_to == send.frame.covers_from + 1
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ({"signers": (0, 1)}, "no_quorum"),
+        ({"keys": synthetic_keys("somebody else", 4)}, "wrong_signer"),
+        ({"set_index": 7}, "unknown_guardian_set"),
+        ({"emitter": (3, bytes.fromhex("09" * 32))}, "unknown_emitter"),
+        ({"chain": "north"}, "bad_payload"),
+        ({"timestamp_s": T0 // SECOND + 3_600}, "future_time"),
+    ],
+)
+def test_a_forged_message_is_refused_with_its_reason(log: Log, message: dict[str, Any], reason: str) -> None:
+    effects = attest(log, signed(1, **message))
+    assert reasons(effects) == [reason]
+    assert effects.sends == []
+    refused = effects.now[0]
+    assert isinstance(refused, Refused)
+    assert (refused.topic, refused.partition, refused.offset) == ("chain.attestations", 0, 0)
+    assert reasons(attest(log, signed(1))) == []  # a forgery does not use up the genuine message's number
+
+
+def test_replays_and_equivocations_are_refused(log: Log) -> None:
+    attest(log, signed(1))
+    assert reasons(attest(log, signed(1))) == ["replayed"]
+    assert reasons(attest(log, signed(1, signers=(1, 2, 3)))) == ["replayed"]  # other signatures, the same message
+    assert reasons(attest(log, signed(1, lots=101))) == ["equivocation"]
+    assert len(credits_of(attest(log, signed(2)).sends)) == 1
+
+
+def test_a_replaced_guardian_set_counts_for_a_day(log: Log) -> None:
+    newer = synthetic_keys("newer", 4)
+    log.control(FrameKind.COMMANDS, "operator.commands", [announce(1, newer)])
+    assert reasons(attest(log, signed(1))) == []
+    assert reasons(attest(log, signed(2, keys=newer, set_index=1))) == []
+    wide = RiskParameters(v=1, version="wide", parameters={**PARAMETERS, "clock_step_max_s": 86_400.0}, time_ns=log.now_ns)
+    log.control(FrameKind.PARAMETERS, "risk.parameters", [wide])
+    log.tick(86_400)
+    assert reasons(attest(log, signed(3))) == []
+    log.tick(1)
+    assert reasons(attest(log, signed(4))) == ["expired_guardian_set"]
+    assert reasons(attest(log, signed(5, keys=newer, set_index=1))) == []
+
+
+def test_an_announcement_that_contradicts_is_refused(log: Log) -> None:
+    effects = log.control(FrameKind.COMMANDS, "operator.commands", [announce(0, synthetic_keys("newer", 4))])
+    assert reasons(effects) == ["conflicting_definition"]
+
+
+def test_a_chain_keeps_its_emitter(log: Log) -> None:
+    chains = [one for one in definitions() if getattr(one, "name", "") == "south"]
+    moved = msgspec.structs.replace(chains[0], emitter_address="09" * 32)
+    log.control(FrameKind.DEFINITIONS, "market.instruments", [moved])
+    assert reasons(attest(log, signed(1))) == []
+
+
+def test_heartbeats_tell_control_when_the_lag_changes_or_time_passes(log: Log) -> None:
+    (send,) = beat(log, "south", 10.0).sends
+    assert (send.target, send.partition, send.frame.kind, send.frame.events) == (
+        "control",
+        0,
+        FrameKind.LAGS,
+        [LagObservation("south", 10 * SECOND, log.now_ns)],
+    )
+    log.tick(1)
+    assert beat(log, "south", 10.0).sends == []
+    log.tick(4)
+    assert len(beat(log, "south", 10.0).sends) == 1
+    log.tick(1)
+    (send,) = beat(log, "south", 90.0).sends
+    assert list(send.frame.events) == [LagObservation("south", 90 * SECOND, log.now_ns)]
+    assert reasons(beat(log, "nowhere", 1.0)) == ["unknown_chain"]
+
+
+def test_the_percentile_is_the_one_of_the_specification() -> None:
+    assert percentile_95([7]) == 7
+    assert percentile_95(list(range(1, 21))) == 19  # index ceil(0.95 * 20) - 1 = 18
+    assert percentile_95(list(range(1, 65))) == 61  # ceil(60.8) - 1 = 60
+
+
+def test_the_clock_never_goes_back_nor_jumps() -> None:
+    parameters = Parameters(clock_step_max_s=60.0)
+    assert next_clock(0, T0, parameters) == T0
+    assert next_clock(T0, T0 - 1, parameters) == T0
+    assert next_clock(T0, T0 + 90 * SECOND, parameters) == T0 + 60 * SECOND
+
+
+def test_a_cut_keeps_everything(log: Log) -> None:
+    attest(log, signed(1), signed(5))
+    beat(log, "south", 10.0)
+    attestor = log.machines[0]
+    rows = [(key, value) for key, value in attestor.take_cut().rows if value is not None]
+    successor = Attestor(0, PARTITIONS)
+    successor.restore(rows)
+    assert (successor.applied, successor.clock_ns) == (attestor.applied, attestor.clock_ns)
+    log.machines.append(successor)
+    steps: list[Callable[[], Effects]] = [
+        lambda: attest(log, signed(1), signed(2), signed(5, lots=3)),
+        lambda: beat(log, "south", 30.0),
+        lambda: attest(log, signed(6), signed(9, emitter=NORTH, chain="north")),
+        lambda: log.put(log.frames[-2]),
+    ]
+    for step in steps:
+        step()
+        assert attestor.take_cut().rows[-1] == successor.take_cut().rows[-1]
+    third = Attestor(0, PARTITIONS)
+    third.restore(rows)
+    for offset in range(third.applied + 1, len(log.frames)):
+        third.apply(offset, log.frames[offset])
+    assert third.source_applied("chain.attestations", 0) == successor.source_applied("chain.attestations", 0)
+    assert dict(third.take_cut().rows)[CUT_KEY] == dict(successor.take_cut().rows)[CUT_KEY]
+
+
+def test_overlap_is_skipped_and_gaps_are_not_jumped(log: Log) -> None:
+    attest(log, signed(1), signed(2))
+    overlapping = Frame(FrameKind.ATTESTATIONS, "chain.attestations", 0, -1, 2, [signed(1), signed(2), signed(3)], [0, 1, 2])
+    effects = log.put(overlapping)
+    assert (effects.skipped, len(credits_of(effects.sends))) == (2, 1)
+    effects = log.put(Frame(FrameKind.ATTESTATIONS, "chain.attestations", 0, 5, 6, [signed(9)], [6]))
+    assert effects.gap
+    assert effects.sends == []

@@ -1,0 +1,128 @@
+"""The treasury: grants by interval and depth, draws on the insurance fund, and that a cut keeps all of it."""
+
+import pytest
+
+from engine.effects import Decision, Effects
+from engine.inputs import Frame, FrameKind, Grant, Partial
+from engine.monitor import Book
+from engine.treasury import Treasury
+from tests.small_world import Log, definitions
+
+PARTITIONS = 4
+TERMS = {"grant_interval_s": 10.0, "throttle_share": 0.25, "throttle_burst": 4.0, "fund_micro_usd": 1_000}
+
+
+@pytest.fixture
+def log() -> Log:
+    log = Log(Treasury(PARTITIONS))
+    log.tick()
+    log.control(FrameKind.DEFINITIONS, "market.instruments", definitions())
+    log.parameters(TERMS)
+    return log
+
+
+def grants(effects: Effects) -> dict[tuple[int, str], Grant]:
+    return {(one.partition, one.asset): one for send in effects.sends for one in send.frame.events if isinstance(one, Grant)}
+
+
+def ask(log: Log, partition: int, requested: int) -> Effects:
+    partial = Partial(partition, 1, log.now_ns, {}, requested, [0, 0, 0, 0, 0])
+    return log.put(log.frame(FrameKind.PARTIALS, "treasury.partials", [partial]))
+
+
+def test_grants_are_a_share_of_depth_once_an_interval(log: Log) -> None:
+    log.depths({"BTC": 8e6})
+    first = grants(log.tick(1))
+    assert {asset for _, asset in first} == {"BTC", "ETH", "SOL", "STB"}
+    assert {partition for partition, _ in first} == set(range(PARTITIONS))
+    assert first[2, "BTC"] == Grant(2, "BTC", 0.25 * 8e6 / 4, 0.25 * 8e6 / 4 * 4.0, 0)
+    assert first[0, "ETH"].budget_usd == 0.25 * 100_000.0 / 4  # never a depth: the class's floor
+    assert log.tick(8).sends == []
+    second = log.tick(1)
+    assert len(grants(second)) == len(first)
+    (send,) = second.sends
+    assert (send.target, send.partition) == ("control", 0)
+    assert (send.frame.source, send.frame.covers_from, send.frame.covers_to) == ("treasury", 15, 31)
+    assert send.frame.offsets == list(range(16, 32))
+    log.tick(291)
+    assert grants(log.tick(10))[0, "BTC"].budget_usd == 0.25 * 100_000.0 / 4  # the depth is too old by now
+
+
+def test_nothing_is_granted_before_there_are_parameters() -> None:
+    log = Log(Treasury(PARTITIONS))
+    log.tick()
+    log.control(FrameKind.DEFINITIONS, "market.instruments", definitions())
+    assert log.tick(10).sends == []
+
+
+def test_the_fund_pays_what_it_has_cumulatively(log: Log) -> None:
+    treasury = log.machines[0]
+    assert isinstance(treasury, Treasury)
+    assert treasury.fund_micro_usd == 1_000
+    assert grants(ask(log, 1, 300)) == {(1, ""): Grant(1, "", 0.0, 0.0, 300)}
+    assert ask(log, 1, 300).sends == []  # absolute: a repeat asks for nothing
+    assert ask(log, 1, 200).sends == []
+    assert grants(ask(log, 1, 400)) == {(1, ""): Grant(1, "", 0.0, 0.0, 400)}
+    effects = ask(log, 3, 5_000)
+    assert grants(effects) == {(3, ""): Grant(3, "", 0.0, 0.0, 600)}
+    decision = effects.now[0]
+    assert isinstance(decision, Decision)
+    assert (decision.outcome, decision.ledger) == ("fund_draw", "treasury.partials:0:4")
+    effects = ask(log, 2, 10)
+    assert (len(effects.now), effects.sends) == (1, [])  # nothing left, and it says so
+    assert treasury.fund_micro_usd == 0
+
+
+def test_a_partition_that_does_not_exist_is_refused(log: Log) -> None:
+    effects = ask(log, PARTITIONS, 10)
+    assert [getattr(one, "reason", "") for one in effects.now] == ["out_of_range"]
+
+
+def test_a_cut_keeps_everything(log: Log) -> None:
+    treasury = log.machines[0]
+    log.depths({"BTC": 8e6})
+    log.tick(1)
+    ask(log, 1, 300)
+    successor = Treasury(PARTITIONS)
+    successor.restore([(key, value) for key, value in treasury.take_cut().rows if value is not None])
+    assert (successor.applied, successor.clock_ns) == (treasury.applied, treasury.clock_ns)
+    log.machines.append(successor)
+    for step in (
+        lambda: log.tick(5),
+        lambda: log.tick(5),
+        lambda: ask(log, 1, 900),
+        lambda: log.depths({"ETH": 1e6}),
+        lambda: log.tick(10),
+    ):
+        step()
+        assert treasury.take_cut().rows[-1] == successor.take_cut().rows[-1]
+
+
+def test_a_books_partials_and_a_treasurys_grants_fit_together() -> None:
+    book, treasury = Book(0, 1), Treasury(1)
+    log, own = Log(book), Log(treasury)
+    log.open(budget_usd=0.0)
+    own.tick()
+    own.control(FrameKind.DEFINITIONS, "market.instruments", definitions())
+    own.parameters({})
+    (send,) = own.tick(1).sends
+    log.tick(1)
+    frame = send.frame._replace(source="treasury.real")
+    log.put(log.frame(FrameKind.CONTROL, "control", [frame]))
+    btc = book.market.universe.asset_number("BTC")
+    assert book.limits.budget_usd[btc] == 0.25 * 100_000.0
+    log.deposit("alice", 10_000.0)
+    log.trade("alice", "ex", "BTC-PERP", 1_000, 100_000)
+    log.prices({"BTC": 80_000.0})
+    assert book.limits.budget_usd[btc] < 80.0  # less than a lot is left
+    (partial,) = book.take_cut().partials
+    assert partial.spent_usd["BTC"] > 24_900.0
+    assert own.put(own.frame(FrameKind.PARTIALS, "treasury.partials", [partial])).now == []
+
+
+def test_overlap_is_skipped(log: Log) -> None:
+    ask(log, 1, 300)
+    partials = [Partial(1, 1, 0, {}, 300, []), Partial(1, 2, 0, {}, 350, [])]
+    effects = log.put(Frame(FrameKind.PARTIALS, "treasury.partials", 0, -1, 1, partials, [0, 1]))
+    assert effects.skipped == 1
+    assert grants(effects)[1, ""].fund_paid_micro_usd == 350
