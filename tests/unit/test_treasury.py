@@ -1,5 +1,7 @@
 """The treasury: grants by interval and depth, draws on the insurance fund, and that a cut keeps all of it."""
 
+from collections.abc import Callable
+
 import pytest
 
 from engine.effects import Decision, Effects
@@ -87,13 +89,14 @@ def test_a_cut_keeps_everything(log: Log) -> None:
     successor.restore([(key, value) for key, value in treasury.take_cut().rows if value is not None])
     assert (successor.applied, successor.clock_ns) == (treasury.applied, treasury.clock_ns)
     log.machines.append(successor)
-    for step in (
+    steps: list[Callable[[], Effects]] = [
         lambda: log.tick(5),
         lambda: log.tick(5),
         lambda: ask(log, 1, 900),
         lambda: log.depths({"ETH": 1e6}),
         lambda: log.tick(10),
-    ):
+    ]
+    for step in steps:
         step()
         assert treasury.take_cut().rows[-1] == successor.take_cut().rows[-1]
 
