@@ -177,7 +177,7 @@ def _agent(shell: Shell, log_name: str) -> Callable[[Any], Awaitable[None]]:
             if life is None:
                 continue
             try:
-                if life.deliver(message.offset, message.value, read_source_time(message.headers), event.ack):
+                if await life.deliver_carefully(message.offset, message.value, read_source_time(message.headers), event.ack):
                     await asyncio.sleep(0)  # cuts, feeders and heartbeats have their turn
                     await life.room()
             except Exception as error:  # noqa: BLE001 - see above

@@ -22,6 +22,7 @@ from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 from engine.effects import Breaker, Health
 from engine.inputs import Frame, Partial
 from engine.machine import CUT_KEY, ENGINE_VERSION, Cut, CutRecord, DigestMismatch, Machine
+from streams import verdicts
 from streams.clients import Clients, bounds
 from streams.frames import FrameFault, decode_frame
 from streams.messages import encode_effect, partition_of
@@ -29,9 +30,11 @@ from streams.metrics import Metrics
 from streams.outbox import Outbox, Ticket
 from streams.roster import MachineKind
 from streams.store import committed_rows
+from streams.verdicts import TRIAL_KEY, TRIES_MAX, Trials, emptied
 
 log = logging.getLogger(__name__)
 
+Batches = dict[tuple[str, int], list[tuple[bytes, bytes | None]]]  # records by (topic on the broker, partition)
 LOAD_RETRY_S = 1.0
 STOP_PRODUCER_S = 5.0
 SEEK_AGAIN_S = 1.0
@@ -94,6 +97,8 @@ class Life:
         self._producer: AIOKafkaProducer | None = None
         self._acknowledgements: dict[int, Callable[[], object]] = {}
         self._tickets: deque[Ticket] = deque()
+        self._trials: Trials | None = None
+        self._on_trial = False  # a trial of ours is among the rows
         self._assignments = 0
         self._sought_at = 0.0
         self._cut_lock = asyncio.Lock()
@@ -132,17 +137,24 @@ class Life:
         """True once it needs no further attempt: loaded, or halted."""
         try:
             await self._fence()
-            rows = await committed_rows(self._clients, self.kind.rows, self.partition)
+            held = await committed_rows(self._clients, self.kind.rows, self.partition, shell_rows=True)
+            rows = {key: value for key, value in held.items() if not key.startswith(verdicts.PREFIX)}
             first, end = await self._log_bounds()
             machine = self.kind.make(self.partition)
             fault = _unfit(rows.get(CUT_KEY))
             if rows and not fault:
                 await asyncio.to_thread(machine.restore, list(rows.items()))
                 fault = _hole(machine.applied, first, end)
+            if not fault:
+                await self._look_at_trials(held, machine.applied, end)
         except DigestMismatch as error:
             self.halt(f"its rows are not those of its last cut: {error}. Restore {self.kind.rows}/{self.partition} from a backup")
             return True
         except (KafkaError, OSError) as error:
+            if is_fenced(error):
+                self.phase = Phase.CLOSED
+                self._owner.lost(self, error)
+                return True
             log.warning("%r cannot be loaded yet: %r", self, error)
             await self._stop_producer()
             return False
@@ -154,6 +166,18 @@ class Life:
         self._acquired_end = self.log_end = end
         log.info("%r loaded %d rows; cut at %d, log ends at %d", self, len(rows), machine.applied, end)
         return True
+
+    async def _look_at_trials(self, held: dict[bytes, bytes], applied: int, log_end: int) -> None:
+        """Whether earlier owners have died of a frame, and how carefully to go on."""
+        self._trials = trials = Trials(held, applied, log_end)
+        if trials.new_rows:
+            await self._commit(trials.new_rows)
+            self._on_trial = True
+        if trials.condemned >= 0:
+            self._metrics.set_aside.labels(self.kind.name, self.partition).inc()
+            log.critical("%r sets frame %d of its log aside: it has ended %d owners", self, trials.condemned, TRIES_MAX)
+        elif trials.careful_until >= 0:
+            log.warning("%r goes on carefully up to %d: an earlier owner came to no cut after %d", self, trials.careful_until, applied)
 
     async def _fence(self) -> None:
         producer = self._clients.cut_producer(self.transactional_id)
@@ -180,6 +204,23 @@ class Life:
 
     # ---- applying ---------------------------------------------------------------------------------------------------------------------
 
+    async def deliver_carefully(self, offset: int, value: bytes, since_ms: int, acknowledge: Callable[[], object]) -> bool:
+        """As `deliver`; but while earlier owners seem to have died of a frame near here, each is named before it is applied."""
+        trials = self._trials
+        if trials is None or offset > trials.careful_until or offset != self.applied + 1 or self.phase is not Phase.RUNNING:
+            return self.deliver(offset, value, since_ms, acknowledge)
+        try:
+            async with self._cut_lock:
+                await self._commit([trials.row_for(offset, self.cut_applied)])
+                self._on_trial = True
+            if not self.deliver(offset, value, since_ms, acknowledge):
+                return False
+            await self._cut(sealed=False)
+        except KafkaError as error:
+            self._owner.lost(self, error)
+            return False
+        return True
+
     async def room(self) -> None:
         """Wait while too much is applied and not cut, or decided and not published."""
         if self.phase is Phase.RUNNING:
@@ -205,6 +246,8 @@ class Life:
         except FrameFault as fault:
             self.halt(f"record {offset} of its log is unusable: {fault}")
             return False
+        if self._trials is not None and offset in self._trials.verdicts:
+            frame = emptied(frame)
         self._apply(offset, frame, since_ms)
         return True
 
@@ -266,10 +309,9 @@ class Life:
         while self.phase is Phase.RUNNING:
             await asyncio.sleep(max(0.0, due - loop.time()))
             due = max(due + interval, loop.time())
-            if self.phase is not Phase.RUNNING or not (self.unproven or self.machine.applied > self.cut_applied):
-                continue
             try:
-                await self._cut(sealed=False)
+                if self.unproven or self.machine.applied > self.cut_applied:
+                    await self._cut(sealed=False)
             except Exception as error:  # noqa: BLE001 - whatever it was, the rows taken are gone from the machine: load anew
                 self._owner.lost(self, error)
                 return
@@ -282,13 +324,19 @@ class Life:
 
     async def _cut(self, *, sealed: bool) -> None:
         async with self._cut_lock:
+            if self.phase not in {Phase.RUNNING, Phase.SEALING}:
+                return  # halted or closed while this cut was due
             started = self.cutting_since = time.monotonic()
             assignments = self._assignments
             cut = self.machine.take_cut(sealed)  # between two frames: nothing here is awaited before it
             while self._tickets and self._tickets[0].offset <= cut.applied:
                 await asyncio.shield(self._tickets[0].done)
                 self._tickets.popleft()
-            await self._commit(cut)
+            rows = cut.rows
+            if self._on_trial and cut.applied > self.cut_applied:
+                rows = [(TRIAL_KEY, None), *rows]  # whatever was tried has come to a cut
+            await self._commit(rows, await self._last_values(cut))
+            self._on_trial = self._on_trial and cut.applied == self.cut_applied
             self.cut_applied = cut.applied
             if assignments == self._assignments:
                 self.unproven = False
@@ -301,26 +349,27 @@ class Life:
             for partial in cut.partials:
                 self._metrics.count_accounts(partial.partition, partial.accounts_by_state)
 
-    async def _commit(self, cut: Cut) -> None:
-        """All of a cut in one transaction. Every delivery is awaited: aiokafka commits what is left of a transaction with a lost batch."""
+    async def _commit(self, rows: Iterable[tuple[bytes, bytes | None]], others: Batches | None = None) -> None:
+        """All in one transaction. Every delivery is awaited: aiokafka commits what is left of a transaction with a lost batch."""
         producer = self._producer
         assert producer is not None, "a cut without a producer"
         await producer.begin_transaction()
-        deliveries = await self._send(producer, self._clients.name(self.kind.rows), self.partition, cut.rows)
-        for (topic, partition), records in (await self._last_values(producer, cut)).items():
+        deliveries = await self._send(producer, self._clients.name(self.kind.rows), self.partition, rows)
+        for (topic, partition), records in (others or {}).items():
             deliveries += await self._send(producer, topic, partition, records)
         for delivery in deliveries:
             await delivery
         await producer.commit_transaction()
 
-    async def _last_values(self, producer: AIOKafkaProducer, cut: Cut) -> dict[tuple[str, int], list[tuple[bytes, bytes]]]:
+    async def _last_values(self, cut: Cut) -> Batches:
+        assert self._producer is not None, "a cut without a producer"
         effects: list[Health | Breaker | Partial] = [*cut.health, *cut.breakers, *cut.partials]
         counts: dict[str, int] = {}
-        batches: dict[tuple[str, int], list[tuple[bytes, bytes]]] = {}
+        batches: Batches = {}
         for effect in effects:
             topic, key, value = encode_effect(effect)
             if topic not in counts:
-                counts[topic] = len(await producer.partitions_for(self._clients.name(topic)))
+                counts[topic] = len(await self._producer.partitions_for(self._clients.name(topic)))
             batches.setdefault((self._clients.name(topic), partition_of(key, counts[topic])), []).append((key, value))
         return batches
 

@@ -69,6 +69,9 @@ class Metrics:
         self.lost = Counter(
             "plimsoll_cut_failures_total", "Cuts that failed otherwise; the partition was loaded anew", _PARTITION, registry=registry
         )
+        self.set_aside = Counter(
+            "plimsoll_frames_set_aside_total", "Frames set aside because they ended their owners", _PARTITION, registry=registry
+        )
         self.halted = Gauge("plimsoll_halted", "1: the partition has stopped until somebody acts", _PARTITION, registry=registry)
         self.frames = Counter("plimsoll_frames_applied_total", "Frames applied", ["machine"], registry=registry)
         self.events_in = Counter("plimsoll_events_in_total", "Source records taken in", ["topic"], registry=registry)

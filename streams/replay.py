@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from engine.effects import Order
 from engine.machine import CUT_KEY, CutRecord, DigestMismatch, Machine
+from streams import verdicts
 from streams.clients import Clients, bounds, scan
 from streams.frames import FrameFault, decode_frame
 from streams.messages import encode_effect, orders_topic, partition_of
@@ -39,6 +40,7 @@ class ReplayReport(Struct, kw_only=True):
     cuts_checked: int = 0
     cuts_restored: int = 0
     frames: int = 0
+    set_aside: int = 0  # frames that a verdict has left out
     events: int = 0
     seconds: float = 0.0
 
@@ -103,6 +105,8 @@ async def _replay_log(
     decided: dict[str, _Decided],
     report: ReplayReport,
 ) -> None:
+    aside = verdicts.verdicts(rows)
+    rows = [(key, value) for key, value in rows if not key.startswith(verdicts.PREFIX)]
     cuts = _cuts(rows)
     by_applied: dict[int, list[_Cut]] = {}
     for cut in cuts:
@@ -119,7 +123,7 @@ async def _replay_log(
             return
         async for records in scan(consumer, where, 0, end):
             for record in records:
-                if not _apply(name, machine, record, last_cut, decided, report):
+                if not _apply(name, machine, record, record.offset in aside, last_cut, decided, report):
                     return
                 _check_cuts(name, machine, by_applied.pop(record.offset, []), report)
     for applied in sorted(by_applied):
@@ -127,7 +131,9 @@ async def _replay_log(
     _restore_cuts(name, kind, partition, rows, cuts, restored, report)
 
 
-def _apply(name: str, machine: Machine, record: Any, last_cut: int, decided: dict[str, _Decided], report: ReplayReport) -> bool:
+def _apply(
+    name: str, machine: Machine, record: Any, is_aside: bool, last_cut: int, decided: dict[str, _Decided], report: ReplayReport
+) -> bool:
     if record.offset != machine.applied + 1:
         report.differ(f"{name}: record {record.offset} follows {machine.applied}: the log has a hole")
         return False
@@ -136,6 +142,9 @@ def _apply(name: str, machine: Machine, record: Any, last_cut: int, decided: dic
     except FrameFault as fault:
         report.differ(f"{name}: record {record.offset} is unusable: {fault}")
         return False
+    if is_aside:
+        frame = verdicts.emptied(frame)
+        report.set_aside += 1
     report.frames += 1
     report.events += len(frame.events) if isinstance(frame.events, list) else len(frame.events.rows)
     for effect in machine.apply(record.offset, frame).now:

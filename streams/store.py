@@ -12,6 +12,7 @@ from typing import Any
 import faust
 from faust.stores.memory import Store
 
+from streams import verdicts
 from streams.clients import Clients, bounds, scan
 
 # Beyond any offset, so that Faust finds nothing to recover, however far the topic's end moves between two looks at it.
@@ -20,8 +21,11 @@ RECOVERED = 2**60
 OnAssigned = Callable[[set[Any], int], Awaitable[None]]
 
 
-async def committed_rows(clients: Clients, topic: str, partition: int) -> dict[bytes, bytes]:
-    """Last values of every key, tombstones left out, up to the last committed transaction at the time of the call."""
+async def committed_rows(clients: Clients, topic: str, partition: int, *, shell_rows: bool = False) -> dict[bytes, bytes]:
+    """Last values of every key, tombstones left out, up to the last committed transaction at the time of the call.
+
+    `shell_rows` adds those that are not the machine's (streams.verdicts).
+    """
     rows: dict[bytes, bytes] = {}
     where = clients.partition(topic, partition)
     async with clients.reading(where) as consumer:
@@ -32,7 +36,7 @@ async def committed_rows(clients: Clients, topic: str, partition: int) -> dict[b
                     rows.pop(record.key, None)
                 else:
                     rows[record.key] = record.value
-    return rows
+    return rows if shell_rows else {key: value for key, value in rows.items() if not key.startswith(verdicts.PREFIX)}
 
 
 class RowsStore(Store):

@@ -6,6 +6,7 @@ It keeps every rule that the shell relies on (offsets, gaps, digest, cuts that h
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Iterable
 
@@ -19,6 +20,8 @@ from streams.settings import Settings
 
 STEP_LOTS = 1_000
 SLOW_LOAD_S = 5.0
+POISON_LOTS = 666_666
+POISONED = 66
 COUNTED = (FrameKind.FILLS, FrameKind.SNAPSHOTS, FrameKind.REPORTS)  # frames with a source whose offsets are counted without a gap
 
 
@@ -163,6 +166,15 @@ class SlowToy(Toy):
         super().restore(rows)
 
 
+class MortalToy(Toy):
+    """Takes its process with it at a fill of `POISON_LOTS`, as a fault in machine code would."""
+
+    def _fill(self, fills: Fills, index: int, offset: int, effects: Effects) -> None:
+        if int(fills.rows[index]["lots"]) == POISON_LOTS:
+            os._exit(POISONED)
+        super()._fill(fills, index, offset, effects)
+
+
 def _hash(key: bytes, value: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(len(key).to_bytes(4, "little") + key + value, digest_size=16).digest(), "little")
 
@@ -178,3 +190,8 @@ def machines(settings: Settings) -> list[MachineKind]:
 def slow_machines(settings: Settings) -> list[MachineKind]:
     """The same, slow to load."""
     return [msgspec.structs.replace(kind, make=SlowToy) for kind in machines(settings)]
+
+
+def mortal_machines(settings: Settings) -> list[MachineKind]:
+    """The same, mortal."""
+    return [msgspec.structs.replace(kind, make=MortalToy) for kind in machines(settings)]

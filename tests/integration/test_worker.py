@@ -25,6 +25,7 @@ from streams.store import committed_rows
 from streams.topics_admin import create_topics
 from tests.fault.workers import WorkerProcess
 from tests.fault.workloads import ToyWorkload
+from tests.toy import POISON_LOTS, POISONED, Toy
 
 MACHINES = "tests.toy:machines"
 SESSION_S = 3.0
@@ -189,3 +190,51 @@ async def test_a_lost_broker_is_told_and_outlived(topic_prefix: str, tmp_path: P
         report = await replay_ledger(settings, machines=MACHINES, all_cuts_restored=True)
         assert report.differences == []
         assert report.distinct > 100
+
+
+async def test_a_frame_that_ends_its_owners_is_set_aside(kafka: Cluster, topic_prefix: str, tmp_path: Path) -> None:
+    settings = await prepared(kafka.bootstrap, topic_prefix)
+    clients = Clients(settings)
+    home = partition_of(b"someone", 2)
+
+    async def send(*fills: dict[str, Any]) -> None:
+        async with AIOKafkaProducer(**kafka_client_options(settings)) as producer:
+            for one in fills:
+                await producer.send_and_wait(clients.name("venue.fills"), orjson.dumps(one), b"someone", partition=home)
+
+    deaths = 0
+    async with running(settings, tmp_path, "first", "tests.toy:mortal_machines") as first:
+        await send(fill(1), fill(2))
+        await asyncio.sleep(1)
+        await send(fill(3, lots=POISON_LOTS))
+        assert await asyncio.to_thread(first.process.wait, TIMEOUT_S) == POISONED
+        deaths += 1
+    await send(fill(4), fill(5))
+    while True:
+        worker = WorkerProcess(f"owner{deaths}", settings, "tests.toy:mortal_machines", tmp_path)
+        try:
+            await worker.ready()
+            break
+        except AssertionError:
+            assert worker.process.poll() == POISONED, worker.text()[-2000:]
+            deaths += 1
+            assert deaths <= 6, "no verdict"
+    try:
+
+        async def all_applied() -> bool:
+            return ("venue.fills", home, 4) in (await last_cut(clients, home)).sources
+
+        await until(all_applied, "the fills behind the poisoned one in a cut")
+        assert deaths >= 3
+        assert worker.metric("plimsoll_frames_set_aside_total") == 1
+        assert worker.metric("plimsoll_gaps_total") == 0
+        assert await worker.stop() == 0
+    finally:
+        if worker.process.poll() is None:
+            worker.kill()
+    toy = Toy(home)
+    toy.restore((await committed_rows(clients, "ledger.rows", home)).items())
+    assert toy.totals() == {"someone": 2_400}
+    report = await replay_ledger(settings, machines="tests.toy:mortal_machines", all_cuts_restored=True)
+    assert report.differences == []
+    assert report.set_aside == 1

@@ -1,0 +1,86 @@
+"""Frames that kill: found by trying them one at a time, and set aside by a verdict that every later owner and the replay obey.
+
+A frame on which a machine fails (an assertion, a crash of the process) would kill each new owner of its partition in turn. So an owner
+that finds frames to apply first writes down, among the rows, at which cut it loaded. If the next one finds that no cut came after that, it
+goes on carefully: before each frame it commits a trial that names it, after it a cut. A frame whose trial has been found unfinished twice
+is set aside: its events are left out (what covers them stays, so that its feeder does not bring them again), which the log's readers see
+as missing, and the verdict stays among the rows for good.
+
+These rows belong to the shell. Machines never see them, and no digest counts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from msgspec import Struct, msgpack
+
+from engine.inputs import FILL_DTYPE, Fills, Frame, FrameKind
+
+PREFIX = b"\x00shell:"
+TRIAL_KEY = PREFIX + b"trial"
+_VERDICT_PREFIX = PREFIX + b"verdict:"
+CAREFUL_AFTER_LOADS = 1  # owners that came to nothing at the same cut
+CAREFUL_FRAMES_MAX = 256  # more than an owner applies before its first cut is due; each costs two transactions
+TRIES_MAX = 2  # trials of one frame found unfinished
+
+
+class Trial(Struct, frozen=True, array_like=True):
+    """Owners since the cut at `applied` that have not committed another; `frame` is the one being tried, -1 if none, for the n-th time."""
+
+    applied: int
+    loads: int
+    frame: int = -1
+    tries: int = 0
+
+    def row(self) -> tuple[bytes, bytes]:
+        return TRIAL_KEY, msgpack.encode(self)
+
+
+class Trials:
+    """What one owner knows of earlier ones, and how carefully it must go on."""
+
+    def __init__(self, rows: Mapping[bytes, bytes], applied: int, log_end: int) -> None:
+        self.verdicts = verdicts(rows.items())
+        self.new_rows: list[tuple[bytes, bytes]] = []  # to commit before anything is applied
+        earlier = _earlier(rows.get(TRIAL_KEY), applied)
+        self.condemned = -1  # a frame set aside just now
+        self._trial = Trial(applied, earlier.loads + 1, earlier.frame, earlier.tries)
+        self.careful_until = -1  # the last log offset to be tried on its own
+        if log_end - 1 <= applied:
+            return
+        if earlier.tries >= TRIES_MAX:
+            self.condemned = earlier.frame
+            self.verdicts.add(earlier.frame)
+            self.new_rows.append((_VERDICT_PREFIX + str(earlier.frame).encode(), msgpack.encode(earlier)))
+            self._trial = Trial(applied, earlier.loads + 1)
+        if earlier.loads >= CAREFUL_AFTER_LOADS:
+            self.careful_until = min(log_end - 1, applied + CAREFUL_FRAMES_MAX)
+        self.new_rows.append(self._trial.row())
+
+    def row_for(self, frame: int, applied: int) -> tuple[bytes, bytes]:
+        """The trial to commit before `frame` is applied on top of the cut at `applied`."""
+        tries = self._trial.tries + 1 if self._trial.frame == frame else 1
+        return Trial(applied, self._trial.loads, frame, tries).row()
+
+
+def verdicts(rows: Iterable[tuple[bytes, bytes | None]]) -> set[int]:
+    """Log offsets of frames that were set aside, out of a partition's rows."""
+    return {int(key.removeprefix(_VERDICT_PREFIX)) for key, value in rows if key.startswith(_VERDICT_PREFIX) and value is not None}
+
+
+def emptied(frame: Frame) -> Frame:
+    """The frame without its events; it covers what it covered."""
+    if frame.kind is FrameKind.CONTROL:
+        assert isinstance(frame.events, list)
+        return frame._replace(events=[emptied(frame.events[0])])
+    if isinstance(frame.events, Fills):
+        return frame._replace(events=Fills([], [], [], np.zeros(0, FILL_DTYPE)))
+    return frame._replace(events=[], offsets=[])
+
+
+def _earlier(row: bytes | None, applied: int) -> Trial:
+    """The trial that earlier owners left at this very cut; one of another cut is over."""
+    trial = msgpack.decode(row, type=Trial) if row is not None else None
+    return trial if trial is not None and trial.applied == applied else Trial(applied, 0)

@@ -1,0 +1,90 @@
+"""How carefully an owner goes on, by what earlier ones left behind."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.inputs import FILL_DTYPE, Fills, Frame, FrameKind, Tick
+from streams.verdicts import CAREFUL_FRAMES_MAX, PREFIX, TRIAL_KEY, Trial, Trials, emptied, verdicts
+
+CUT, END = 9, 20
+
+
+def after(rows: dict[bytes, bytes], *new: tuple[bytes, bytes]) -> dict[bytes, bytes]:
+    return rows | dict(new)
+
+
+def test_a_first_owner_goes_on_at_full_speed_and_leaves_word() -> None:
+    trials = Trials({}, CUT, END)
+    assert trials.careful_until == -1
+    assert trials.condemned == -1
+    assert trials.new_rows == [Trial(CUT, 1).row()]
+
+
+def test_an_owner_with_nothing_to_apply_writes_nothing() -> None:
+    assert Trials({}, CUT, CUT + 1).new_rows == []
+    assert Trials({}, -1, 0).new_rows == []
+
+
+def test_a_trial_of_another_cut_is_over() -> None:
+    rows = dict([Trial(CUT - 1, 5, CUT, 2).row()])
+    trials = Trials(rows, CUT, END)
+    assert trials.careful_until == -1
+    assert trials.condemned == -1
+    assert trials.new_rows == [Trial(CUT, 1).row()]
+
+
+def test_a_frame_found_in_trial_twice_is_set_aside_and_stays_so() -> None:
+    rows = after({}, *Trials({}, CUT, END).new_rows)
+    second = Trials(rows, CUT, END)  # the first came to no cut
+    assert second.careful_until == END - 1
+    assert second.condemned == -1
+    rows = after(rows, *second.new_rows, second.row_for(CUT + 1, CUT))
+    third = Trials(rows, CUT, END)
+    assert third.condemned == -1
+    assert third.careful_until == END - 1
+    rows = after(rows, *third.new_rows, third.row_for(CUT + 1, CUT))
+    fourth = Trials(rows, CUT, END)
+    assert fourth.condemned == CUT + 1
+    assert fourth.verdicts == {CUT + 1}
+    rows = after(rows, *fourth.new_rows)
+    assert verdicts(rows.items()) == {CUT + 1}
+    assert Trials(rows, CUT, END).condemned == -1  # it is not judged twice
+    assert Trials(rows, END + 5, END + 9).verdicts == {CUT + 1}
+
+
+def test_moves_without_a_trial_never_set_a_frame_aside() -> None:
+    rows: dict[bytes, bytes] = {}
+    for _ in range(10):  # loaded and lost, before any frame was tried
+        trials = Trials(rows, CUT, END)
+        assert trials.condemned == -1
+        rows = after(rows, *trials.new_rows)
+
+
+def test_another_frame_in_trial_counts_afresh() -> None:
+    rows = dict([Trial(CUT, 3, CUT + 1, 1).row()])
+    trials = Trials(rows, CUT, END)
+    assert trials.row_for(CUT + 1, CUT) == Trial(CUT, 4, CUT + 1, 2).row()
+    assert trials.row_for(CUT + 2, CUT + 1) == Trial(CUT + 1, 4, CUT + 2, 1).row()
+
+
+def test_care_is_bounded() -> None:
+    rows = dict([Trial(CUT, 1).row()])
+    assert Trials(rows, CUT, 10_000).careful_until == CUT + CAREFUL_FRAMES_MAX
+
+
+def test_the_shells_rows_are_told_apart() -> None:
+    assert TRIAL_KEY.startswith(PREFIX)
+    assert verdicts([(b"a:someone", b""), (TRIAL_KEY, b""), (PREFIX + b"verdict:7", None)]) == set()
+
+
+def test_an_emptied_frame_covers_what_it_covered() -> None:
+    fills = Frame(FrameKind.FILLS, "venue.fills", 1, 4, 8, Fills(["a"], [("v", "i")], [], np.zeros(1, FILL_DTYPE)), [])
+    empty = emptied(fills)
+    assert empty[:5] == fills[:5]
+    assert isinstance(empty.events, Fills)
+    assert len(empty.events.rows) == 0
+    inner = Frame(FrameKind.TICK, "ticker", 0, 1, 2, [Tick(2)], [2])
+    copy = emptied(Frame(FrameKind.CONTROL, "control", 0, 6, 7, [inner], [7]))
+    assert copy.offsets == [7]
+    assert copy.events == [inner._replace(events=[], offsets=[])]
