@@ -129,10 +129,10 @@ class Log:
     # ---- control ----
 
     def open(self, parameters: dict[str, Any] | None = None, *, budget_usd: float = 1e9, publish: bool = True, partition: int = 0) -> None:
-        """Definitions, parameters, mode, budgets, the first tick, prices of everything."""
-        self.tick()
+        """Definitions, parameters, the first tick, mode, budgets, prices of everything."""
         self.control(FrameKind.DEFINITIONS, "market.instruments", definitions())
         self.parameters(parameters or {})
+        self.tick()
         if publish:
             self.mode("publish")
         assets = [*PRICES, "USD"]
