@@ -26,6 +26,7 @@ from tests.fault.workloads import Workload
 PARTITIONS = 4
 SESSION_S = 3.0
 DRAIN_TIMEOUT_S = 60.0
+DECISION_TIMEOUT_S = 10.0
 
 
 class Outcome(Struct, kw_only=True):
@@ -96,6 +97,7 @@ async def _faults(settings: Settings, seed: int, workload: Workload, folder: Pat
     flow_from = time.monotonic()
 
     await asyncio.sleep(moments.uniform(1.5, 4.0))
+    await asyncio.to_thread(_wait_for_a_decision_without_its_cut, first)
     first.kill()
     killed_after_s = time.monotonic() - flow_from
     third = WorkerProcess("third", settings, machines, folder)
@@ -138,6 +140,17 @@ async def _faults(settings: Settings, seed: int, workload: Workload, folder: Pat
         paused_after_s=paused_after_s,
         seconds=time.monotonic() - started,
     )
+
+
+def _wait_for_a_decision_without_its_cut(worker: WorkerProcess) -> None:
+    """Until it has published orders and not cut since: what it decided last will have to be decided again."""
+    ends = time.monotonic() + DECISION_TIMEOUT_S
+    orders, cuts = worker.metric("plimsoll_orders_total"), worker.metric("plimsoll_cut_seconds_count")
+    while time.monotonic() < ends:
+        orders_then, cuts_then = orders, cuts
+        orders, cuts = worker.metric("plimsoll_orders_total"), worker.metric("plimsoll_cut_seconds_count")
+        if orders > orders_then and cuts == cuts_then:
+            return
 
 
 async def _fenced(worker: WorkerProcess, problems: list[str]) -> int:
