@@ -1,0 +1,296 @@
+"""How fast the engine values whole books, beside numpy, and what share of the memory's bandwidth that is: prints JSON.
+
+`python -m tests.bench.engine_speed [--accounts N ...] [--rounds N]`. One thread each; run by tests.bench.run with numpy held to one too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.book import Accounts, Columns
+from engine.fills import value_accounts
+from engine.inputs import FILL_DTYPE, FILL_KINDS, Fills, Frame, FrameKind, Tick
+from engine.jit import kernel
+from engine.margin import OUT
+from engine.market import Market
+from engine.monitor import Book
+from engine.reasons import State
+from tests.bench import numpy_book
+from tests.bench.world import COINS, OPTION_STRIKES, PERPETUALS, POSITIONS, SEED, VENUES, Population, market, option, perpetual
+
+NOW_NS: Final = 1_760_130_000_000_000_000
+SCENARIOS: Final = 28  # 13 price steps x 2 volatility shocks, and two extremes, for each driving group
+ACCOUNTS: Final = (100_000, 1_000_000)
+OPTION_ACCOUNTS: Final = 0.2  # of the second book: so many of its accounts hold OPTIONS_HELD options among their eight positions
+OPTIONS_HELD: Final = 3
+STREAM_DOUBLES: Final = 16_000_000  # of each array of the bandwidth test: beyond any cache
+TOLERANCE: Final = 1e-9  # of an account's value
+# What a valuation must read and write of one account: slots of (instrument, quantity, cash), their number, states; and the health row.
+ACCOUNT_BYTES: Final = POSITIONS * (4 + 8 + 8) + 4 + 4 * 1 + 8 * OUT + 8 + 1 + 1
+
+
+class Timed(NamedTuple):
+    """Seconds of each round."""
+
+    seconds: list[float]
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.seconds))
+
+    @property
+    def spread(self) -> float:
+        """(slowest - fastest) / median."""
+        return (max(self.seconds) - min(self.seconds)) / self.median
+
+
+def live_market(*, options: bool) -> Market:
+    """The bench's market with a clock, parameters and prices: everything in it can be valued."""
+    found = Market()
+    for message in market(NOW_NS, options=options):
+        fault = _observe(found, message)
+        assert fault is None, fault
+    found.tick(NOW_NS)
+    found.revalue()
+    assert found.live
+    return found
+
+
+def _observe(found: Market, message: Any) -> Any:
+    kind = type(message).__name__
+    if kind == "OraclePrice":
+        return found.observe_price(message)
+    if kind == "ImpliedVolatility":
+        return found.observe_volatility(message)
+    return found.set_parameters(message) if kind == "RiskParameters" else found.define(message)
+
+
+def filled_columns(found: Market, accounts: int, option_accounts: float = 0.0) -> Columns:
+    """A book of `accounts`, eight positions each; a share of them with options in place of perpetuals."""
+    book = Accounts()
+    book.ensure_instruments(found.universe.instrument_count)
+    book._grow(accounts, max(64, found.universe.instrument_count))
+    c, draw = book.columns, np.random.default_rng(SEED)
+    numbers = np.array([_number(found, venue, perpetual(asset)) for venue, asset in PERPETUALS], np.int32)
+    lot_usd = np.array([COINS[asset].price * COINS[asset].lot_size for _, asset in PERPETUALS])
+    held = np.argsort(draw.random((accounts, len(PERPETUALS)), np.float32), axis=1)[:, : POSITIONS - 2]
+    c.positions[:] = POSITIONS
+    c.instrument[:, 0], c.instrument[:, 1] = _number(found, VENUES[0], "USD"), _number(found, VENUES[0], "BTC")
+    c.quantity[:, 0], c.quantity[:, 1] = draw.integers(40_000, 160_000, accounts), draw.integers(100, 900, accounts)
+    usd = draw.uniform(5_000.0, 20_000.0, held.shape) * draw.choice((-1.0, 1.0), held.shape)
+    c.instrument[:, 2:POSITIONS] = numbers[held]
+    c.quantity[:, 2:POSITIONS] = np.rint(usd / lot_usd[held])
+    c.cash[:, 2:POSITIONS] = np.rint(-usd * draw.uniform(0.95, 1.05, held.shape) * 1e6)
+    if option_accounts:
+        with_options = np.flatnonzero(draw.random(accounts) < option_accounts)
+        series = [option(strike, is_call) for strike in OPTION_STRIKES for is_call in (True, False)]
+        options = np.array([_number(found, VENUES[0], name) for name in series], np.int32)
+        chosen = np.argsort(draw.random((len(with_options), len(options))), axis=1)[:, :OPTIONS_HELD]
+        columns = slice(POSITIONS - OPTIONS_HELD, POSITIONS)
+        c.instrument[with_options, columns] = options[chosen]
+        c.quantity[with_options, columns] = draw.integers(-60, 20, chosen.shape)
+        c.cash[with_options, columns] = c.quantity[with_options, columns] * -50_000_000
+    return c
+
+
+def _number(found: Market, venue: str, name: str) -> int:
+    number = found.universe.instrument_number(venue, name)
+    assert number is not None, (venue, name)
+    return number
+
+
+def revaluation(accounts: int, rounds: int, bandwidth: Callable[[], float], *, option_accounts: float = 0.0) -> dict[str, Any]:
+    """One book through the engine and through numpy, in turns; raises AssertionError where they disagree."""
+    found = live_market(options=option_accounts > 0.0)
+    columns = filled_columns(found, accounts, option_accounts)
+    tables, instruments = found.tables, found.universe.instrument_count
+    everybody = np.arange(accounts, dtype=np.int64)
+    states, reasons, index = np.zeros(accounts, np.int8), np.zeros(accounts, np.int8), np.zeros(accounts, np.int64)
+    rival = numpy_book.NumpyBook(columns, accounts, tables, instruments, collateral=_number(found, VENUES[0], "BTC"))
+    works: dict[str, Callable[[], object]] = {
+        "engine": lambda: value_accounts(everybody, columns, tables, found.parameters.end_factor, states, reasons, index)
+    }
+    every = numpy_book.all_scenarios(tables, instruments)
+    works["numpy"] = lambda: rival.value(every)
+    if not option_accounts:
+        ends = numpy_book.ends_only(tables, instruments)
+        works["numpy_ends_only"] = lambda: rival.value(ends)
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    speeds = []
+    for round_number in range(rounds + 1):  # the first one warms up
+        speed = bandwidth()
+        for name, work in works.items():
+            started = time.perf_counter()
+            work()
+            if round_number:
+                seconds[name].append(time.perf_counter() - started)
+            if name != "engine" and not round_number:
+                _must_agree(rival, columns, states, reasons)
+        speeds.append(speed)
+    timed = {name: Timed(taken) for name, taken in seconds.items()}
+    engine, bytes_per_s = timed["engine"].median, float(np.median(speeds))
+    return {
+        "accounts": accounts,
+        "positions": POSITIONS,
+        "scenarios": SCENARIOS,
+        "groups": len(COINS),
+        "option_accounts": option_accounts,
+        "engine_accounts_per_s": round(accounts / engine),
+        "engine_ns_per_account": round(engine / accounts * 1e9, 1),
+        "engine_spread": round(timed["engine"].spread, 3),
+        "numpy_accounts_per_s": round(accounts / timed["numpy"].median),
+        "numpy_spread": round(timed["numpy"].spread, 3),
+        **({} if option_accounts else {"numpy_ends_only_accounts_per_s": round(accounts / timed["numpy_ends_only"].median)}),
+        "times_numpy": round(timed["numpy"].median / engine, 2),
+        "bytes_per_account": ACCOUNT_BYTES,
+        "share_of_bandwidth": round(accounts * ACCOUNT_BYTES / engine / bytes_per_s, 4),
+        "largest_difference": max(_must_agree(rival, columns, states, reasons), 0.0),
+        "accounts_by_state": {state.name: int((states == state).sum()) for state in State},
+    }
+
+
+def _must_agree(rival: numpy_book.NumpyBook, columns: Columns, states: NDArray[np.int8], reasons: NDArray[np.int8]) -> float:
+    assert not reasons.any(), f"{int((reasons != 0).sum())} accounts cannot be valued, so nothing was measured"
+    worst, other_state = rival.differences(columns, states)
+    assert worst <= TOLERANCE, f"engine and numpy differ by {worst} of an account's value"
+    # At a boundary the last bit decides; that close there are next to none.
+    assert other_state <= len(states) * 1e-5, f"{other_state} accounts are in another state than numpy says"
+    return worst
+
+
+@kernel
+def _triad(a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64], factor: float) -> None:
+    for k in range(a.shape[0]):
+        a[k] = b[k] + factor * c[k]
+
+
+def bandwidth_test(doubles: int = STREAM_DOUBLES) -> Callable[[], float]:
+    """A function that measures bytes/s of a = b + f * c in one thread: 24 bytes an element, as STREAM counts them; best of three."""
+    a, b, c = np.zeros(doubles), np.ones(doubles), np.full(doubles, 2.0)
+    _triad(a, b, c, 3.0)
+
+    def measure() -> float:
+        best = float("inf")
+        for _ in range(3):
+            started = time.perf_counter()
+            _triad(a, b, c, 3.0)
+            best = min(best, time.perf_counter() - started)
+        return 24.0 * doubles / best
+
+    return measure
+
+
+def fills_in_frames(accounts: int, frame_events: int, frames: int) -> dict[str, Any]:
+    """The book alone, no bus: microseconds a fill with health after each, and a cut of all accounts. Checks every position."""
+    population, book = Population(accounts), Book(0, 1)
+    offsets = iter(range(10**9))
+    for kind, messages in _control():
+        _copy(book, kind, messages, next(offsets))
+    _feed(book, list(population.opening()))
+    book.take_cut()
+    seconds = []
+    for _ in range(frames):
+        frame = _fill_frame(book, list(population.trades(frame_events)))
+        started = time.perf_counter()
+        effects = book.apply(book.applied + 1, frame)
+        seconds.append(time.perf_counter() - started)
+        assert not effects.now, effects.now[:3]
+    started = time.perf_counter()
+    rows = len(book.take_cut().rows)
+    cut_s = time.perf_counter() - started
+    held = {name: number for number, name in enumerate(book.accounts.names)}
+    c = book.accounts.columns
+    for account, name in enumerate(population.names):
+        a = held[name]
+        for column in range(POSITIONS):
+            number = book.market.universe.instrument_number(*population.position(account, column))
+            slot = c.instrument[a, : c.positions[a]].tolist().index(number)
+            assert c.quantity[a, slot] == population.lots[account, column], (name, column)
+            assert c.cash[a, slot] == population.cash[account, column], (name, column)
+    return {
+        "accounts": accounts,
+        "frame_events": frame_events,
+        "us_per_fill": round(float(np.median(seconds)) / frame_events * 1e6, 3),
+        "cut_rows": rows,
+        "cut_us_per_row": round(cut_s / rows * 1e6, 3),
+        "accounts_by_state": {state.name: int((c.state[: len(held)] == state).sum()) for state in State},
+    }
+
+
+def _control() -> list[tuple[FrameKind, list[Any]]]:
+    messages = market(NOW_NS)
+    kinds = {"RiskParameters": FrameKind.PARAMETERS, "OraclePrice": FrameKind.PRICES}
+    found: dict[FrameKind, list[Any]] = {
+        FrameKind.DEFINITIONS: [],
+        FrameKind.PARAMETERS: [],
+        FrameKind.TICK: [Tick(NOW_NS)],
+        FrameKind.PRICES: [],
+    }
+    for message in messages:
+        found[kinds.get(type(message).__name__, FrameKind.DEFINITIONS)].append(message)
+    return list(found.items())
+
+
+def _copy(book: Book, kind: FrameKind, events: list[Any], at: int) -> None:
+    inner = Frame(kind, kind.name, 0, -1, len(events) - 1, events, list(range(len(events))))
+    effects = book.apply(book.applied + 1, Frame(FrameKind.CONTROL, "control", 0, at - 1, at, [inner], [at]))
+    assert not effects.now, effects.now[:3]
+
+
+def _feed(book: Book, fills: list[Any]) -> None:
+    for start in range(0, len(fills), 8_000):
+        effects = book.apply(book.applied + 1, _fill_frame(book, fills[start : start + 8_000]))
+        assert not effects.now, effects.now[:3]
+
+
+def _fill_frame(book: Book, fills: list[Any]) -> Frame:
+    after = book.source_applied("venue.fills", 0)
+    accounts: dict[str, int] = {}
+    instruments: dict[tuple[str, str], int] = {}
+    rows = np.zeros(len(fills), FILL_DTYPE)
+    for k, fill in enumerate(fills):
+        rows[k] = (
+            accounts.setdefault(fill.account, len(accounts)),
+            instruments.setdefault((fill.venue, fill.instrument), len(instruments)),
+            -1,
+            FILL_KINDS.index(fill.kind),
+            fill.lots,
+            fill.price_ticks,
+            fill.cash,
+            fill.sequence,
+            NOW_NS,
+            after + 1 + k,
+        )
+    return Frame(FrameKind.FILLS, "venue.fills", 0, after, after + len(fills), Fills(list(accounts), list(instruments), [], rows), [])
+
+
+def measured(accounts: list[int], rounds: int, *, doubles: int = STREAM_DOUBLES, frames: int = 40) -> dict[str, Any]:
+    """All of it."""
+    bandwidth = bandwidth_test(doubles)
+    found: dict[str, Any] = {"bandwidth_gb_per_s": round(bandwidth() / 1e9, 2)}
+    for count in accounts:
+        found[f"linear_{count}"] = revaluation(count, rounds, bandwidth)
+        found[f"options_{count}"] = revaluation(count, rounds, bandwidth, option_accounts=OPTION_ACCOUNTS)
+    found["fills"] = fills_in_frames(5_000, 8_000, frames)
+    return found
+
+
+def main() -> None:
+    """See the module's text."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--accounts", type=int, nargs="+", default=list(ACCOUNTS))
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    json.dump(measured(options.accounts, options.rounds), sys.stdout, indent=2)
+
+
+if __name__ == "__main__":
+    main()
