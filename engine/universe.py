@@ -23,7 +23,6 @@ from engine.tables import (
     INVERSE_PERPETUAL,
     LOAN,
     OPTION,
-    PERPETUAL,
     SOURCES_MAX,
     SPOT,
     VENUES_MAX,
@@ -393,11 +392,6 @@ class Universe:
                 if other.atomic_group == group:
                     mask |= 1 << number
         return _signed(mask)
-
-
-def is_derivative(contract: int) -> bool:
-    """True for contracts that are a claim on a price, not on the thing."""
-    return contract in (PERPETUAL, INVERSE_PERPETUAL, OPTION, INVERSE_OPTION)
 
 
 def _signed(mask: int) -> int:

@@ -167,6 +167,31 @@ def test_nothing_is_valued_before_clock_and_parameters() -> None:
     assert account.value()[0] == 0
 
 
+def test_what_is_told_frame_by_frame_is_what_is_told_at_once() -> None:
+    """Definitions, parameters and the first tick in frames of their own, in either order, end in the tables of one frame."""
+    at_once = new_market()
+    for parameters_first in (True, False):
+        market = Market()
+        for definition in definitions():
+            say(market.define(definition))
+            market.revalue()
+        for step in (True, False):
+            if step == parameters_first:
+                say(market.set_parameters(RiskParameters(v=1, version="test", parameters={}, time_ns=0)))
+            else:
+                market.tick(START)
+            revaluation = market.revalue()
+        assert revaluation.everything
+        assert revaluation.changed.all()
+        for number, days in enumerate((7, 35, 90)):
+            quote = ImpliedVolatility(v=1, underlying="BTC", expiry_ns=START + days * DAY, sigma=0.5 + 0.05 * number, time_ns=START)
+            say(market.observe_volatility(quote))
+            market.revalue()
+        tell_prices(market, PRICES, START)
+        assert_same(at_once, market)
+        assert market.inputs.route_s[1] > 0.0
+
+
 def test_every_mark_goes_stale_when_sources_are_silent() -> None:
     market = new_market()
     accounts = [Account(market, [(f"vault-{chain}", name, 1, 0)]) for chain in ("one", "two") for name in PRICES]

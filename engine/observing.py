@@ -1,0 +1,197 @@
+"""What control has told of the market, and by what rules it is taken or refused: observations, the clock, and the state they end in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.breakers import new_breakers, new_move_samples
+from engine.correlation import new_covariances
+from engine.inputs import Depth, Funding, ImpliedVolatility, LagObservation, OraclePrice
+from engine.market_arrays import nanoseconds, new_depths, new_lags, new_settings, new_touched
+from engine.marks import NEVER_NS, new_observations
+from engine.parameters import Parameters
+from engine.reasons import Refusal
+from engine.tables import ASSETS_MAX, CHAINS_MAX, CONTRACTS, EXPIRIES_MAX, INSTRUMENTS_MAX
+from engine.universe import Fault, Universe
+from engine.volatility import new_implied, new_volatilities
+
+if TYPE_CHECKING:
+    from engine.market_pieces import Pieces
+
+
+class ObservedMarket:
+    """The state of a market, all of which goes into the cut, and what of it was touched since the last revaluation."""
+
+    _pieces: Pieces
+
+    def __init__(self) -> None:
+        self.universe = Universe()
+        self.parameters = Parameters()
+        self.parameters_version = ""  # empty until `set_parameters`: nothing can be valued before
+        self.clock_ns = 0  # 0 until the first tick: nothing can be valued before
+        self.advanced_ns = 0  # clock when maintenance volatility was last advanced
+        self.grid_minute = -1  # of the last point of the correlation grid
+        self.observations = new_observations()
+        self.depths = new_depths()
+        self.implied = new_implied()
+        self.lags = new_lags()
+        self.interest_index = np.ones(INSTRUMENTS_MAX)
+        self.interest_index_ns = np.full(INSTRUMENTS_MAX, NEVER_NS, dtype=np.int64)
+        self.funding_rate_per_hour = np.zeros(INSTRUMENTS_MAX)
+        self.funding_rate_ns = np.full(INSTRUMENTS_MAX, NEVER_NS, dtype=np.int64)
+        self.volatilities = new_volatilities()
+        self.covariances = new_covariances()
+        self.move_samples = new_move_samples()
+        self.move_breakers = new_breakers(ASSETS_MAX)
+        self.divergence_breakers = new_breakers(ASSETS_MAX)
+        self.lag_breakers = new_breakers(CHAINS_MAX)
+        self.settings = new_settings(self.parameters)  # of the parameters, for kernels
+        self._touched = new_touched()
+        # Since the last revalue.
+        self._assets_observed: set[int] = set()
+        self._ticked = False
+        self._defined = False
+        self._parameters_set = False
+        self._lagged = False
+        self._implied_observed = False
+        self._index_moved = False
+
+    @property
+    def live(self) -> bool:
+        """Whether anything can be valued: the clock has been set and parameters are in force."""
+        return self.clock_ns > 0 and self.parameters_version != ""
+
+    def observe_price(self, price: OraclePrice) -> Fault | None:
+        """One source's price. An older one than the last is refused; one of the same time changes nothing."""
+        asset = self.universe.asset_number(price.asset)
+        if asset is None:
+            return Refusal.UNKNOWN_ASSET, price.asset
+        sources = self.universe.sources[asset]
+        slot = sources.index(price.source) if price.source in sources else -1
+        if slot < 0 or self.universe.asset_arrays.source_weight[asset, slot] <= 0.0:
+            return Refusal.UNKNOWN_SOURCE, f"{price.source} is no source of {price.asset}"
+        fault = self._time_fault(price.publish_time_ns, int(self.observations.publish_ns[asset, slot]))
+        if fault is not None:
+            return fault
+        if price.publish_time_ns > self.observations.publish_ns[asset, slot]:
+            self.observations.price[asset, slot] = price.price
+            self.observations.confidence[asset, slot] = price.confidence
+            self.observations.publish_ns[asset, slot] = price.publish_time_ns
+            self._pieces.changed("mark", asset)
+        self._assets_observed.add(asset)
+        return None
+
+    def observe_depth(self, depth: Depth) -> Fault | None:
+        asset = self.universe.asset_number(depth.asset)
+        if asset is None:
+            return Refusal.UNKNOWN_ASSET, depth.asset
+        fault = self._time_fault(depth.time_ns, int(self.depths.time_ns[asset]))
+        if fault is not None:
+            return fault
+        if depth.time_ns > self.depths.time_ns[asset]:
+            self.depths.depth_usd[asset] = depth.depth_usd
+            self.depths.spread_bps[asset] = depth.spread_bps
+            self.depths.time_ns[asset] = depth.time_ns
+            self._pieces.changed("mark", asset)
+        return None
+
+    def observe_volatility(self, quote: ImpliedVolatility) -> Fault | None:
+        """Implied volatility of one expiry. When EXPIRIES_MAX are kept, those past make room; else it is refused."""
+        asset = self.universe.asset_number(quote.underlying)
+        if asset is None:
+            return Refusal.UNKNOWN_ASSET, quote.underlying
+        implied = self.implied
+        count = int(implied.quotes[asset])
+        at = int(np.searchsorted(implied.expiry_ns[asset, :count], quote.expiry_ns))
+        known = at < count and int(implied.expiry_ns[asset, at]) == quote.expiry_ns
+        fault = self._time_fault(quote.time_ns, int(implied.time_ns[asset, at]) if known else NEVER_NS)
+        if fault is not None:
+            return fault
+        if known and quote.time_ns == implied.time_ns[asset, at]:
+            return None
+        if not known:
+            if quote.expiry_ns <= self.clock_ns:
+                return Refusal.OUT_OF_RANGE, f"expiry {quote.expiry_ns} is not after the clock {self.clock_ns}"
+            if count >= EXPIRIES_MAX:
+                past = int(np.searchsorted(implied.expiry_ns[asset, :count], self.clock_ns, side="right"))
+                if past == 0:
+                    return Refusal.TOO_MANY, f"{EXPIRIES_MAX} expiries of {quote.underlying} are quoted"
+                for column in (implied.expiry_ns, implied.sigma, implied.time_ns):
+                    column[asset, : count - past] = column[asset, past:count].copy()
+                count -= past
+                at -= past
+            for column in (implied.expiry_ns, implied.sigma, implied.time_ns):
+                column[asset, at + 1 : count + 1] = column[asset, at:count].copy()
+            implied.quotes[asset] = count + 1
+            implied.expiry_ns[asset, at] = quote.expiry_ns
+        implied.sigma[asset, at] = quote.sigma
+        implied.time_ns[asset, at] = quote.time_ns
+        self._implied_observed = True
+        self._pieces.changed("implied", asset)
+        return None
+
+    def observe_funding(self, funding: Funding) -> Fault | None:
+        """A loan's interest index (it moves the debt) or a perpetual's rate (kept, moves nothing: funding is paid by fills)."""
+        if self.universe.venue_number(funding.venue) is None:
+            return Refusal.UNKNOWN_VENUE, funding.venue
+        number = self.universe.instrument_number(funding.venue, funding.instrument)
+        if number is None:
+            return Refusal.UNKNOWN_INSTRUMENT, f"{funding.venue} {funding.instrument}"
+        contract = CONTRACTS[self.universe.instrument_arrays.contract[number]]
+        is_index = funding.measure == "interest_index"
+        if (contract == "loan") if not is_index else (contract != "loan"):
+            return Refusal.WRONG_TYPE, f"{funding.measure} of {funding.venue} {funding.instrument}, which is a {contract}"
+        if is_index and funding.value <= 0.0:
+            return Refusal.NOT_POSITIVE, f"interest_index {funding.value}"
+        values, times = (self.interest_index, self.interest_index_ns) if is_index else (self.funding_rate_per_hour, self.funding_rate_ns)
+        fault = self._time_fault(funding.time_ns, int(times[number]))
+        if fault is not None:
+            return fault
+        if funding.time_ns > times[number]:
+            values[number] = funding.value
+            times[number] = funding.time_ns
+            self._pieces.changed("funding", number)
+            if is_index:
+                self._index_moved = True
+                self._touched.instrument[number] = True
+        return None
+
+    def observe_lag(self, lag: LagObservation) -> Fault | None:
+        """The attestor's word on a chain's lag and newest heartbeat."""
+        chain = self.universe.chain_number(lag.chain)
+        if chain is None:
+            return Refusal.UNKNOWN_CHAIN, lag.chain
+        if lag.last_heartbeat_ns < self.lags.heartbeat_ns[chain]:
+            return Refusal.OUT_OF_ORDER, f"heartbeat {lag.last_heartbeat_ns} is before {self.lags.heartbeat_ns[chain]}"
+        self.lags.p95_ns[chain] = lag.lag_p95_ns
+        self.lags.heartbeat_ns[chain] = lag.last_heartbeat_ns
+        self._lagged = True
+        self._pieces.changed("lag", chain)
+        return None
+
+    def tick(self, time_ns: int) -> bool:
+        """Move the clock to `time_ns`, by `clock_step_max_s` at most (the first tick sets it); whether it moved. It never goes back."""
+        new = time_ns if self.clock_ns == 0 else min(time_ns, self.clock_ns + nanoseconds(self.parameters.clock_step_max_s))
+        if new <= self.clock_ns:
+            return False
+        self.clock_ns = new
+        self._ticked = True
+        self._pieces.changed("clock")
+        return True
+
+    # ---- inside -----------------------------------------------------------------------------------------------------------------
+
+    def _is_future(self, time_ns: int) -> bool:
+        return self.clock_ns > 0 and time_ns > self.clock_ns + nanoseconds(self.parameters.future_skew_s)
+
+    def _future(self, time_ns: int) -> str:
+        return f"{time_ns} is more than future_skew_s after the clock {self.clock_ns}"
+
+    def _time_fault(self, time_ns: int, last_ns: int) -> Fault | None:
+        if self._is_future(time_ns):
+            return Refusal.FUTURE_TIME, self._future(time_ns)
+        if time_ns < last_ns:
+            return Refusal.OUT_OF_ORDER, f"{time_ns} is before {last_ns}"
+        return None

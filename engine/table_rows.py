@@ -1,0 +1,342 @@
+"""From marks and risk inputs to the rows of the risk tables (docs/model.md, sections 3 to 5).
+
+Each row is a function of its inputs alone, and says whether it changed, so that only accounts that are concerned are valued again.
+"""
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.jit import kernel
+from engine.market_arrays import (
+    BASE,
+    DEPEG,
+    SCAN_CAP,
+    SCAN_FLOOR,
+    SIGMA_REF,
+    SIZE_COEFFICIENT,
+    VOL_COEFFICIENT,
+    Bounds,
+    RiskInputs,
+    Settings,
+    TableSet,
+    Touched,
+)
+from engine.marks import Marks
+from engine.pricing import black76_delta, black76_price, year_fraction
+from engine.reasons import Unknown
+from engine.scenarios import extreme_down, fill_option_scan, scan_range, volatility_shock
+from engine.tables import (
+    ASSET,
+    CAP_USD,
+    CASH_DELTA,
+    CASH_UNKNOWN,
+    CASH_VALUE,
+    CASH_VOL_HAIRCUT,
+    CHAIN,
+    CONTRACT,
+    COST_RATE,
+    DELTA_LONG,
+    DELTA_SHORT,
+    ELIGIBLE,
+    EXTREME_DOWN,
+    EXTREME_UP,
+    GROUP,
+    GROUP_FLOATS,
+    HAIRCUT_FLAT,
+    HAIRCUT_STEP,
+    IMPACT,
+    INSTRUMENT_FLOATS,
+    INSTRUMENT_INTS,
+    INVERSE_PERPETUAL,
+    LATENCY,
+    LEVELS_DIFFER,
+    LOAN,
+    NOTIONAL,
+    OPTION,
+    OPTION_DELTA,
+    QUOTE,
+    QUOTE_GROUP,
+    SCAN,
+    SCAN_ROW,
+    SIZE,
+    SPOT,
+    UNIT_LONG,
+    UNIT_SHORT,
+    UNIT_UNKNOWN,
+    VENUE,
+    VOL_HAIRCUT,
+    RiskTables,
+)
+from engine.universe import AssetArrays, ChainArrays, InstrumentArrays
+from engine.volatility import SECONDS_PER_YEAR
+
+NO_VOLATILITY: Final = int(Unknown.NO_VOLATILITY)
+NOT_DEFINED: Final = int(Unknown.NOT_DEFINED)
+EXPIRED: Final = int(Unknown.EXPIRED)
+
+
+@kernel
+def fill_groups(
+    count: int,
+    group_assets: NDArray[np.int64],
+    assets: AssetArrays,
+    inputs: RiskInputs,
+    settings: Settings,
+    tables: RiskTables,
+    touched: Touched,
+) -> None:
+    """Scan ranges of all groups, at both levels."""
+    for g in range(count):
+        a = group_assets[g]
+        asset_class = assets.asset_class[a]
+        for level in range(2):
+            sigma = inputs.sigma[level, a]
+            scan = scan_range(
+                sigma,
+                settings.scan_k,
+                settings.horizon_s,
+                settings.classes[asset_class, SCAN_FLOOR],
+                settings.classes[asset_class, SCAN_CAP],
+            )
+            step = min(1.0, _volatility_haircut(asset_class, sigma, settings) / scan)
+            row = tables.group_float[level, g]
+            up = settings.extreme_multiple * scan
+            down = extreme_down(settings.extreme_multiple, scan)
+            if scan != row[SCAN] or step != row[HAIRCUT_STEP] or up != row[EXTREME_UP] or down != row[EXTREME_DOWN]:
+                row[SCAN] = scan
+                row[EXTREME_UP] = up
+                row[EXTREME_DOWN] = down
+                row[HAIRCUT_STEP] = step
+                touched.group[g] = True
+
+
+@kernel
+def fill_instruments(
+    count: int,
+    everything: bool,
+    live: bool,
+    now_ns: int,
+    terms: InstrumentArrays,
+    assets: AssetArrays,
+    chains: ChainArrays,
+    fee_bps: NDArray[np.float64],
+    interest_index: NDArray[np.float64],
+    marks: Marks,
+    bounds: Bounds,
+    inputs: RiskInputs,
+    settings: Settings,
+    set_: TableSet,
+    touched: Touched,
+) -> None:
+    """Rows of the instruments whose inputs were touched (or of all); `touched.instrument` says afterwards whose accounts are concerned."""
+    ints = set_.tables.instrument_int
+    floats = set_.tables.instrument_float
+    for i in range(count):
+        a = terms.underlying[i]
+        q = terms.quote[i]
+        group = assets.group[a]
+        quote_group = assets.group[q]
+        ranges = (group >= 0 and touched.group[group]) or (quote_group >= 0 and touched.group[quote_group])
+        if not (everything or ranges or touched.instrument[i] or touched.asset[a] or touched.asset[q] or touched.chain[terms.chain[i]]):
+            continue
+        set_.row[:] = 0.0
+        set_.row_int[:] = 0
+        set_.row_int[CONTRACT] = terms.contract[i]
+        set_.row_int[ASSET] = a
+        set_.row_int[QUOTE] = q
+        set_.row_int[GROUP] = group
+        set_.row_int[QUOTE_GROUP] = quote_group
+        set_.row_int[CHAIN] = terms.chain[i]
+        set_.row_int[VENUE] = terms.venue[i]
+        set_.row_int[SCAN_ROW] = -1
+        if live:
+            _value_instrument(i, now_ns, terms, interest_index, marks, bounds, inputs, set_)
+            _burden_instrument(i, terms, assets, chains, fee_bps, marks, bounds, inputs, settings, set_)
+        else:
+            set_.row_int[UNIT_UNKNOWN] = NOT_DEFINED
+            set_.row_int[CASH_UNKNOWN] = NOT_DEFINED
+        changed = ranges
+        if set_.row_int[SCAN_ROW] >= 0 and _scan_option(i, now_ns, terms, marks, inputs, settings, set_, group):
+            changed = True
+        for k in range(INSTRUMENT_INTS):
+            if ints[i, k] != set_.row_int[k]:
+                ints[i, k] = set_.row_int[k]
+                changed = True
+        for k in range(INSTRUMENT_FLOATS):
+            if floats[i, k] != set_.row[k]:
+                floats[i, k] = set_.row[k]
+                changed = True
+        touched.instrument[i] = changed
+
+
+@kernel
+def _value_instrument(
+    i: int,
+    now_ns: int,
+    terms: InstrumentArrays,
+    interest_index: NDArray[np.float64],
+    marks: Marks,
+    bounds: Bounds,
+    inputs: RiskInputs,
+    set_: TableSet,
+) -> None:
+    """What a lot and a cash unit are worth, and what is missing to say so (then 0)."""
+    row = set_.row
+    a = terms.underlying[i]
+    q = terms.quote[i]
+    contract = terms.contract[i]
+    lot_size = terms.lot_size[i]
+    unknown = marks.status[a]
+    if contract == SPOT or contract == LOAN:
+        unknown = _lowest(unknown, bounds.status[a])
+    if contract >= OPTION:
+        if terms.expiry_ns[i] <= now_ns:
+            unknown = _lowest(unknown, EXPIRED)
+        elif math.isnan(inputs.option_sigma[i]):
+            unknown = _lowest(unknown, NO_VOLATILITY)
+    set_.row_int[UNIT_UNKNOWN] = unknown
+    set_.row_int[CASH_UNKNOWN] = marks.status[q]
+    if marks.status[q] == 0:
+        row[CASH_VALUE] = terms.cash_unit[i] * marks.mark[q]
+        if set_.row_int[QUOTE_GROUP] >= 0:
+            row[CASH_DELTA] = row[CASH_VALUE]
+    if marks.status[a] == 0:
+        row[NOTIONAL] = lot_size if contract == INVERSE_PERPETUAL else lot_size * marks.mark[a]
+    if unknown != 0:
+        return
+    mark = marks.mark[a]
+    low = mark
+    high = mark
+    if not math.isnan(bounds.bound[a]):
+        low = min(mark, bounds.bound[a])
+        high = max(mark, bounds.bound[a])
+    if contract >= OPTION:
+        sigma = inputs.option_sigma[i]
+        t_years = year_fraction(now_ns, terms.expiry_ns[i])
+        unit = lot_size * black76_price(mark, terms.strike[i], sigma, t_years, terms.is_call[i], 1.0)
+        row[UNIT_LONG] = unit
+        row[UNIT_SHORT] = unit
+        row[OPTION_DELTA] = lot_size * (black76_delta(mark, terms.strike[i], sigma, t_years, terms.is_call[i], 1.0) * mark)
+        set_.row_int[SCAN_ROW] = i
+        return
+    if contract == INVERSE_PERPETUAL:
+        row[UNIT_LONG] = -lot_size
+        row[UNIT_SHORT] = -lot_size
+        return
+    if contract == SPOT:
+        row[UNIT_LONG] = lot_size * low
+        row[UNIT_SHORT] = lot_size * high
+    elif contract == LOAN:
+        row[UNIT_LONG] = lot_size * interest_index[i] * high
+        row[UNIT_SHORT] = row[UNIT_LONG]
+    else:
+        row[UNIT_LONG] = lot_size * mark
+        row[UNIT_SHORT] = row[UNIT_LONG]
+    row[DELTA_LONG] = row[UNIT_LONG]
+    row[DELTA_SHORT] = row[UNIT_SHORT]
+
+
+@kernel
+def _burden_instrument(
+    i: int,
+    terms: InstrumentArrays,
+    assets: AssetArrays,
+    chains: ChainArrays,
+    fee_bps: NDArray[np.float64],
+    marks: Marks,
+    bounds: Bounds,
+    inputs: RiskInputs,
+    settings: Settings,
+    set_: TableSet,
+) -> None:
+    """Haircut terms, volatility haircuts and closing costs."""
+    row = set_.row
+    a = terms.underlying[i]
+    q = terms.quote[i]
+    j = terms.chain[i]
+    asset_class = assets.asset_class[a]
+    quote_class = assets.asset_class[q]
+    root_depth = math.sqrt(inputs.depth_usd[a])
+    row[CAP_USD] = assets.cap_usd[a]
+    if (assets.eligible_chains[a] >> np.int64(j)) & 1 != 0:
+        set_.row_int[ELIGIBLE] = 1
+    depeg = 0.0
+    if marks.status[a] == 0 and not math.isnan(bounds.bound[a]):
+        depeg = settings.classes[asset_class, DEPEG] * max(0.0, bounds.bound[a] / marks.mark[a] - 1.0)
+    row[HAIRCUT_FLAT] = settings.classes[asset_class, BASE] + chains.security_premium[j] + depeg
+    row[SIZE] = settings.classes[asset_class, SIZE_COEFFICIENT] / root_depth
+    tau = (inputs.route_s[j] + assets.redemption_delay_s[a]) / SECONDS_PER_YEAR
+    differ = False
+    for level in range(2):
+        row[LATENCY + level] = settings.latency_z * inputs.sigma[level, a] * math.sqrt(tau)
+        row[VOL_HAIRCUT + level] = _volatility_haircut(asset_class, inputs.sigma[level, a], settings)
+        row[CASH_VOL_HAIRCUT + level] = _volatility_haircut(quote_class, inputs.sigma[level, q], settings)
+    if row[LATENCY] != row[LATENCY + 1] or row[VOL_HAIRCUT] != row[VOL_HAIRCUT + 1] or row[CASH_VOL_HAIRCUT] != row[CASH_VOL_HAIRCUT + 1]:
+        differ = True
+    for side in range(2):
+        group = set_.row_int[GROUP + side]
+        if group >= 0:
+            for k in range(GROUP_FLOATS):
+                if set_.tables.group_float[0, group, k] != set_.tables.group_float[1, group, k]:
+                    differ = True
+    set_.row_int[LEVELS_DIFFER] = 1 if differ else 0
+    if terms.contract[i] != LOAN and assets.group[a] >= 0:
+        row[COST_RATE] = (0.5 * inputs.spread_bps[a] + fee_bps[terms.venue[i]]) * 1e-4
+        row[IMPACT] = settings.impact_coefficient / root_depth
+
+
+@kernel
+def _scan_option(
+    i: int, now_ns: int, terms: InstrumentArrays, marks: Marks, inputs: RiskInputs, settings: Settings, set_: TableSet, group: int
+) -> bool:
+    """Make an option's scan rows, both levels, again if what they are made from changed; whether it did."""
+    made_from = set_.option_inputs[i]
+    forward = marks.mark[terms.underlying[i]]
+    sigma = inputs.option_sigma[i]
+    t_years = year_fraction(now_ns, terms.expiry_ns[i])
+    low = set_.tables.group_float[0, group, SCAN]
+    high = set_.tables.group_float[1, group, SCAN]
+    if forward == made_from[0] and sigma == made_from[1] and t_years == made_from[2] and low == made_from[3] and high == made_from[4]:
+        return False
+    made_from[0] = forward
+    made_from[1] = sigma
+    made_from[2] = t_years
+    made_from[3] = low
+    made_from[4] = high
+    shock = volatility_shock(t_years, settings.vol_shock, settings.vol_shock_power, settings.tenor_floor_s)
+    for level in range(2):
+        row = set_.tables.option_scan[level, i]
+        if level == 1 and low == high:
+            row[:] = set_.tables.option_scan[0, i]
+            break
+        fill_option_scan(
+            forward,
+            terms.strike[i],
+            sigma,
+            t_years,
+            terms.is_call[i],
+            terms.lot_size[i],
+            set_.tables.group_float[level, group, SCAN],
+            settings.grid_steps,
+            settings.extreme_multiple,
+            shock,
+            settings.vol_min,
+            row,
+        )
+    return True
+
+
+@kernel
+def _volatility_haircut(asset_class: int, sigma: float, settings: Settings) -> float:
+    return float(settings.classes[asset_class, VOL_COEFFICIENT] * max(0.0, sigma - settings.classes[asset_class, SIGMA_REF]))
+
+
+@kernel
+def _lowest(code: int, other: int) -> int:
+    """The lower of two Unknown codes, where 0 means none."""
+    if code == 0:
+        return other
+    return code if other == 0 else min(code, other)
