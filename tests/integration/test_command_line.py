@@ -6,14 +6,26 @@ import asyncio
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer
 from typer.testing import CliRunner, Result
 
+from engine.attestor import Attestor
+from engine.effects import Decision, Effects
+from engine.inputs import Frame, FrameKind, Tick
+from engine.machine import CUT_KEY, CutRecord, Machine
+from engine.monitor import Book
 from streams.broker import Cluster
+from streams.clients import Clients, bounds, scan
 from streams.command_line import FAULT, FOUND_WANTING, app
-from streams.messages import json_schemas, topic_specs
+from streams.ingest import frame_batch
+from streams.messages import json_schemas, topic_specs, topic_table
+from streams.settings import load_settings
+
+GUARDIANS = ["58cc3ae5c097b213ce3c81979e1b9f9570746aa5", "0xFF6CB952589BDE862C25EF4392132FB9D4A42157"]
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +62,10 @@ def test_topics_are_created_checked_and_listed(kafka: Cluster, topic_prefix: str
     rows = [line.split("│") for line in listed.output.splitlines() if topic_prefix in line]
     assert len(rows) == count
     assert {row[-2].strip() for row in rows} == {"yes"}
+
+
+def test_topics_are_listed_as_the_documents_have_them_without_a_cluster() -> None:
+    assert plimsoll("topics", "list", "--markdown", PLIMSOLL_BOOTSTRAP="127.0.0.1:1").output == topic_table()
 
 
 def test_schemas_go_to_a_folder_or_to_standard_output(tmp_path: Path) -> None:
@@ -92,6 +108,98 @@ async def test_brakes_are_sent_with_who_and_why(kafka: Cluster, topic_prefix: st
     assert sent[0] == {"kind": "freeze", "by": "ann", "note": "withdrawals stopped", "scope": "venue", "name": "binance", "frozen": True}
     assert (sent[1]["scope"], sent[1]["name"], sent[1]["frozen"]) == ("all", "", False)
     assert (sent[2]["kind"], sent[2]["mode"], sent[2]["by"]) == ("mode", "publish", "bob")
+
+
+async def test_what_an_operator_says_is_taken_by_the_machines(kafka: Cluster, topic_prefix: str, tmp_path: Path) -> None:
+    """From the command over the broker through ingest to a book, which audits brakes, and to an attestor, which keeps guardians."""
+    parameters = tmp_path / "parameters.toml"
+    parameters.write_text('version = "careful-1"\nquorum = 3\n[classes.alt]\nbase_haircut = 0.2\n')
+    environment = {"PLIMSOLL_BOOTSTRAP": kafka.bootstrap, "PLIMSOLL_TOPIC_PREFIX": topic_prefix}
+    addresses = [word for address in GUARDIANS for word in ("--address", address)]
+    commands = [
+        ("topics", "create"),
+        ("mode", "publish", "--by", "ann", "--note", "watched for a week"),
+        ("freeze", "--account", "acc-1", "--by", "bob"),
+        ("unfreeze", "--account", "acc-1", "--by", "bob"),
+        ("guardians", "--index", "4", *addresses, "--previous-expires", "2025-11-01T00:00:00Z", "--by", "eve", "--note", "a lost key"),
+        ("parameters", str(parameters)),
+    ]
+    for command in commands:
+        result = await asyncio.to_thread(plimsoll, *command, **environment)
+        assert result.exit_code == 0, result.output
+
+    clients = Clients(load_settings(environment={}, bootstrap=kafka.bootstrap, topic_prefix=topic_prefix))
+    said = [await framed(clients, topic) for topic in ("operator.commands", "risk.parameters")]
+    commands_in, parameters_in = (list(frame.events) for frame in said)
+    announced: Any = commands_in[3]
+    assert (announced.by, announced.note, announced.previous_expires_ns) == ("eve", "a lost key", 1_761_955_200_000_000_000)
+    in_force: Any = parameters_in[0]
+    assert in_force.parameters == {"quorum": 3, "classes": {"alt": {"base_haircut": 0.2}}}
+    tick = Frame(FrameKind.TICK, "ticker", 0, 0, in_force.time_ns, [Tick(in_force.time_ns)], [in_force.time_ns])
+
+    decisions = [effect for effects in applied(Book(0, 1), said[:1]) for effect in effects.now]
+    assert [(d.outcome, d.account, d.note) for d in decisions if isinstance(d, Decision)] == [
+        ("mode", "", "partition 0: publish, by ann: watched for a week"),
+        ("freeze", "acc-1", "partition 0: account, by bob: "),
+        ("unfreeze", "acc-1", "partition 0: account, by bob: "),
+    ]
+    attestor = Attestor(0, 1)
+    assert [effects.now for effects in applied(attestor, [tick, *said])] == [[], [], []]
+    rows = dict(attestor.take_cut().rows)
+    record = rows[CUT_KEY]
+    assert record is not None
+    assert msgspec.msgpack.decode(record, type=CutRecord).parameters_version == "careful-1"
+    assert all(any(bytes.fromhex(address[-40:]) in (row or b"") for row in rows.values()) for address in GUARDIANS)
+
+
+async def framed(clients: Clients, topic: str) -> Frame:
+    """What a topic of one partition holds, as ingest frames it; nothing may be refused."""
+    where = clients.partition(topic, 0)
+    async with clients.reading(where) as consumer:
+        records: list[Any] = [record async for some in scan(consumer, where, *await bounds(consumer, where)) for record in some]
+    batch = frame_batch(topic, records, -1, partitions=1)
+    assert batch.letters == []
+    return batch.frames[0]
+
+
+def applied(machine: Machine, frames: list[Frame]) -> list[Effects]:
+    """The effects of frames of control, as copied into a machine's log."""
+    return [
+        machine.apply(offset, Frame(FrameKind.CONTROL, "control", 0, offset - 1, offset, [frame], [offset]))
+        for offset, frame in enumerate(frames)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--address", "58cc"), "Expected `str` matching regex"),
+        (("--address", "0" * 40), "none of them zero"),
+        (("--address", GUARDIANS[0], "--address", f"0x{GUARDIANS[0]}"), "different addresses"),
+        ((), "Missing option '--address'"),
+    ],
+)
+def test_guardians_that_no_machine_would_take_are_not_sent(arguments: tuple[str, ...], why: str) -> None:
+    result = plimsoll("guardians", "--index", "4", *arguments, PLIMSOLL_BOOTSTRAP="127.0.0.1:1")
+    assert result.exit_code == FAULT
+    assert why in result.output
+
+
+def test_parameters_are_checked_with_every_fault_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "parameters.toml"
+    file.write_text('quorum = 0\nquorums = 2\nend_factor = "x"\n[classes.alt]\nbase_haircut = nan\n[classes.meme]\n')
+    for arguments in ((str(file), "--check"), (str(file),)):
+        result = plimsoll("parameters", *arguments, PLIMSOLL_BOOTSTRAP="127.0.0.1:1")
+        assert result.exit_code == FOUND_WANTING
+        for fault in ("version: ", "quorum: ", "quorums: ", "end_factor: ", "classes.alt.base_haircut: ", "classes.meme"):
+            assert f"\n  {fault}" in result.output
+    file.write_text('version = "v2"\nend_factor = 1.4\ninitial_factor = 1.3\n')
+    assert "end_factor is above initial_factor" in plimsoll("parameters", str(file), "--check").output
+    file.write_text('version = "v2"\n')
+    assert plimsoll("parameters", str(file), "--check").output == f"{file} is in order: version v2.\n"
+    assert plimsoll("parameters", str(tmp_path / "none.toml"), "--check").exit_code == FOUND_WANTING
+    file.write_text("version =")
+    assert "is not TOML" in plimsoll("parameters", str(file), "--check").output
 
 
 @pytest.mark.parametrize("arguments", [(), ("--all", "--venue", "binance"), ("--account", "a", "--venue", "binance")])
