@@ -4,6 +4,7 @@ Row i of every array is account i. Numbers are given by first appearance and dec
 Arrays grow by doubling, so that a view of them (`Columns`) must be taken anew after an account or an instrument was added.
 """
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from engine.jit import kernel
 from engine.margin import OUT, POSITIONS_MAX
 from engine.reasons import State
-from engine.rows import ACCOUNT_PREFIX, AccountRow
+from engine.rows import ACCOUNT_PREFIX, AccountRow, Life, RowLedger, encode_account_rows, encode_life, max_row_bytes
 
 ACCOUNT_VENUES_MAX: Final = 8
 ACCOUNTS_START: Final = 64
+ACCOUNTS_MAX: Final = 2**21  # of one partition, about 0.7 kB each
 INSTRUMENTS_START: Final = 64
 LIMIT: Final = 2**62  # of quantities and cash: sums of two stay within 64 bits
 NEVER_NS: Final = 2**63 - 1
@@ -63,9 +65,12 @@ class Accounts:
         return len(self.names)
 
     def number(self, name: str) -> int:
-        """The account's number; a new one is given to a name that was not seen before, which by itself changes no row."""
+        """The account's number, -1 when ACCOUNTS_MAX names are known and this is another one.
+
+        A name that was not seen before gets a new number, which by itself changes no row.
+        """
         number = self.numbers.get(name, -1)
-        if number >= 0:
+        if number >= 0 or len(self.names) == ACCOUNTS_MAX:
             return number
         number = len(self.names)
         if number == self.columns.positions.shape[0]:
@@ -104,6 +109,30 @@ class Accounts:
         c.prior[a], c.cause[a], c.epoch[a] = row.prior, row.cause, row.epoch
         c.known[a], c.told[a] = 1, 0  # what was last told is not remembered: it is told again
         return a
+
+    def take_changed(self, lives: Mapping[int, Life], ledger: RowLedger) -> list[tuple[bytes, bytes]]:
+        """Rows that changed since the last cut, and the note that they have been taken."""
+        c, n = self.columns, len(self.names)
+        dirty: NDArray[np.int64] = np.flatnonzero(c.dirty[:n])
+        out = np.empty(len(dirty) * max_row_bytes(POSITIONS_MAX, ACCOUNT_VENUES_MAX), np.uint8)
+        ends = np.empty(len(dirty), np.int64)
+        length = encode_account_rows(
+            dirty, c.prior, c.cause, c.epoch, c.positions, c.instrument, c.quantity, c.cash, c.venue_count, c.venue, c.sequence, out, ends
+        )
+        fixed = out[:length].tobytes()
+        rows: list[tuple[bytes, bytes]] = []
+        start = 0
+        for a, end in zip(dirty.tolist(), ends.tolist(), strict=True):
+            value = fixed[start:end]
+            start = end
+            if a in lives:
+                value += encode_life(lives[a])
+            key = self.row_keys[a]
+            if ledger.put(key, value):
+                rows.append((key, value))
+        c.known[dirty] = 1
+        c.dirty[:n] = 0
+        return rows
 
 
 def _empty_columns(accounts: int, instruments: int) -> Columns:

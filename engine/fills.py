@@ -38,7 +38,7 @@ COIN_UNIT: Final = 1e-9
 class FillColumns(NamedTuple):
     """A frame's fills as contiguous arrays; `account` and `order` index the frame's lists, `instrument` is the universe's number or -1."""
 
-    account: NDArray[np.int64]  # numbers of the book
+    account: NDArray[np.int64]  # numbers of the book, -1: no room for it
     instrument: NDArray[np.int64]  # numbers of the universe, -1: unknown
     order: NDArray[np.int32]
     kind: NDArray[np.int64]
@@ -192,7 +192,7 @@ def apply_fills(
     for k in range(start, n):
         a = fills.account[k]
         i = fills.instrument[k]
-        if i < 0 or fills.order[k] >= 0 or fills.time_ns[k] > latest_ns or columns.plain[a] == 0:
+        if a < 0 or i < 0 or fills.order[k] >= 0 or fills.time_ns[k] > latest_ns or columns.plain[a] == 0:
             return k
         venue = wide(terms.venue[i])
         venue_slot = find_venue(a, venue, columns)

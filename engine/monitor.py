@@ -1,16 +1,16 @@
 """The book of one ledger partition as a machine: frames in; states, orders and health out."""
 
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from engine.book import ACCOUNT_VENUES_MAX, NEVER_NS, Accounts, collect_holders
+from engine.book import NEVER_NS, Accounts, collect_holders
 from engine.decisions import NS_PER_S, Occasion, Supervisor, Valued
 from engine.effects import Breaker, Decision, Effects, Refused
 from engine.fills import FillColumns, apply_fills
+from engine.held_credits import HELD_CREDITS_MAX, HeldCredit, HeldCredits
 from engine.inputs import FILL_KINDS, Credit, FillKind, Fills, Frame, FrameKind, Grant, OrderReport, Partial, SetFreeze, SetMode, Snapshot
 from engine.limits import Limits
 from engine.machine import CUT_KEY, Cut
@@ -19,25 +19,10 @@ from engine.market_pieces import PREFIX as MARKET_PREFIX
 from engine.postings import Fault, OneFill, Postings
 from engine.reasons import Cause, Outcome, Refusal
 from engine.reporting import BPS, accounts_by_state, accounts_to_tell, tell
-from engine.rows import (
-    ACCOUNT_PREFIX,
-    PIECE_PREFIX,
-    Life,
-    RowLedger,
-    decode_account_row,
-    decode_piece,
-    encode_account_rows,
-    encode_life,
-    encode_piece,
-    max_row_bytes,
-)
+from engine.rows import ACCOUNT_PREFIX, Life, RowLedger, decode_account_row
 from engine.sources import Sources, first_new, gap_decision, refused
-from engine.tables import POSITIONS_MAX
 
 NAME: Final = "book"
-HELD_CREDITS_MAX: Final = 4_096
-_HELD_PREFIX: Final = PIECE_PREFIX + b"book:held:"
-_COUNTERS_PIECE: Final = PIECE_PREFIX + b"book:counters"
 
 _MARKET_KINDS: Final = frozenset(
     {
@@ -51,15 +36,6 @@ _MARKET_KINDS: Final = frozenset(
         FrameKind.PARAMETERS,
     }
 )
-
-
-class HeldCredit(NamedTuple):
-    """A credit that waits for its chain, and where it came from."""
-
-    source: str
-    partition: int
-    offset: int
-    credit: Credit
 
 
 class Book:
@@ -77,9 +53,7 @@ class Book:
         self._sources = Sources()
         self._rows = RowLedger()
         self._applied = -1
-        self._held: dict[int, HeldCredit] = {}
-        self._held_next = 0
-        self._held_gone: list[int] = []
+        self._held = HeldCredits()
         self._breakers: dict[tuple[str, str], Breaker] = {}  # those that changed since the last cut
         self._partial_told: Partial | None = None
         self._buffer = np.zeros(0, np.int64)
@@ -133,23 +107,11 @@ class Book:
 
     def take_cut(self, sealed: bool = False) -> Cut:
         """What changed since the last cut, the cut record, and the last values to be told."""
-        rows: list[tuple[bytes, bytes | None]] = []
-        self._cut_accounts(rows)
+        rows: list[tuple[bytes, bytes | None]] = [*self.accounts.take_changed(self.lives, self._rows)]
         pieces = self.market.pieces(changed_only=True)
         pieces.update(self.limits.pieces(self.market.universe.asset_count))
-        pieces[_COUNTERS_PIECE] = encode_piece([self._held_next])
-        for key in sorted(pieces):
-            if self._rows.put(key, pieces[key]):
-                rows.append((key, pieces[key]))
-        for number in self._held_gone:
-            key = _held_key(number)
-            if self._rows.drop(key):
-                rows.append((key, None))
-        self._held_gone.clear()
-        for number, held in self._held.items():
-            value = encode_piece(held)
-            if self._rows.put(_held_key(number), value):
-                rows.append((_held_key(number), value))
+        rows += [(key, pieces[key]) for key in sorted(pieces) if self._rows.put(key, pieces[key])]
+        rows += self._held.take_changed(self._rows)
         record = self._rows.record(
             applied=self._applied,
             clock_ns=self.clock_ns,
@@ -174,7 +136,7 @@ class Book:
         self._sources.restore(record.sources)
         self.market.restore({key: value for key, value in taken.items() if key.startswith(MARKET_PREFIX)})
         self.limits.restore(taken)
-        self._held_next = decode_piece(taken[_COUNTERS_PIECE])[0]
+        self._held.restore(taken)
         self.accounts.ensure_instruments(self.market.universe.instrument_count)
         for key in sorted(taken):
             if key.startswith(ACCOUNT_PREFIX):
@@ -182,9 +144,6 @@ class Book:
                 a = self.accounts.load(key[len(ACCOUNT_PREFIX) :].decode(), row)
                 if row.life is not None:
                     self.lives[a] = row.life
-            elif key.startswith(_HELD_PREFIX):
-                source, partition, offset, credit = decode_piece(taken[key])
-                self._held[int(key[len(_HELD_PREFIX) :], 16)] = HeldCredit(source, partition, offset, Credit(*credit))
         self._supervisor.restore()
 
     # ---- control ----------------------------------------------------------------------------------------------------------------------
@@ -372,7 +331,7 @@ class Book:
         offset = int(row["offset"])
         fault, changed = self._postings.post_fill(fill, latest_ns)
         if fault is not None:
-            effects.now.append(_refused_fill(frame, offset, fault, self.accounts.names[fill.account], fill))
+            effects.now.append(_refused_fill(frame, offset, fault, fills.accounts[int(row["account"])], fill))
         if changed:
             cause = Cause.FUNDING if fill.kind == FillKind.FUNDING else Cause.FILL
             occasion = self._occasion(frame, offset, cause, effects)
@@ -416,10 +375,8 @@ class Book:
         assert chain is not None
         occasion = self._occasion(frame, offset, Cause.CREDIT, effects)
         if credit.lots > 0 and self.market.chain_holds_credit(chain):
-            if len(self._held) >= HELD_CREDITS_MAX:
+            if not self._held.hold(HeldCredit(frame.source, frame.source_partition, offset, credit)):
                 return Refusal.HELD_QUEUE_FULL, f"{HELD_CREDITS_MAX} credits wait for their chains already"
-            self._held[self._held_next] = HeldCredit(frame.source, frame.source_partition, offset, credit)
-            self._held_next += 1
             note = f"{credit.lots} lots of {credit.asset} on {credit.chain}, transfer {credit.number}"
             self._audit(Outcome.HELD, credit.account, "", note, occasion.at, effects)
             return None
@@ -431,11 +388,8 @@ class Book:
 
     def _release_credits(self, chain: int, occasion: Occasion) -> list[int]:
         """Applies what was held for a chain, in order; the accounts are valued with everybody else of this frame."""
-        name = self.market.universe.chains[chain].name
         touched = []
-        for number in [number for number, held in self._held.items() if held.credit.chain == name]:
-            held = self._held.pop(number)
-            self._held_gone.append(number)
+        for held in self._held.release(self.market.universe.chains[chain].name):
             credit = held.credit
             instrument = self._postings.credited_instrument(credit)
             assert instrument is not None
@@ -459,27 +413,6 @@ class Book:
         return touched
 
     # ---- the cut ------------------------------------------------------------------------------------------------------------------------
-
-    def _cut_accounts(self, rows: list[tuple[bytes, bytes | None]]) -> None:
-        c, n = self.accounts.columns, len(self.accounts)
-        dirty: NDArray[np.int64] = np.flatnonzero(c.dirty[:n])
-        out = np.empty(len(dirty) * max_row_bytes(POSITIONS_MAX, ACCOUNT_VENUES_MAX), np.uint8)
-        ends = np.empty(len(dirty), np.int64)
-        length = encode_account_rows(
-            dirty, c.prior, c.cause, c.epoch, c.positions, c.instrument, c.quantity, c.cash, c.venue_count, c.venue, c.sequence, out, ends
-        )
-        fixed = out[:length].tobytes()
-        keys, lives, put = self.accounts.row_keys, self.lives, self._rows.put
-        start = 0
-        for a, end in zip(dirty.tolist(), ends.tolist(), strict=True):
-            value = fixed[start:end]
-            start = end
-            if a in lives:
-                value += encode_life(lives[a])
-            if put(keys[a], value):
-                rows.append((keys[a], value))
-        c.known[dirty] = 1
-        c.dirty[:n] = 0
 
     def _partials(self) -> list[Partial]:
         """The partition's totals, if they say anything new."""
@@ -525,10 +458,6 @@ class Book:
                 ledger=at,
             )
         )
-
-
-def _held_key(number: int) -> bytes:
-    return _HELD_PREFIX + f"{number:016x}".encode()
 
 
 def _refused_fill(frame: Frame, offset: int, fault: Fault, account: str, fill: OneFill) -> Refused:

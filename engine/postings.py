@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from engine.book import ACCOUNT_VENUES_MAX, Accounts, Columns, add_position, remove_position, set_sequence
+from engine.book import ACCOUNT_VENUES_MAX, ACCOUNTS_MAX, Accounts, Columns, add_position, remove_position, set_sequence
 from engine.decisions import Occasion, Supervisor
 from engine.fills import FUNDING_WITH_LOTS, MOVED, OVERFLOW, PRICE_ZERO, TOO_MANY_POSITIONS, move
 from engine.inputs import Credit, FillKind, OrderReport, Snapshot
@@ -21,6 +21,7 @@ HOLES_MAX: Final = 64  # by account
 
 Fault = tuple[Refusal, str]
 
+TOO_MANY_ACCOUNTS: Final[Fault] = (Refusal.TOO_MANY, f"the partition has {ACCOUNTS_MAX} accounts already")
 _MOVE_FAULTS: Final[dict[int, Fault]] = {
     OVERFLOW: (Refusal.OVERFLOW, "quantity or cash would lie beyond 2**62"),
     TOO_MANY_POSITIONS: (Refusal.TOO_MANY, f"the account has {POSITIONS_MAX} positions"),
@@ -71,6 +72,8 @@ class Postings:
         """
         c = self._accounts.columns
         a = fill.account
+        if a < 0:
+            return TOO_MANY_ACCOUNTS, False
         venue = self._market.universe.venue_number(fill.venue_name)
         if venue is None:
             return self.unknown_instrument(fill.venue_name, fill.instrument_name), False
@@ -130,6 +133,8 @@ class Postings:
     def post_snapshot(self, a: int, snapshot: Snapshot, latest_ns: int) -> tuple[Fault | None, bool]:
         """(why it is refused or None, whether anything of the account changed)."""
         universe, c = self._market.universe, self._accounts.columns
+        if a < 0:
+            return TOO_MANY_ACCOUNTS, False
         venue = universe.venue_number(snapshot.venue)
         if venue is None:
             return (Refusal.UNKNOWN_VENUE, f"venue {snapshot.venue} is not defined"), False
@@ -234,6 +239,8 @@ class Postings:
 
     def post_credit(self, a: int, credit: Credit, instrument: int) -> Fault | None:
         """Moves the vault position; below zero too, since that is what the chain says."""
+        if a < 0:
+            return TOO_MANY_ACCOUNTS
         terms = self._market.universe.instrument_arrays
         moved = move(a, instrument, int(FillKind.TRANSFER), credit.lots, 0, 0, self._accounts.columns, terms)
         if moved != MOVED:

@@ -131,6 +131,16 @@ def test_a_seventeenth_position_is_refused() -> None:
     assert len(positions(book, "alice")) == 16
 
 
+def test_an_account_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    _book, log = a_book()
+    log.deposit("alice", 1_000.0)
+    monkeypatch.setattr("engine.book.ACCOUNTS_MAX", 1)
+    assert refusals(log.deposit("bob", 1_000.0)) == [("venue.fills", "too_many", 1)]
+    assert refusals(log.snapshot("bob", "ex", 1, {})) == [("account.snapshots", "too_many", 0)]
+    assert refusals(log.credit("bob", "south", "STB", 1)) == [("attestor", "too_many", 0)]
+    assert refusals(log.deposit("alice", 1_000.0)) == []
+
+
 # ---- sequences ------------------------------------------------------------------------------------------------------------------------
 
 
