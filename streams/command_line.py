@@ -47,7 +47,7 @@ class Mode(StrEnum):
     PUBLISH = "publish"
 
 
-class DemoRun(StrEnum):
+class DemoScenario(StrEnum):
     A = "A"
     B = "B"
 
@@ -192,7 +192,7 @@ def worker(settings_file: SettingsFile = None) -> None:
 
 @app.command()
 def demo(
-    run: Annotated[DemoRun | None, typer.Option(help="A: USDe falls on one venue; B: on all. Both by default.")] = None,
+    scenario: Annotated[DemoScenario | None, typer.Option(help="A: USDe falls on one venue; B: on all. Both by default.")] = None,
     minutes: Annotated[int, typer.Option(min=1, max=120, help="How much of 20:30 to 22:30 UTC.")] = 120,
     accounts: Annotated[int | None, typer.Option(min=100, max=20_000, help="2,000 by default.")] = None,
     seed: Annotated[int | None, typer.Option(help="Another one draws another population.")] = None,
@@ -205,7 +205,7 @@ def demo(
     from streams.demo.timeline import Scenario
 
     code = main(
-        scenario=next((scenario for scenario in get_args(Scenario) if scenario == run), None),
+        scenario=next((name for name in get_args(Scenario) if name == scenario), None),
         minutes=minutes,
         serve=serve,
         accounts=ACCOUNTS if accounts is None else accounts,
