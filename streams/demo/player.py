@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from engine.effects import Order
 from engine.inputs import Frame, FrameKind, Message, Tick
 from streams.clients import Clients
-from streams.demo.recorder import Recorder
+from streams.demo.recorder import Recorder, stopped
 from streams.demo.venue import Venue
 from streams.feeders import TICKER
 from streams.frames import encode_frame
@@ -17,7 +17,7 @@ from streams.messages import CONTROL, encode_source, orders_topic
 
 import msgspec  # isort: skip
 
-PATIENCE_S = 120.0  # how long any one wait may take before the demo says what it waits for
+PATIENCE_S = 180.0  # how long any one wait may take before the demo says what it waits for
 BACKLOG_MAX = 2_000  # messages sent but not yet acknowledged
 
 
@@ -42,8 +42,8 @@ class Player:
         await self._frames.start()
 
     async def stop(self) -> None:
-        await self._messages.stop()
-        await self._frames.stop()
+        await stopped(self._messages)
+        await stopped(self._frames)
 
     async def send(self, messages: Iterable[Message]) -> None:
         """Append messages to their topics, in order within a topic and key; all are acknowledged on return."""
@@ -124,7 +124,7 @@ class VenueService:
         if self._task is not None and self._consumer is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-            await self._consumer.stop()
+            await stopped(self._consumer)
 
     async def answered(self) -> None:
         """Wait until every order that was out at the call has its answer on the topics."""

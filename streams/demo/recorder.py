@@ -134,6 +134,16 @@ def topics_listened_to(venues: list[str]) -> list[str]:
     return [*LEDGERS, CONTROL, *ROWS, *OUTPUTS, *map(orders_topic, venues), *map(dlq_topic, SOURCES)]
 
 
+async def stopped(client: Any) -> None:
+    """Stop an aiokafka client. One that is just waiting to ask again passes on the cancellation of its own inner task: not ours."""
+    try:
+        await client.stop()
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+
+
 class Recorder:
     """Feeds a recording from the topics, from their beginning, in a task of its own."""
 
@@ -153,14 +163,11 @@ class Recorder:
         self._task = asyncio.create_task(self._listen(self._consumer), name="recorder")
 
     async def stop(self) -> None:
-        """Take in all that is there, then end."""
-        if self._consumer is None or self._task is None:
-            return
-        await self.catch_up()
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        await self._consumer.stop()
-        self._consumer = None
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._consumer is not None:
+            await stopped(self._consumer)
 
     async def catch_up(self) -> None:
         """Wait until everything that was on the topics at the call has been taken in."""

@@ -121,7 +121,7 @@ def _sections(plots: Iterable[Plot]) -> list[str]:
     parts = []
     for number, plot in enumerate(plots):
         drawn = plot.figure.to_html(
-            full_html=False, include_plotlyjs=False, div_id=f"plot-{number}", config={"displaylogo": False, "responsive": True}
+            full_html=False, include_plotlyjs=False, div_id=f"plot-{number}", config={"displayModeBar": False, "responsive": True}
         )
         parts.append(
             f'<section class="plot{"" if plot.wide else " half"}"><h3>{html.escape(plot.title)}</h3>'

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +36,7 @@ from streams.topics_admin import create_topics
 WORKERS = 2
 LEDGER_PARTITIONS = 4
 ATTEST_PARTITIONS = 2
-TICK_S = 5  # of event time
+TICK_S = 10  # of event time
 PAUSE_S = 30  # of event time between two waits for all decisions
 CUT_INTERVAL_MS = 100
 END_PATIENCE_S = 20.0  # how long a worker may take to seal its cuts
@@ -118,6 +118,7 @@ async def _run(
     clients = Clients(settings)
     listened = topics_listened_to(list(settings.venues))
     recorder = Recorder(clients, {spec.name: spec.partitions for spec in specs if spec.name in listened})
+    await _compiled(console)
     started = time.monotonic()
     async with _workers(settings, options.out / "logs", scenario) as addresses, _stage(clients, recorder, settings) as stage:
         await _open(stage, openings)
@@ -147,15 +148,11 @@ async def _stage(clients: Clients, recorder: Recorder, settings: Settings) -> As
     player = Player(clients, recorder)
     venue = Venue(instruments())
     service = VenueService(clients, player, venue, settings.venues, settings.ledger_partitions)
-    await recorder.start()
-    await player.start()
-    await service.start()
-    try:
+    async with AsyncExitStack() as ends:  # in reverse order, each whatever the others do
+        for part in (recorder, player, service):
+            ends.push_async_callback(part.stop)
+            await part.start()
         yield Stage(player, venue, service, Bridge(), recorder)
-    finally:
-        await service.stop()
-        await player.stop()
-        await recorder.stop()
 
 
 def run_settings(bootstrap: str, scenario: str) -> Settings:
@@ -169,7 +166,6 @@ def run_settings(bootstrap: str, scenario: str) -> Settings:
         attest_partitions=ATTEST_PARTITIONS,
         venues=tuple(venue for venue, (_, _, vault) in VENUES.items() if not vault),
         ticker="external",
-        mode="observe",
         cut_interval_ms=CUT_INTERVAL_MS,
         metrics_port=0,
         web_port=0,
@@ -321,11 +317,22 @@ def _environment(settings: Settings, data_dir: Path) -> dict[str, str]:
     """The demo's settings for a worker, over whatever the environment says about the cluster."""
     given = {
         name: getattr(settings, name)
-        for name in ("bootstrap", "topic_prefix", "group", "ledger_partitions", "attest_partitions", "ticker", "mode", "cut_interval_ms")
+        for name in ("bootstrap", "topic_prefix", "group", "ledger_partitions", "attest_partitions", "ticker", "cut_interval_ms")
     }
     variables = {f"PLIMSOLL_{name.upper()}": str(value) for name, value in given.items()}
     variables |= {"PLIMSOLL_VENUES": ",".join(settings.venues), "PLIMSOLL_METRICS_PORT": "0", "PLIMSOLL_WEB_PORT": "0"}
     return {**os.environ, **variables, "PLIMSOLL_DATA_DIR": str(data_dir)}
+
+
+async def _compiled(console: Console) -> None:
+    """Have the kernels in the cache before two workers need them at once; takes a second when they are."""
+    with console.status("Compiling the engine's kernels (once, takes a minute) ..."):
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", "from engine.warm import warm; warm()")
+        try:
+            if await process.wait() != 0:
+                raise RuntimeError("the engine's kernels cannot be compiled: the output above says why")
+        finally:
+            await _end(process)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -135,8 +135,13 @@ def show(console: Console, cluster: Cluster, runs: list[Run]) -> None:
         ]
         tables.append(_pairs("Breakers tripped", _trips(run)))
         grid = Table.grid(padding=(0, 3))
-        grid.add_row(*tables)
-        console.print(Panel(grid, title=f"Run {run.scenario}: {STORY[run.scenario]}", title_align="left"))
+        grid.add_row(
+            _pairs("Orders by venue", counted(order["venue"] for order in run.orders())),
+            _pairs("... by cause", counted(order["cause"] for order in run.orders())),
+            _pairs("Dead letters", counted(run.recording.letters.values())),
+            _pairs("Breakers tripped", _trips(run)),
+        )
+        console.print(Panel(Group(_states(run), "", grid), title=f"Run {run.scenario}: {STORY[run.scenario]}", title_align="left"))
     console.print(Group(_saved(runs[0]), _verdict(runs)))
 
 
@@ -170,9 +175,9 @@ def _overview(runs: list[Run]) -> Table:
 
 def _states(run: Run) -> Table:
     table = Table(title="Accounts by state", title_justify="left", box=None)
-    table.add_column("UTC")
+    table.add_column("UTC", no_wrap=True)
     for state in State:
-        table.add_column(state.name.capitalize(), justify="right")
+        table.add_column(state.name.lower(), justify="right", no_wrap=True)
     states = run.recording.states
     wanted = {*range(0, len(states), max(len(states) // 8, 1)), len(states) - 1} if states else set()
     for index in sorted(wanted):
@@ -196,11 +201,11 @@ def _trips(run: Run) -> dict[str, int]:
 
 
 def _saved(run: Run) -> Table:
-    table = Table(title="What netting across venues saves, at the opening", title_justify="left", box=None)
-    for name in ("kind of account", "accounts", "portfolio / isolated (median)", "requirement isolated", "portfolio"):
-        table.add_column(name, justify="left" if name == "kind of account" else "right")
+    table = Table(title="Margin required at the opening: each position alone, and netted across venues", title_justify="left", box=None)
+    for name in ("kind of account", "accounts", "isolated", "portfolio", "median ratio"):
+        table.add_column(name, justify="left" if name == "kind of account" else "right", no_wrap=True)
     for kind, found in efficiency(run.recording).items():
-        table.add_row(kind, f"{found.accounts:,}", f"{found.ratio:.2f}", f"${found.isolated_usd:,.0f}", f"${found.portfolio_usd:,.0f}")
+        table.add_row(kind, f"{found.accounts:,}", f"${found.isolated_usd:,.0f}", f"${found.portfolio_usd:,.0f}", f"{found.ratio:.2f}")
     return table
 
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from streams.demo import facts
 from streams.demo.definitions import SLOW_CHAIN, definitions, instruments, parameters
 from streams.demo.extract import asset_of, seconds
 from streams.demo.facts import ASSETS, MAJORS, MINUTES, SECOND_NS, START_NS
+from streams.demo.provenance import table
 from streams.demo.timeline import SLOW_FROM_S, SLOW_UNTIL_S, Event, Scenario, timeline
 from streams.messages import SOURCES, encode_source
 
@@ -172,6 +174,11 @@ def test_everything_that_the_timeline_speaks_of_is_defined() -> None:
             assert message.source in universe.assets[asset].sources
         if hasattr(message, "instrument"):
             assert (message.venue, message.instrument) in instruments()  # type: ignore[attr-defined]  # a Funding has both
+
+
+def test_the_table_of_what_is_real_is_current() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "demo.md").read_text()
+    assert f"\n\n{table()}\n<!-- /assets -->" in page, "run python -m streams.demo.provenance and put its table into docs/demo.md"
 
 
 @pytest.mark.parametrize(("symbol", "asset"), [("AAVEUSD_PERP", "AAVE"), ("AAVE-USD", "AAVE"), ("TRXUSDT", "TRX"), ("BTCUSD", "BTC")])
