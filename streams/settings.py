@@ -144,7 +144,7 @@ class Settings(_Section):
     listen: str = Field("127.0.0.1", description="address of the metrics and of the web server")
     metrics_port: Port = Field(9_464, description="0 takes a free one")
     web_port: Port = Field(6_066, description="0 takes a free one")
-    data_dir: Path = Field(Path(".plimsoll"), description="what a worker may forget")
+    data_dir: Path = Field(Path(".plimsoll"), description="Faust wants one; nothing is kept there")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of the log on standard error")
 
     @field_validator("bootstrap")
