@@ -144,7 +144,7 @@ class Life:
             fault = _unfit(rows.get(CUT_KEY))
             if rows and not fault:
                 await asyncio.to_thread(machine.restore, list(rows.items()))
-                fault = _hole(machine.applied, first, end)
+            fault = fault or _hole(machine.applied, first, end)
             if not fault:
                 await self._look_at_trials(held, machine.applied, end)
         except DigestMismatch as error:
