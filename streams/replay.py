@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -112,6 +113,10 @@ async def _replay_log(
     for cut in cuts:
         by_applied.setdefault(cut.record.applied, []).append(cut)
     last_cut = cuts[-1].record.applied if cuts else -1
+    for earlier, later in pairwise(cuts):
+        if later.record.applied < earlier.record.applied:
+            text = f"the cut at {later.record.applied} was committed after the one at {earlier.record.applied}"
+            report.differ(f"{kind.name}[{partition}]: {text}: by somebody who did not own it any more")
     machine = kind.make(partition)
     name = f"{kind.name}[{partition}]"
     _check_cuts(name, machine, by_applied.pop(-1, []), report)

@@ -27,6 +27,9 @@ PARTITIONS = 4
 SESSION_S = 3.0
 DRAIN_TIMEOUT_S = 60.0
 DECISION_TIMEOUT_S = 10.0
+MOVED_TIMEOUT_S = 60.0
+FENCED_TIMEOUT_S = 8.0
+PAUSES_MAX = 3
 
 
 class Outcome(Struct, kw_only=True):
@@ -105,15 +108,23 @@ async def _faults(settings: Settings, seed: int, workload: Workload, folder: Pat
     await asyncio.sleep(SESSION_S + moments.uniform(2.0, 5.0))
     await asyncio.gather(second.ready(), third.ready())
 
-    second.pause()
     paused_after_s = time.monotonic() - flow_from
-    await asyncio.sleep(SESSION_S + moments.uniform(2.0, 5.0))
-    second.wake()
+    fenced = 0
+    for _ in range(PAUSES_MAX):
+        second.pause()
+        await asyncio.sleep(SESSION_S + moments.uniform(0.0, 3.0))
+        await _moved(third)
+        second.wake()
+        fenced = await _fenced(second)
+        if fenced:
+            break  # else the group was quicker to take its partitions than it was to try a cut
+        await asyncio.gather(second.ready(), third.ready())
     await asyncio.sleep(moments.uniform(1.0, 3.0))
     workload.stop()
     await flowing
     problems: list[str] = []
-    fenced = await _fenced(second, problems)
+    if not fenced:
+        problems.append("the woken worker was never fenced")
     await _drained(settings, workload, problems)
     for worker in (second, third):
         code = await worker.stop()
@@ -142,6 +153,14 @@ async def _faults(settings: Settings, seed: int, workload: Workload, folder: Pat
     )
 
 
+async def _moved(worker: WorkerProcess) -> None:
+    """Until this worker owns every book and is ready: what the paused one had is somebody else's now."""
+    async with asyncio.timeout(MOVED_TIMEOUT_S):
+        while await asyncio.to_thread(worker.books) < PARTITIONS:  # noqa: ASYNC110 - it happens in another process
+            await asyncio.sleep(0.1)
+        await worker.ready()
+
+
 def _wait_for_a_decision_without_its_cut(worker: WorkerProcess) -> None:
     """Until it has published orders and not cut since: what it decided last will have to be decided again."""
     ends = time.monotonic() + DECISION_TIMEOUT_S
@@ -153,15 +172,14 @@ def _wait_for_a_decision_without_its_cut(worker: WorkerProcess) -> None:
             return
 
 
-async def _fenced(worker: WorkerProcess, problems: list[str]) -> int:
-    """How often the woken worker found itself fenced, by its own metric, or by its log where it has ended itself."""
-    ends = time.monotonic() + 20
+async def _fenced(worker: WorkerProcess) -> int:
+    """How often the woken worker has found itself fenced, by its own metric, or by its log where it has ended itself."""
+    ends = time.monotonic() + FENCED_TIMEOUT_S
     while time.monotonic() < ends:
         count = int(await asyncio.to_thread(worker.metric, "plimsoll_fenced_total")) or worker.text().count("is fenced at")
         if count:
             return count
         await asyncio.sleep(0.2)
-    problems.append("the woken worker was not fenced")
     return 0
 
 

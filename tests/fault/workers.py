@@ -60,6 +60,11 @@ class WorkerProcess:
         _, text = self.get("metrics")
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.split("{")[0] == name)
 
+    def books(self) -> int:
+        """How many partitions of the books' ledger it owns."""
+        _, text = self.get("metrics")
+        return text.count('plimsoll_cut_age_seconds{machine="book"')
+
     async def ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Wait until /ready says so. Raises AssertionError with the end of its log."""
         ends = time.monotonic() + timeout_s

@@ -135,6 +135,14 @@ async def test_rows_that_are_not_those_of_their_cut(settings: Settings) -> None:
     assert ["cannot be loaded" in text for text in report.differences] == [True]
 
 
+async def test_a_cut_of_somebody_who_was_no_longer_the_owner(settings: Settings) -> None:
+    told = Told()
+    ends = [index for index, (key, _) in enumerate(told.rows) if key == CUT_KEY]
+    told.rows += told.rows[ends[0] + 1 : ends[1] + 1]  # the second cut once more, after the last
+    report = await replayed(told, settings)
+    assert "the cut at 9 was committed after the one at 19" in report.differences[0]
+
+
 async def test_one_partition_alone(settings: Settings) -> None:
     await Told().write(settings)
     report = await replay_ledger(settings, machines=MACHINES, partition=0)
