@@ -259,7 +259,9 @@ class Attestor:
         after = before + len(events)
         self._sent[target, partition] = after
         offsets = list(range(before + 1, after + 1))
-        return Send(target=target, partition=partition, frame=Frame(kind, NAME, self._partition, before, after, events, offsets))
+        # A book hears of this machine by both targets, each with a counter of its own: so each has a source of its own.
+        source = NAME if target == "ledger" else f"{NAME}.{target}"
+        return Send(target=target, partition=partition, frame=Frame(kind, source, self._partition, before, after, events, offsets))
 
     def _pieces(self) -> dict[bytes, bytes]:
         sent = [(target, partition, counter) for (target, partition), counter in sorted(self._sent.items())]

@@ -161,7 +161,7 @@ class Supervisor:
                 due = min(due, flight.expires_ns)
             if c.state[a] != State.UNKNOWN:
                 due = min(due, life.grace_until_ns or NEVER_NS, life.retry_ns or NEVER_NS)
-            if life == Life():
+            if life.is_empty():
                 del self._lives[a]
         c.standing[a] = standing
         c.due_ns[a] = due

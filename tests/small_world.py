@@ -174,7 +174,7 @@ class Log:
 
     def lag(self, chain: str, p95_s: float) -> Effects:
         lag = LagObservation(chain, int(p95_s * SECOND), self.now_ns)
-        return self.control(FrameKind.LAGS, "attestor", [lag])
+        return self.control(FrameKind.LAGS, "attestor.control", [lag])
 
     def tick(self, seconds: float = 0.0) -> Effects:
         """Move the clock on."""

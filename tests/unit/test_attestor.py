@@ -10,6 +10,7 @@ from engine.attestor import Attestor, next_clock, percentile_95
 from engine.effects import Effects, Refused, Send
 from engine.inputs import Attestation, Credit, Frame, FrameKind, GuardianSet, Heartbeat, LagObservation, RiskParameters, VerifiedAttestation
 from engine.machine import CUT_KEY
+from engine.monitor import Book
 from engine.murmur2 import partition_of
 from engine.parameters import Parameters
 from engine.transfers import Direction, Transfer, encode_transfer
@@ -148,9 +149,10 @@ def test_a_chain_keeps_its_emitter(log: Log) -> None:
 
 def test_heartbeats_tell_control_when_the_lag_changes_or_time_passes(log: Log) -> None:
     (send,) = beat(log, "south", 10.0).sends
-    assert (send.target, send.partition, send.frame.kind, send.frame.events) == (
+    assert (send.target, send.partition, send.frame.source, send.frame.kind, send.frame.events) == (
         "control",
         0,
+        "attestor.control",
         FrameKind.LAGS,
         [LagObservation("south", 10 * SECOND, log.now_ns)],
     )
@@ -201,6 +203,29 @@ def test_a_cut_keeps_everything(log: Log) -> None:
         third.apply(offset, log.frames[offset])
     assert third.source_applied("chain.attestations", 0) == successor.source_applied("chain.attestations", 0)
     assert dict(third.take_cut().rows)[CUT_KEY] == dict(successor.take_cut().rows)[CUT_KEY]
+
+
+def test_a_book_takes_credits_and_lags_of_one_attestor() -> None:
+    book = Book(0, 1)
+    attestor, log = Log(Attestor(0, 1)), Log(book)
+    log.open()
+    attestor.tick()
+    attestor.control(FrameKind.DEFINITIONS, "market.instruments", definitions())
+    attestor.control(FrameKind.COMMANDS, "operator.commands", [announce(0, KEYS)])
+    for sequence in (1, 2, 3):
+        for effects in (attest(attestor, signed(sequence)), beat(attestor, "south", 10.0 * sequence)):
+            for send in effects.sends:
+                own = send.frame
+                if send.target == "control":
+                    own = log.frame(FrameKind.CONTROL, "control", [send.frame])
+                taken = log.put(own)
+                assert (taken.gap, taken.skipped) == (False, 0)
+    south = book.market.universe.chain_number("south")
+    assert book.market.lags.p95_ns[south] == 30 * SECOND
+    assert book.source_applied("attestor", 0) == 2
+    assert book.source_applied("attestor.control", 0) == 2
+    a = book.accounts.numbers["alice"]
+    assert book.accounts.columns.quantity[a, 0] == 300
 
 
 def test_overlap_is_skipped_and_gaps_are_not_jumped(log: Log) -> None:
