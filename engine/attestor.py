@@ -29,6 +29,7 @@ from engine.tables import CHAINS_MAX
 from engine.transfers import TransferFault, decode_transfer
 
 NAME = "attestor"
+_HEARD = frozenset({FrameKind.TICK, FrameKind.PARAMETERS, FrameKind.COMMANDS, FrameKind.DEFINITIONS})  # of control
 LAGS_KEPT = 64  # heartbeats by chain
 LAG_TOLD_STEP_NS = 5_000_000_000
 NS_PER_S = 1_000_000_000
@@ -159,6 +160,9 @@ class Attestor:
     def _apply_control(self, inner: Frame, effects: Effects) -> None:
         counted = inner.kind is not FrameKind.TICK
         if counted and not self._joins(inner, effects):
+            return
+        if inner.kind not in _HEARD:
+            self._sources.take(inner)
             return
         after = self._sources.applied(inner.source, inner.source_partition) if counted else -1
         for offset, event in zip(inner.offsets, inner.events, strict=True):

@@ -14,6 +14,7 @@ from engine.sources import Sources, first_new, gap_decision, refused
 from engine.universe import CASH_CLASS
 
 NAME: Final = "treasury"
+_HEARD: Final = frozenset({FrameKind.DEFINITIONS, FrameKind.DEPTHS, FrameKind.PARAMETERS})  # of control, besides ticks
 GRANTS_PER_FRAME_MAX: Final = 4_096
 NS_PER_S: Final = 1_000_000_000
 _STATE_PIECE: Final = PIECE_PREFIX + b"treasury:state"
@@ -128,6 +129,9 @@ class Treasury:
             self._grant(effects)
             return
         if not self._joins(inner, effects):
+            return
+        if inner.kind not in _HEARD:
+            self._sources.take(inner)
             return
         after = self._sources.applied(inner.source, inner.source_partition)
         for offset, event in zip(inner.offsets, inner.events, strict=True):
