@@ -32,7 +32,12 @@ def main() -> int:
         with cluster(folder) as found:
             for seed in range(options.first, options.first + options.seeds):
                 workload = _workload(options.machines, seed)
-                outcome = asyncio.run(run_scenario(found.bootstrap, f"faults-{uuid.uuid4().hex[:8]}.", seed, workload))
+                try:
+                    outcome = asyncio.run(run_scenario(found.bootstrap, f"faults-{uuid.uuid4().hex[:8]}.", seed, workload))
+                except (AssertionError, TimeoutError) as error:  # a worker that never got ready, say: the other seeds still count
+                    print(f"seed {seed}: FAILED: {error}", flush=True)
+                    failed.append(seed)
+                    continue
                 print(outcome.line(), flush=True)
                 if outcome.problems:
                     failed.append(seed)
