@@ -168,7 +168,6 @@ def run_settings(bootstrap: str, scenario: str) -> Settings:
         ticker="external",
         cut_interval_ms=CUT_INTERVAL_MS,
         metrics_port=0,
-        web_port=0,
     )
 
 
@@ -301,7 +300,7 @@ async def _workers(settings: Settings, logs: Path, scenario: Scenario) -> AsyncI
                     sys.executable,
                     "-m",
                     "streams.worker",
-                    env=_environment(settings, logs.parent / f"data-{scenario}-{number}"),
+                    env=_environment(settings),
                     stdout=output,
                     stderr=output,
                     start_new_session=True,  # Ctrl-C is for the demo, which then ends its workers in good order
@@ -313,15 +312,15 @@ async def _workers(settings: Settings, logs: Path, scenario: Scenario) -> AsyncI
         await asyncio.shield(asyncio.gather(*(_end(process) for process in processes)))
 
 
-def _environment(settings: Settings, data_dir: Path) -> dict[str, str]:
+def _environment(settings: Settings) -> dict[str, str]:
     """The demo's settings for a worker, over whatever the environment says about the cluster."""
     given = {
         name: getattr(settings, name)
         for name in ("bootstrap", "topic_prefix", "group", "ledger_partitions", "attest_partitions", "ticker", "cut_interval_ms")
     }
     variables = {f"PLIMSOLL_{name.upper()}": str(value) for name, value in given.items()}
-    variables |= {"PLIMSOLL_VENUES": ",".join(settings.venues), "PLIMSOLL_METRICS_PORT": "0", "PLIMSOLL_WEB_PORT": "0"}
-    return {**os.environ, **variables, "PLIMSOLL_DATA_DIR": str(data_dir)}
+    variables |= {"PLIMSOLL_VENUES": ",".join(settings.venues), "PLIMSOLL_METRICS_PORT": "0"}
+    return {**os.environ, **variables}
 
 
 async def _compiled(console: Console) -> None:
