@@ -42,14 +42,12 @@ def topic_prefix() -> str:
 
 
 @pytest.fixture
-def kafka_settings(kafka: Cluster, topic_prefix: str, tmp_path: Path) -> Settings:
-    """Settings for this test alone: its own topics, group, folder and ports; `model_copy(update=...)` changes some."""
+def kafka_settings(kafka: Cluster, topic_prefix: str) -> Settings:
+    """Settings for this test alone: its own topics, group and port; `model_copy(update=...)` changes some."""
     return load_settings(
         environment={},
         bootstrap=kafka.bootstrap,
         topic_prefix=topic_prefix,
         group=topic_prefix.rstrip("."),
-        data_dir=tmp_path / "data",
         metrics_port=0,
-        web_port=0,
     )

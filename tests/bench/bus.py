@@ -77,7 +77,6 @@ class Bus:
             attest_partitions=1,
             venues=",".join(VENUES),
             metrics_port=0,
-            data_dir=folder / "data",
             **settings,
         )
         self.population = Population(sizes.accounts)
