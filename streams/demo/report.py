@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
+from plotly.subplots import make_subplots
 
 from engine.inputs import OraclePrice
 from engine.reasons import State
 from streams.broker import Cluster
+from streams.demo.definitions import CHAINS, VENUES
 from streams.demo.facts import MINUTES, SECOND_NS, START_NS
 from streams.demo.population import KINDS, kind_of
 from streams.demo.summary import STORY, Run, counted, efficiency, iso
@@ -62,8 +64,8 @@ def page(cluster: Cluster, runs: Sequence[Run], minutes: int = MINUTES) -> str:
         *_price_plots(runs, minutes),
         *_state_plots(runs),
         *_order_plots(runs),
-        *_breaker_plots(runs),
         _efficiency_plot(runs[0]),
+        *_breaker_plots(runs),
     ]
     body = "\n".join(
         [
@@ -91,7 +93,8 @@ def _header(cluster: Cluster, runs: Sequence[Run]) -> str:
     return (
         "<header><h1>The crash of 10 October 2025</h1>"
         f"<p class=lead>Two hours of real prices, 20:30 to 22:30 UTC, went through {broker} and the monitor "
-        f"{'twice' if len(runs) > 1 else 'once'}: {events:,} messages in, {runs[0].accounts:,} accounts on nine venues and seven chains. "
+        f"{'twice' if len(runs) > 1 else 'once'}: {events:,} messages in, {runs[0].accounts:,} accounts on "
+        f"{len(VENUES)} venues and {len(CHAINS)} chains. "
         "Sources made from others are called <em>synthetic</em> wherever they appear.</p></header>"
     )
 
@@ -194,11 +197,11 @@ def _price_plots(runs: Sequence[Run], minutes: int) -> list[Plot]:
         "SOL": "Two real sources; two synthetic ones, made from the Binance perpetual, stand in so that three agree.",
     }
     for asset, note in notes.items():
-        plots.append(Plot(f"{asset}, USD by source", note, _price_figure(first, asset, minutes), wide=asset == "BTC"))
+        plots.append(Plot(f"{asset}, USD by source", note, _price_figure(first, asset, minutes), wide=asset != "SOL"))
     for run in runs:
         held = "hold" if run.scenario == "A" else "fall with it"
         text = f"Binance is real; the synthetic sources {held}."
-        plots.append(Plot(f"USDe in run {run.scenario}, USD by source", text, _price_figure(run, "USDe", minutes), wide=len(runs) == 1))
+        plots.append(Plot(f"USDe in run {run.scenario}, USD by source", text, _price_figure(run, "USDe", minutes), wide=False))
     return plots
 
 
@@ -231,23 +234,28 @@ def _price_figure(run: Run, asset: str, minutes: int) -> go.Figure:
 
 
 def _state_plots(runs: Sequence[Run]) -> list[Plot]:
-    top = max((sum(counts) - counts[State.HEALTHY] for run in runs for _, counts in run.recording.states), default=1)
+    """Above: accounts that may take no new risk or cannot be valued. Below, on a scale of its own: those to be liquidated."""
+    pairs = ((State.UNKNOWN, State.WARNING), (State.BANKRUPT, State.LIQUIDATABLE))
+    tops = [max((sum(counts[s] for s in pair) for run in runs for _, counts in run.recording.states), default=1) for pair in pairs]
     plots = []
     for run in runs:
-        figure = _figure(300)
+        figure = _figure(380, make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.07))
         times = [_moment(clock_ns) for clock_ns, _ in run.recording.states]
-        for state in (State.BANKRUPT, State.LIQUIDATABLE, State.WARNING, State.UNKNOWN):
-            figure.add_scatter(
-                x=times,
-                y=[counts[state] for _, counts in run.recording.states],
-                name=state.name.capitalize(),
-                mode="lines",
-                stackgroup="states",
-                line={"width": 0.5, "color": STATE_COLOURS[state]},
-                fillcolor=STATE_COLOURS[state],
-            )
-        figure.update_yaxes(range=[0, top * 1.05], title="accounts")
-        text = f"All but the healthy ones, of {run.accounts:,}. Unknown: a mark that decides is missing, so nothing is liquidated on it."
+        for row, (pair, top) in enumerate(zip(pairs, tops, strict=True), 1):
+            for state in pair:
+                figure.add_scatter(
+                    x=times,
+                    y=[counts[state] for _, counts in run.recording.states],
+                    name=state.name.lower(),
+                    mode="lines",
+                    stackgroup=f"states-{row}",
+                    line={"width": 0.5, "color": STATE_COLOURS[state]},
+                    fillcolor=STATE_COLOURS[state],
+                    row=row,
+                    col=1,
+                )
+            figure.update_yaxes(range=[0, max(top * 1.05, 1)], title="accounts", row=row, col=1)
+        text = f"Of {run.accounts:,}; the rest are healthy. Unknown: a mark that decides is missing, so nothing is liquidated on it."
         plots.append(Plot(f"Accounts by state, run {run.scenario}", text, figure, wide=len(runs) == 1))
     return plots
 
@@ -325,12 +333,10 @@ def _breaker_plots(runs: Sequence[Run]) -> list[Plot]:
         fillcolor="#2e86ab",
         opacity=0.07,
         line_width=0,
-        annotation_text="arbitrum finalises nothing (synthetic)",
-        annotation_position="top left",
-        annotation_font={"size": 11, "color": QUIET},
     )
     text = (
-        "An asset that moves widens scan ranges; sources that disagree make the mark unknown; a chain that lags has its new credits held."
+        "An asset that moves widens scan ranges; sources that disagree make the mark unknown; a chain that lags has its new credits held. "
+        "Shaded: arbitrum finalises nothing (synthetic)."
     )
     return [Plot(f"Breakers, run {run.scenario}", text, figure)]
 
@@ -386,8 +392,8 @@ def _timeline(scenario: Scenario, minutes: int) -> Any:
     return _TIMELINES[scenario, minutes]
 
 
-def _figure(height: int) -> go.Figure:
-    figure = go.Figure()
+def _figure(height: int, figure: go.Figure | None = None) -> go.Figure:
+    figure = figure or go.Figure()
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 16, "t": 8, "b": 8},
@@ -398,7 +404,7 @@ def _figure(height: int) -> go.Figure:
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.01, "xanchor": "left", "x": 0, "font": {"size": 11}},
         hoverlabel={"font": {"family": FONT, "size": 12}},
     )
-    figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True)
+    figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True, tickformatstops=[{"dtickrange": [None, None], "value": "%H:%M"}])
     figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True)
     return figure
 

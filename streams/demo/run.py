@@ -45,7 +45,10 @@ SERVE_EVERY_S = 5.0
 
 
 class Options(NamedTuple):
-    """What was asked for. `minutes` counts from 20:30 UTC; `accounts` come beside the named ones, drawn from `seed`."""
+    """What was asked for: minute `begin` to minute `minutes` after 20:30 UTC, and `accounts` drawn from `seed` beside the named ones.
+
+    Who opens in the middle of the crash holds what was healthy at 20:30.
+    """
 
     scenarios: tuple[Scenario, ...] = ("A", "B")
     minutes: int = MINUTES
@@ -53,6 +56,7 @@ class Options(NamedTuple):
     accounts: int = ACCOUNTS
     seed: int = SEED
     out: Path = Path("out/demo")
+    begin: int = 0
 
 
 def main(
@@ -64,24 +68,29 @@ def main(
     seed: int = SEED,
     out: Path = Path("out/demo"),
 ) -> int:
-    """The whole demo, as `plimsoll demo` runs it; the exit code is 0 when every check held, 1 when one did not, 130 after Ctrl-C."""
+    """The whole demo, as `plimsoll demo` runs it. Returns 0 if every check held, 1 if one did not, 130 or 143 after Ctrl-C or SIGTERM."""
     console = Console()
     options = Options((scenario,) if scenario else ("A", "B"), minutes, serve, accounts, seed, out)
     try:
         runs = perform(options, console)
-    except KeyboardInterrupt:
-        console.print("Stopped.")
-        return 130
+    except (KeyboardInterrupt, asyncio.CancelledError) as end:
+        console.print("Stopped; everything that was started has ended.")
+        return 130 if isinstance(end, KeyboardInterrupt) else 143
     return 0 if all(kept_its_word(run) for run in runs) else 1
 
 
 def perform(options: Options, console: Console) -> list[Run]:
-    """Run what was asked for. However it ends, every process that it started has ended then."""
-    (options.out / "logs").mkdir(parents=True, exist_ok=True)
+    """Run what was asked for, on a broker of its own where none is named. However it ends, every process that it started has ended then."""
     console.print("Starting a broker ...", style="dim")
     with cluster() as found:
         console.print(f"Kafka {found.version} at {found.bootstrap} ({found.kind})", style="dim")
-        return asyncio.run(_runs(found, options, console))
+        return perform_on(found, options, console)
+
+
+def perform_on(found: Cluster, options: Options, console: Console) -> list[Run]:
+    """The same on a cluster that is there."""
+    (options.out / "logs").mkdir(parents=True, exist_ok=True)
+    return asyncio.run(_runs(found, options, console))
 
 
 def kept_its_word(run: Run) -> bool:
@@ -121,9 +130,9 @@ async def _run(
     await _compiled(console)
     started = time.monotonic()
     async with _workers(settings, options.out / "logs", scenario) as addresses, _stage(clients, recorder, settings) as stage:
-        await _open(stage, openings)
+        await _open(stage, openings, START_NS + options.begin * 60 * SECOND_NS)
         with _progress(console, scenario, options.minutes) as advance:
-            await _play(stage, scenario, options.minutes, recorder, advance)
+            await _play(stage, scenario, options, advance)
         await recorder.catch_up()
         wall_s = time.monotonic() - started
         run = await _judged(settings, scenario, recorder, openings, wall_s, console)
@@ -174,15 +183,15 @@ def run_settings(bootstrap: str, scenario: str) -> Settings:
 # ---- playing ----------------------------------------------------------------------------------------------------------------------------
 
 
-async def _open(stage: Stage, openings: list[Opening]) -> None:
+async def _open(stage: Stage, openings: list[Opening], begin_ns: int) -> None:
     """Tell what exists, then bring all accounts in, before there is any price: until then they are UNKNOWN(no_mark)."""
     player = stage.player
-    await player.tick(START_NS)
-    await player.decided(START_NS)
+    await player.tick(begin_ns)
+    await player.decided(begin_ns)
     await player.send([parameters(), *definitions(), guardian_set()])
     await player.framed()
-    await player.tick(START_NS + SECOND_NS // 2)
-    await player.decided(START_NS + SECOND_NS // 2)
+    await player.tick(begin_ns + SECOND_NS // 2)
+    await player.decided(begin_ns + SECOND_NS // 2)
     credits_in = [
         stage.bridge.credit(opening.account, chain, asset, lots, START_NS)
         for opening in openings
@@ -196,14 +205,16 @@ async def _open(stage: Stage, openings: list[Opening]) -> None:
     await player.credited(len(credits_in))
 
 
-async def _play(stage: Stage, scenario: Scenario, minutes: int, recorder: Recorder, advance: Any) -> None:
+async def _play(stage: Stage, scenario: Scenario, options: Options, advance: Any) -> None:
     """Market data up to a moment, then the clock to that moment; every 30 s a pause until all is decided and every order answered."""
-    player, recording = stage.player, recorder.recording
-    events = iter([*timeline(scenario, minutes), None])
-    extras = sorted(_attestations(stage.bridge), key=lambda extra: extra[0])
+    player, recording = stage.player, stage.recorder.recording
+    begin = options.begin * 60
+    events = iter([*(event for event in timeline(scenario, options.minutes) if event.time_ns >= START_NS + begin * SECOND_NS), None])
+    extras = sorted((extra for extra in _attestations(stage.bridge) if extra[0] > START_NS + begin * SECOND_NS), key=lambda extra: extra[0])
     event = next(events)
-    for second in (1, *range(TICK_S, minutes * 60 + 1, TICK_S)):
+    for second in (begin + 1, *range(begin + TICK_S, options.minutes * 60 + 1, TICK_S)):
         now_ns = START_NS + second * SECOND_NS
+        first = second == begin + 1
         due: list[Message] = []
         while event is not None and event.time_ns <= now_ns:
             due.append(event.message)
@@ -212,16 +223,20 @@ async def _play(stage: Stage, scenario: Scenario, minutes: int, recorder: Record
             due.append(extras.pop(0)[1])
         for message in due:
             stage.venue.observe(message)
+        if first:  # a price without its depth would be valued at the floor of depth
+            await player.send([message for message in due if not isinstance(message, OraclePrice)])
+            await player.framed()
+            due = [message for message in due if isinstance(message, OraclePrice)]
         await player.send(due)
         await stage.service.advance(now_ns)
         await player.framed()
         await player.tick(now_ns)
-        if second == 1 or second % PAUSE_S == 0:
+        if first or second % PAUSE_S == 0:
             await player.decided(now_ns)
             await stage.service.answered()
             await player.framed()
             advance(second, recording.note_states(now_ns), len(recording.orders))
-        if second == 1:
+        if first:
             await player.send([SetMode(v=1, by="demo", note="the accounts are in", time_ns=now_ns, mode="publish")])
 
 

@@ -137,6 +137,7 @@ def show(console: Console, cluster: Cluster, runs: list[Run]) -> None:
         grid = Table.grid(padding=(0, 3))
         grid.add_row(
             _pairs("Orders by venue", counted(order["venue"] for order in run.orders())),
+            _pairs("... by state", counted(order["state"] for order in run.orders())),
             _pairs("... by cause", counted(order["cause"] for order in run.orders())),
             _pairs("Dead letters", counted(run.recording.letters.values())),
             _pairs("Breakers tripped", _trips(run)),

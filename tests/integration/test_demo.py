@@ -1,0 +1,107 @@
+"""A slice of the demo on a real broker: the minutes in which USDe falls, with orders, fills, the replay's check, summary and report."""
+
+import io
+import re
+from pathlib import Path
+
+import orjson
+import psutil
+import pytest
+from rich.console import Console
+
+from engine.reasons import Cause, Refusal, State
+from streams.broker import Cluster
+from streams.demo.population import KINDS, kind_of
+from streams.demo.run import Options, kept_its_word, perform_on
+from streams.demo.summary import Run
+from streams.demo.timeline import Scenario
+
+BEGIN, END = 70, 72  # 21:40 to 21:42: Binance prints USDe between 0.98 and 0.68
+ACCOUNTS = 200
+RUN_KEYS = {
+    "events_in",
+    "frames",
+    "cuts",
+    "orders",
+    "dead_letters",
+    "states",
+    "breakers",
+    "replay",
+    "capital_efficiency",
+    "wrongly_liquidated_by_single_venue_oracle",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_minutes_of_the_crash_twice(kafka: Cluster, tmp_path: Path) -> None:
+    told = io.StringIO()
+    children = set(psutil.Process().children(recursive=True))
+    options = Options(minutes=END, accounts=ACCOUNTS, out=tmp_path, begin=BEGIN)
+    runs = {run.scenario: run for run in perform_on(kafka, options, Console(file=told, width=100))}
+
+    left = {process for process in psutil.Process().children(recursive=True) if process not in children}
+    assert not [process for process in left if "streams.worker" in process.cmdline()], "a worker goes on"
+    assert all(kept_its_word(run) for run in runs.values())
+    _check_the_story(runs)
+    for run in runs.values():
+        _check_a_run(run)
+    _check_summary(tmp_path / "summary.json", kafka, runs)
+    _check_report(tmp_path / "report.html")
+    for words in ("Accounts by state", "Orders by venue", "isolated", "an oracle of that venue alone would have liquidated"):
+        assert words in told.getvalue().replace("\n", " ")
+
+
+def _check_the_story(runs: dict[Scenario, Run]) -> None:
+    """One venue's print liquidates nobody, though its oracle would have; when all sources fall, loopers are liquidated."""
+    a, b = runs["A"], runs["B"]
+    assert a.liquidated("usde_looper") == frozenset()
+    assert len(a.wrongly_liquidated()) > 0.5 * ACCOUNTS * 0.3
+    assert len(b.liquidated("usde_looper")) > 0.5 * ACCOUNTS * 0.3
+    assert b.liquidated("usde_looper") <= b.single_venue
+
+
+def _check_a_run(run: Run) -> None:
+    recording = run.recording
+    assert run.accounts == ACCOUNTS + 20
+    assert run.replay.differences == []
+    assert run.replay.orders == len(recording.orders) > 0
+    assert recording.orders_published >= len(recording.orders)
+    assert recording.letters == {}
+    assert all(sum(counts) == run.accounts for _, counts in recording.states)
+    orders = run.orders()
+    assert recording.events_in["order.reports"] >= len(orders)
+    assert recording.outcomes["filled"] > 0, "fills of the venue's moved positions"
+    assert {order["cause"] for order in orders} <= {cause.name for cause in Cause} | {cause.name.lower() for cause in Cause}
+    assert {kind_of(order["account"]) for order in orders} <= set(KINDS)
+    for asset in ("BTC", "USDe"):
+        assert any(point.price is not None for point in run.marks[asset])
+
+
+def _check_summary(path: Path, kafka: Cluster, runs: dict[Scenario, Run]) -> None:
+    summary = orjson.loads(path.read_bytes())
+    assert summary.keys() == {"broker", "A", "B"}
+    assert summary["broker"] == {"kind": kafka.kind, "version": kafka.version}
+    for scenario, run in runs.items():
+        found = summary[scenario]
+        assert found.keys() == RUN_KEYS
+        assert found["orders"].keys() == {"published", "distinct", "conflicting", "by_venue", "by_cause"}
+        assert found["orders"]["distinct"] == sum(found["orders"]["by_venue"].values()) == sum(found["orders"]["by_cause"].values())
+        assert found["orders"]["conflicting"] == 0
+        assert found["events_in"] == sum(run.recording.events_in.values())
+        assert found["frames"] > found["cuts"] > 0
+        assert found["replay"] == {"orders": found["orders"]["distinct"], "differences": []}
+        assert found["dead_letters"].keys() <= {reason.value for reason in Refusal}
+        assert all(entry.keys() == {"time", *State.__members__} for entry in found["states"])
+        assert found["capital_efficiency"].keys() <= set(KINDS)
+        assert all(0.0 <= ratio <= 1.0 for ratio in found["capital_efficiency"].values())
+        assert found["capital_efficiency"]["market_maker"] < 0.5
+        assert found["wrongly_liquidated_by_single_venue_oracle"] == len(run.wrongly_liquidated())
+
+
+def _check_report(path: Path) -> None:
+    """One page that needs no network, and says what is synthetic."""
+    page = path.read_text()
+    assert "synthetic-1" in page
+    assert not re.search(r"<(script|link|img|iframe)[^>]*\b(src|href)=", page)
+    assert page.count('class="plotly-graph-div"') >= 10
