@@ -27,9 +27,9 @@ _BODY = struct.Struct(f">IIH{EMITTER_BYTES}sQB")  # time, nonce, emitter's chain
 class AttestationFault(Reason):
     """What the bytes of a message alone show to be wrong with it."""
 
-    NOT_HEX = "not_hex", Refusal.WRONG_TYPE, "the message is not whole bytes in hexadecimal"
+    NOT_HEX = "not_hex", Refusal.WRONG_TYPE, "the message has an odd number of hexadecimal digits"
     TOO_SHORT = "too_short", Refusal.BAD_PAYLOAD, "the message ends within its header"
-    TOO_LONG = "too_long", Refusal.TOO_LARGE, f"the message is longer than {VAA_MAX_BYTES} bytes"
+    TOO_LONG = "too_long", Refusal.OUT_OF_RANGE, f"the message is longer than {VAA_MAX_BYTES} bytes"
     BAD_VERSION = "bad_version", Refusal.UNKNOWN_VERSION, f"the message is not of version {VAA_VERSION}"
     NO_SIGNATURES = "no_signatures", Refusal.BAD_SIGNATURE, "the message says that it has no signature"
     TOO_MANY_SIGNATURES = "too_many_signatures", Refusal.BAD_SIGNATURE, f"the message says that it has more than {MAX_GUARDIANS} signatures"

@@ -26,8 +26,9 @@ from engine.inputs import (
 from engine.murmur2 import partition_of
 from engine.reasons import Refusal
 from streams.frames import FrameFault, decode_frame, encode_frame
-from streams.ingest import OBSERVATION_NS, PARAMETERS_DEPTH_MAX, Batch, Record, SourceRecord, decode_record, frame_batch
+from streams.ingest import OBSERVATION_NS, PARAMETERS_DEPTH_MAX, Batch, Record, Refused, SourceRecord, decode_record, frame_batch
 from streams.messages import FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, PARTIALS, SOURCES, PartialMessage, encode, encode_source
+from streams.verify import VAA_MAX_BYTES, AttestationFault
 from tests.samples import FILL, NOW_NS, SOURCE_MESSAGES, VAA, plain
 
 PARTITIONS = 4
@@ -329,6 +330,24 @@ def test_the_signers_of_an_attestation_are_recovered() -> None:
     assert isinstance(event, VerifiedAttestation)
     assert (event.signer_indexes, event.observed_time_ns) == ([0, 1], attestation.observed_time_ns)
     assert all(len(signer) == 20 for signer in event.signers)
+
+
+@pytest.mark.parametrize(
+    ("vaa", "reason"),
+    [
+        ("00" * VAA_MAX_BYTES + "00", AttestationFault.TOO_LONG.refusal),
+        ("00" * VAA_MAX_BYTES, AttestationFault.BAD_VERSION.refusal),
+        ("", Refusal.OUT_OF_RANGE),
+        ("0x00", Refusal.OUT_OF_RANGE),
+        ("AB", Refusal.OUT_OF_RANGE),
+        ("000", AttestationFault.NOT_HEX.refusal),
+    ],
+)
+def test_what_is_no_signed_message_is_refused_as_documented(vaa: str, reason: Refusal) -> None:
+    value = altered(MESSAGES["Attestation"], vaa=vaa)
+    refused = decode_record(SOURCES["chain.attestations"], Record(0, b"0/" + b"00" * 32, value, 0), 1)
+    assert isinstance(refused, Refused)
+    assert refused.reason is reason
 
 
 @pytest.mark.parametrize("most", [1, 2, 7, 99, 100, 8_000])

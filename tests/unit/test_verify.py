@@ -215,7 +215,7 @@ class TestTransfer:
 
     def test_names_are_those_of_the_other_messages(self) -> None:
         meta = get_args(Name)[1]
-        assert meta.pattern == f"^{transfers._NAME.pattern.decode()}$"
+        assert meta.pattern == rf"^{transfers._NAME.pattern.decode()}$(?!\n)"
         assert meta.max_length == transfers.NAME_MAX_BYTES
 
 
