@@ -97,7 +97,9 @@ class Parameters(_Frozen):
     depth_age_multiple: Annotated[float, Field(ge=1.0, le=100.0)] = 5.0
     implied_max_age_s: Seconds = 600.0
     clock_step_max_s: Annotated[float, Field(gt=0.0, le=86_400.0)] = 60.0
-    future_skew_s: Annotated[float, Field(ge=0.0, le=3_600.0)] = 5.0
+    # Feeders hand events on while the clock lags by up to 2 s; half a tick and the way through the log come on top. Below 3 s an
+    # event that is true and in time could be refused, and a fill that was refused leaves its account UNKNOWN.
+    future_skew_s: Annotated[float, Field(ge=3.0, le=3_600.0)] = 5.0
     # volatility and correlation
     vol_min_step_s: Annotated[float, Field(ge=0.001, le=3_600.0)] = 1.0
     tau_fast_s: Annotated[float, Field(gt=0.0, le=86_400.0)] = 1_800.0

@@ -60,7 +60,7 @@ OF_A_SET: Final = {
     "depth_age_multiple": "depths stay fresh this many times a price's maximum age",
     "implied_max_age_s": "how long an implied volatility stays fresh",
     "clock_step_max_s": "the most that one tick moves the clock",
-    "future_skew_s": "how far an event's time may lie beyond the clock; keep it above 2.5, since feeders let the clock lag by 2",
+    "future_skew_s": "how far an event's time may lie beyond the clock; more than feeders let the clock lag by, which is 2 s",
     "vol_min_step_s": "least time between two volatility samples",
     "tau_fast_s": "time constant of the fast volatility",
     "tau_slow_s": "time constant of the slow volatility",

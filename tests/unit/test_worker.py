@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from engine.effects import Effects, Order, Refused
-from streams.feeders import TICK_STEP_MAX_NS, TICKS_AT_ONCE_MAX, ticks
+from engine.parameters import Parameters
+from streams.feeders import CLOCK_BEHIND_MAX_NS, TICK_STEP_MAX_NS, TICKS_AT_ONCE_MAX, ticks
 from streams.machine import Phase
 from streams.metrics import Metrics, serve
 from streams.outbox import read_source_time, source_time
@@ -69,6 +70,11 @@ def test_a_first_tick_sets_the_clock_and_later_ones_move_it_by_a_bounded_step() 
     assert walk[-1] == now
     assert [later - earlier for earlier, later in itertools.pairwise(walk)] == [TICK_STEP_MAX_NS, TICK_STEP_MAX_NS, 1]
     assert len(ticks(1, now)) == TICKS_AT_ONCE_MAX
+
+
+def test_no_parameters_refuse_what_feeders_hand_on_while_the_clock_lags() -> None:
+    (least,) = (bound.ge for bound in Parameters.model_fields["future_skew_s"].metadata if hasattr(bound, "ge"))
+    assert least * 1e9 >= CLOCK_BEHIND_MAX_NS + 1e9  # an interval between ticks, and the way through the log, come on top
 
 
 def test_the_time_of_a_frames_oldest_event_travels_in_a_header() -> None:
