@@ -50,39 +50,51 @@ class FillColumns(NamedTuple):
 
 
 @kernel
-def cash_of_trade(instrument: int, lots: int, price_ticks: int, terms: InstrumentArrays) -> int:
-    """Cash units that a trade brings (docs/model.md, section 1); beyond +-LIMIT: LIMIT + 1."""
-    if terms.contract[instrument] == INVERSE_PERPETUAL:
-        price = price_ticks * terms.tick_size[instrument]
-        coins = lots * terms.lot_size[instrument] / price / COIN_UNIT
-        return LIMIT + 1 if not abs(coins) <= LIMIT else int(np.rint(coins))
-    unit = terms.cash_per_lot_tick[instrument]
-    if not abs(float(lots)) * float(price_ticks) * float(unit) < _ROUGH_LIMIT:
-        return LIMIT + 1
-    units = -lots * price_ticks * unit
-    return LIMIT + 1 if abs(units) > LIMIT else units
-
-
-@kernel
 def _is_beyond(x: int, y: int) -> bool:
     """Whether x + y lies beyond +-LIMIT; both are within it."""
     return x > LIMIT - y if y > 0 else x < -LIMIT - y
 
 
 @kernel
+def cash_change(
+    kind: int, lots: int, price_ticks: int, cash: int, contract: int, lot_size: float, tick_size: float, cash_per_lot_tick: int
+) -> tuple[int, int]:
+    """(MOVED or why not, cash units that a fill brings), see docs/model.md, section 1."""
+    if kind == _FUNDING:
+        return (MOVED if lots == 0 else FUNDING_WITH_LOTS), cash
+    if kind == _TRANSFER:
+        return MOVED, cash
+    if contract == INVERSE_PERPETUAL:
+        if price_ticks == 0:
+            return PRICE_ZERO, 0
+        coins = lots * lot_size / (price_ticks * tick_size) / COIN_UNIT
+        if not abs(coins) <= LIMIT:
+            return OVERFLOW, 0
+        traded = int(np.rint(coins))
+    else:
+        if not abs(float(lots)) * float(price_ticks) * float(cash_per_lot_tick) < _ROUGH_LIMIT:
+            return OVERFLOW, 0
+        traded = -lots * price_ticks * cash_per_lot_tick
+    if abs(traded) > LIMIT or _is_beyond(traded, cash):
+        return OVERFLOW, 0
+    return MOVED, traded + cash
+
+
+@kernel
 def move(a: int, instrument: int, kind: int, lots: int, price_ticks: int, cash: int, columns: Columns, terms: InstrumentArrays) -> int:
     """Book one fill on account `a`; a position that becomes empty goes away. Answers MOVED, or why not (and then changes nothing)."""
-    units = cash
-    if kind == _FUNDING:
-        if lots != 0:
-            return FUNDING_WITH_LOTS
-    elif kind != _TRANSFER:
-        if price_ticks == 0 and terms.contract[instrument] == INVERSE_PERPETUAL:
-            return PRICE_ZERO
-        traded = cash_of_trade(instrument, lots, price_ticks, terms)
-        if traded > LIMIT or _is_beyond(traded, cash):
-            return OVERFLOW
-        units = traded + cash
+    code, units = cash_change(
+        kind,
+        lots,
+        price_ticks,
+        cash,
+        terms.contract[instrument],
+        terms.lot_size[instrument],
+        terms.tick_size[instrument],
+        terms.cash_per_lot_tick[instrument],
+    )
+    if code != MOVED:
+        return code
     slot = find_position(a, instrument, columns)
     quantity_before = columns.quantity[a, slot] if slot >= 0 else 0
     cash_before = columns.cash[a, slot] if slot >= 0 else 0
@@ -121,7 +133,7 @@ def state_of(code: int, prior: int, health: NDArray[np.float64], end_factor: flo
     return _HEALTHY
 
 
-@kernel
+@kernel(inline=True)
 def _value(a: int, columns: Columns, tables: RiskTables) -> int:
     """Value the account's positions into its health row; the Unknown code that counts, standing ones included."""
     count = wide(columns.positions[a])
@@ -205,7 +217,23 @@ def apply_fills(
         quantity_before = columns.quantity[a, slot] if slot >= 0 else 0
         cash_before = columns.cash[a, slot] if slot >= 0 else 0
         held_before = columns.positions[a]
-        if move(a, i, fills.kind[k], fills.lots[k], fills.price_ticks[k], fills.cash[k], columns, terms) != MOVED:
+        code, units = cash_change(
+            fills.kind[k],
+            fills.lots[k],
+            fills.price_ticks[k],
+            fills.cash[k],
+            terms.contract[i],
+            terms.lot_size[i],
+            terms.tick_size[i],
+            terms.cash_per_lot_tick[i],
+        )
+        if code != MOVED or _is_beyond(quantity_before, fills.lots[k]) or _is_beyond(cash_before, units):
+            return k
+        if slot >= 0 and (quantity_before + fills.lots[k] != 0 or cash_before + units != 0):
+            # What `move` does with a position that stays: to hand it all the arrays would cost as much as to value the account.
+            columns.quantity[a, slot] = quantity_before + fills.lots[k]
+            columns.cash[a, slot] = cash_before + units
+        elif move(a, i, fills.kind[k], fills.lots[k], fills.price_ticks[k], fills.cash[k], columns, terms) != MOVED:
             return k
         code = _value(a, columns, tables)
         state = state_of(code, columns.prior[a], columns.health[a], end_factor)
