@@ -89,6 +89,7 @@ async def run_scenario(bootstrap: str, prefix: str, seed: int, workload: Workloa
 
 
 async def _faults(settings: Settings, seed: int, workload: Workload, folder: Path, workers: list[WorkerProcess]) -> Outcome:
+    await workload.warm()
     started = time.monotonic()
     moments = random.Random(seed * 7919 + 1)
     machines = workload.machines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import time
 from typing import ClassVar, Protocol
 
@@ -19,6 +20,7 @@ from streams.roster import PRODUCT
 from streams.settings import Settings, kafka_client_options
 from streams.store import committed_rows
 from tests import small_world
+from tests.fault.workers import ROOT
 from tests.toy import Toy
 
 ACCOUNTS = 300
@@ -35,6 +37,9 @@ class Workload(Protocol):
     @property
     def sent(self) -> int:
         """Fills sent so far."""
+
+    async def warm(self) -> None:
+        """Before the first worker."""
 
     async def prepare(self, settings: Settings) -> None:
         """Before the first fill, with workers running."""
@@ -112,6 +117,9 @@ class ToyWorkload:
     def sent(self) -> int:
         return self._fills.sent
 
+    async def warm(self) -> None:
+        pass
+
     async def prepare(self, settings: Settings) -> None:
         pass
 
@@ -152,6 +160,11 @@ class BookWorkload:
     @property
     def sent(self) -> int:
         return self._fills.sent
+
+    async def warm(self) -> None:
+        """Fill the cache of compiled kernels once, or each worker would compile them all at the same time."""
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", "from engine.warm import warm; warm()", cwd=ROOT)
+        assert await process.wait() == 0
 
     async def prepare(self, settings: Settings) -> None:
         now = time.time_ns()
