@@ -1,0 +1,145 @@
+"""Which positions to close, how many lots of each, and at what limit."""
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tests.twin.margin import Account
+from tests.twin.market import View
+from tests.twin.universe import InstrumentKey, Universe
+from tests.twin.values import Position, Positions
+
+SMALLEST_COST = 1e-6  # of the notional
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One order to be; `lots` > 0 buys."""
+
+    key: InstrumentKey
+    lots: int
+    notional_usd: float
+    cost_usd: float
+    excess_before: float
+    excess_after: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    legs: list[Leg]
+    throttled: bool  # the budget kept something from being closed, and no leg is left
+
+
+def order_id(account: str, epoch: int, key: InstrumentKey, attempt: int) -> str:
+    text = f"{account}|{epoch}|{key[0]}|{key[1]}|{attempt}"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def limit_ticks(account: Account, key: InstrumentKey, lots: int, attempt: int) -> int:
+    p, valuer = account.parameters, account.valuer
+    instrument = account.universe.instruments[key]
+    underlying, tick = instrument["underlying"], instrument["tick_size"]
+    slip = min(p["slip_bps"] + p["slip_step_bps"] * (attempt - 1), p["slip_cap_bps"]) * 1e-4
+    match instrument["contract"]:
+        case "inverse_perpetual":
+            price = valuer.mark(underlying)
+        case "option" | "inverse_option":
+            price = valuer.lot_usd(key, 1) / instrument["lot_size"] / valuer.mark(instrument["quote"])
+        case _:
+            price = valuer.mark(underlying) / valuer.mark(instrument["quote"])
+    ticks = math.ceil(price * (1 + slip) / tick) if lots > 0 else math.floor(price * (1 - slip) / tick)
+    return max(int(ticks), 1)
+
+
+def after_closing(account: Account, key: InstrumentKey, n: int) -> tuple[Account, float]:
+    """The account once n lots (> 0) of the position are closed at the mark, less the cost; and that cost."""
+    position = account.positions[key]
+    closed = n if position.quantity > 0 else -n
+    cost = account.cost(key, n)
+    instrument = account.universe.instruments[key]
+    if instrument["contract"] == "spot":
+        lot = float(instrument["lot_size"]) * account.valuer.mark(instrument["underlying"])
+    else:
+        lot = account.valuer.lot_usd(key, position.quantity)
+    received = round((closed * lot - cost) / account.valuer.cash_unit_usd(key))
+    left = Position(position.quantity - closed, position.cash + received)
+    positions: Positions = {**account.positions, key: left}
+    if left.quantity == 0 and left.cash == 0:
+        del positions[key]
+    return Account(account.universe, account.view, positions), cost
+
+
+def plan(
+    universe: Universe,
+    view: View,
+    positions: Positions,
+    budgets_usd: dict[str, float],
+    everything: bool,
+    closable: Callable[[InstrumentKey], bool],
+) -> Plan:
+    """The legs for one account; `closable` says whether an order for an instrument may be sent now."""
+    left = dict(budgets_usd)
+    account = Account(universe, view, {key: replace(position) for key, position in positions.items()})
+    legs: list[Leg] = []
+    throttled = False
+    while len(legs) < view.parameters["plan_legs_max"]:
+        before = account.excess()
+        if before >= 0 and not everything:
+            break
+        leg, throttled = _best_leg(account, before, left, everything, lambda key: closable(key) and all(key != leg.key for leg in legs))
+        if leg is None:
+            break
+        legs.append(leg)
+        left[universe.instruments[leg.key]["underlying"]] -= leg.notional_usd
+        account, _ = after_closing(account, leg.key, abs(leg.lots))
+    return Plan(legs, throttled and not legs)
+
+
+def _best_leg(
+    account: Account, before: float, budgets_usd: dict[str, float], everything: bool, closable: Callable[[InstrumentKey], bool]
+) -> tuple[Leg | None, bool]:
+    """The leg of the best candidate that the budget pays for and that raises the excess; and whether a budget was in the way."""
+    throttled = False
+    for _, key in _candidates(account, before, closable):
+        quantity = account.positions[key].quantity
+        n = abs(quantity) if everything else lots_needed(account, key)
+        paid = budgets_usd.get(account.universe.instruments[key]["underlying"], 0.0)
+        affordable = math.floor(paid / account.notional(key, 1))
+        if affordable < n:
+            n, throttled = affordable, True
+        if n == 0:
+            continue
+        closed, cost = after_closing(account, key, n)
+        after = closed.excess()
+        if after > before:
+            return Leg(key, -n if quantity > 0 else n, account.notional(key, n), cost, before, after), False
+    return None, throttled
+
+
+def _candidates(account: Account, before: float, closable: Callable[[InstrumentKey], bool]) -> list[tuple[float, InstrumentKey]]:
+    """(score, instrument), best first, equal ones in slot order."""
+    found: list[tuple[float, InstrumentKey]] = []
+    for key, position in account.positions.items():
+        instrument = account.universe.instruments[key]
+        if position.quantity == 0 or instrument["contract"] == "loan" or not instrument.get("tradable", True) or not closable(key):
+            continue
+        closed, cost = after_closing(account, key, abs(position.quantity))
+        released = closed.excess() - before
+        if released > 0:
+            found.append((released / max(cost, SMALLEST_COST * account.notional(key, position.quantity)), key))
+    return sorted(found, key=lambda candidate: -candidate[0])
+
+
+def lots_needed(account: Account, key: InstrumentKey) -> int:
+    """The smallest number of lots whose closing leaves no shortfall to liquidation end; all, if all leave one."""
+    low, high = 1, abs(account.positions[key].quantity)
+    if after_closing(account, key, high)[0].excess() <= 0:
+        return high
+    while low < high:
+        middle = (low + high) // 2
+        if after_closing(account, key, middle)[0].excess() >= 0:
+            high = middle
+        else:
+            low = middle + 1
+    return low
