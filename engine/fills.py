@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.book import ACCOUNT_VENUES_MAX, LIMIT, Columns, add_position, find_position, find_venue, remove_position, set_sequence, wide
+from engine.book import ACCOUNT_VENUES_MAX, LIMIT, Columns, add_position, find_position, remove_position, set_sequence, wide
 from engine.inputs import FillKind
 from engine.jit import kernel
 from engine.margin import CLOSE_COST, EQUITY, EQUITY_INITIAL, INITIAL, MAINTENANCE, UNHAIRCUT, evaluate, requirements_by_mode
@@ -133,15 +133,10 @@ def state_of(code: int, prior: int, health: NDArray[np.float64], end_factor: flo
     return _HEALTHY
 
 
-@kernel(inline=True)
-def _value(a: int, columns: Columns, tables: RiskTables) -> int:
-    """Value the account's positions into its health row; the Unknown code that counts, standing ones included."""
-    count = wide(columns.positions[a])
-    code = evaluate(count, columns.instrument[a], columns.quantity[a], columns.cash[a], tables, columns.health[a])
-    standing: int = columns.standing[a]
-    if standing != 0 and (code == 0 or standing < code):
-        code = standing
-    return code
+@kernel
+def _with_standing(code: int, standing: int) -> int:
+    """The Unknown code that counts, where the account has a standing one (0: none)."""
+    return standing if standing != 0 and (code == 0 or standing < code) else code
 
 
 @kernel
@@ -159,14 +154,18 @@ def value_accounts(
     `index` gets their places in `accounts`; `states` and `reasons` what each account, by place, comes to. A health row of what cannot be
     valued is nan.
     """
+    positions, instrument, quantity, cash = columns.positions, columns.instrument, columns.quantity, columns.cash
+    health, standing, prior, watched = columns.health, columns.standing, columns.prior, columns.watched
+    state_before, reason_before = columns.state, columns.reason
     left = 0
     for k in range(accounts.shape[0]):
         a = accounts[k]
-        code = _value(a, columns, tables)
-        state = state_of(code, columns.prior[a], columns.health[a], end_factor)
+        code = evaluate(wide(positions[a]), instrument[a], quantity[a], cash[a], tables, health[a])
+        code = _with_standing(code, wide(standing[a]))
+        state = state_of(code, wide(prior[a]), health[a], end_factor)
         states[k] = state
         reasons[k] = code
-        if columns.watched[a] != 0 or state != columns.state[a] or code != columns.reason[a]:
+        if watched[a] != 0 or state != state_before[a] or code != reason_before[a]:
             index[left] = k
             left += 1
     return left
@@ -200,48 +199,58 @@ def apply_fills(
 ) -> int:
     """Apply fills from `start` on, one after the other, each with the account's health after it. Returns the index of the first that
     needs more than arithmetic (nothing of it is applied), or their number."""
-    n: int = fills.account.shape[0]
+    # Each array by itself, and searches in place: to hand a tuple of arrays to another kernel costs as much as to value an account, so
+    # that is for rare fills alone.
+    account, number, order, kind, time_ns = fills.account, fills.instrument, fills.order, fills.kind, fills.time_ns
+    lots, price_ticks, extra, sequences = fills.lots, fills.price_ticks, fills.cash, fills.sequence
+    positions, instrument, quantity, cash = columns.positions, columns.instrument, columns.quantity, columns.cash
+    venue_count, venues, sequence, standing = columns.venue_count, columns.venue, columns.sequence, columns.standing
+    health, prior, state_before, reason_before = columns.health, columns.prior, columns.state, columns.reason
+    plain, dirty = columns.plain, columns.dirty
+    venue_of, contract, lot_size, tick_size, unit = terms.venue, terms.contract, terms.lot_size, terms.tick_size, terms.cash_per_lot_tick
+    n: int = account.shape[0]
     for k in range(start, n):
-        a = fills.account[k]
-        i = fills.instrument[k]
-        if a < 0 or i < 0 or fills.order[k] >= 0 or fills.time_ns[k] > latest_ns or columns.plain[a] == 0:
+        a = account[k]
+        i = number[k]
+        if a < 0 or i < 0 or order[k] >= 0 or time_ns[k] > latest_ns or plain[a] == 0:
             return k
-        venue = wide(terms.venue[i])
-        venue_slot = find_venue(a, venue, columns)
-        last = columns.sequence[a, venue_slot] if venue_slot >= 0 else 0
-        if fills.sequence[k] != last + 1 or (venue_slot < 0 and columns.venue_count[a] == ACCOUNT_VENUES_MAX):
+        venue = wide(venue_of[i])
+        venue_slot = -1
+        for at in range(venue_count[a]):
+            if venues[a, at] == venue:
+                venue_slot = at
+                break
+        last = sequence[a, venue_slot] if venue_slot >= 0 else 0
+        if sequences[k] != last + 1 or (venue_slot < 0 and venue_count[a] == ACCOUNT_VENUES_MAX):
             return k
-        slot = find_position(a, i, columns)
-        if slot < 0 and columns.positions[a] == POSITIONS_MAX:
+        held_before = wide(positions[a])
+        slot = -1
+        for at in range(held_before):
+            if instrument[a, at] == i:
+                slot = at
+                break
+        if slot < 0 and held_before == POSITIONS_MAX:
             return k
-        quantity_before = columns.quantity[a, slot] if slot >= 0 else 0
-        cash_before = columns.cash[a, slot] if slot >= 0 else 0
-        held_before = columns.positions[a]
-        code, units = cash_change(
-            fills.kind[k],
-            fills.lots[k],
-            fills.price_ticks[k],
-            fills.cash[k],
-            terms.contract[i],
-            terms.lot_size[i],
-            terms.tick_size[i],
-            terms.cash_per_lot_tick[i],
-        )
-        if code != MOVED or _is_beyond(quantity_before, fills.lots[k]) or _is_beyond(cash_before, units):
+        quantity_before = quantity[a, slot] if slot >= 0 else 0
+        cash_before = cash[a, slot] if slot >= 0 else 0
+        code, units = cash_change(kind[k], lots[k], price_ticks[k], extra[k], wide(contract[i]), lot_size[i], tick_size[i], unit[i])
+        if code != MOVED or _is_beyond(quantity_before, lots[k]) or _is_beyond(cash_before, units):
             return k
-        if slot >= 0 and (quantity_before + fills.lots[k] != 0 or cash_before + units != 0):
-            # What `move` does with a position that stays: to hand it all the arrays would cost as much as to value the account.
-            columns.quantity[a, slot] = quantity_before + fills.lots[k]
-            columns.cash[a, slot] = cash_before + units
-        elif move(a, i, fills.kind[k], fills.lots[k], fills.price_ticks[k], fills.cash[k], columns, terms) != MOVED:
+        if slot >= 0 and (quantity_before + lots[k] != 0 or cash_before + units != 0):  # `move` would do the same
+            quantity[a, slot] = quantity_before + lots[k]
+            cash[a, slot] = cash_before + units
+        elif move(a, i, kind[k], lots[k], price_ticks[k], extra[k], columns, terms) != MOVED:
             return k
-        code = _value(a, columns, tables)
-        state = state_of(code, columns.prior[a], columns.health[a], end_factor)
-        if state != columns.state[a] or code != columns.reason[a]:
+        code = evaluate(wide(positions[a]), instrument[a], quantity[a], cash[a], tables, health[a])
+        code = _with_standing(code, wide(standing[a]))
+        if state_of(code, wide(prior[a]), health[a], end_factor) != state_before[a] or code != reason_before[a]:
             _undo(a, i, slot, held_before, quantity_before, cash_before, columns)
             return k
-        set_sequence(a, venue, fills.sequence[k], columns)
-        columns.dirty[a] = 1
+        if venue_slot >= 0:
+            sequence[a, venue_slot] = sequences[k]
+        else:
+            set_sequence(a, venue, sequences[k], columns)
+        dirty[a] = 1
     return n
 
 
