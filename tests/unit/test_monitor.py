@@ -10,6 +10,7 @@ from engine.inputs import Frame, FrameKind
 from engine.machine import CUT_KEY, DigestMismatch
 from engine.monitor import Book
 from engine.reasons import Cause, State, Unknown
+from engine.rows import EngineVersionMismatch
 from tests.small_world import SECOND, Log, fill_columns
 
 
@@ -490,6 +491,7 @@ def test_credits_of_a_slow_chain_wait_in_order() -> None:
     log.lag("south", 101.0)
     assert outcomes(log.credit("alice", "south", "STB", 700)) == ["held"]
     assert outcomes(log.credit("bob", "south", "BTC", 3)) == ["held"]
+    assert book.credits_held == 2
     log.credit("alice", "south", "STB", -100)  # what leaves, leaves
     assert positions(book, "alice") == {("vault", "STB"): (400, 0)}
     assert "bob" not in book.accounts.numbers
@@ -502,6 +504,15 @@ def test_credits_of_a_slow_chain_wait_in_order() -> None:
     assert [one.state for one in cut.breakers if one.trigger == "attestation_lag"] == ["tripped"]
     gone = [key for key, value in book.take_cut().rows if value is None]
     assert len(gone) == 2
+
+
+def test_the_queue_of_held_credits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    _book, log = a_book({"breakers_enabled": True, "lag_trip_s": 100.0, "lag_reset_s": 50.0})
+    monkeypatch.setattr("engine.held_credits.HELD_CREDITS_MAX", 1)
+    log.lag("south", 101.0)
+    assert outcomes(log.credit("alice", "south", "STB", 700)) == ["held"]
+    assert refusals(log.credit("alice", "south", "STB", 1)) == [("attestor", "held_queue_full", 1)]
+    assert refusals(log.credit("alice", "south", "STB", -1)) == []
 
 
 # ---- frames, offsets, cuts ------------------------------------------------------------------------------------------------------------
@@ -570,3 +581,16 @@ def test_a_changed_row_is_noticed() -> None:
         Book(0, 1).restore(broken)
     with pytest.raises(DigestMismatch):
         Book(0, 1).restore(rows[:-1])
+
+
+def test_rows_of_another_engine_are_taken_over_only_from_a_sealed_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    book, log = a_book()
+    long_btc(log)
+    rows = {key: value for key, value in book.take_cut().rows if value is not None}
+    sealed = {**rows, **{key: value for key, value in book.take_cut(sealed=True).rows if value is not None}}
+    monkeypatch.setattr("engine.rows.ENGINE_VERSION", 2)
+    with pytest.raises(EngineVersionMismatch, match="stop it cleanly"):
+        Book(0, 1).restore(rows.items())
+    successor = Book(0, 1)
+    successor.restore(sealed.items())
+    assert positions(successor, "alice") == positions(book, "alice")
