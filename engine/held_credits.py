@@ -27,6 +27,9 @@ class HeldCredits:
         self._next = 0
         self._gone: list[int] = []  # since the last cut
 
+    def __len__(self) -> int:
+        return len(self._held)
+
     def hold(self, held: HeldCredit) -> bool:
         """Adds a credit; False if the queue is full."""
         if len(self._held) >= HELD_CREDITS_MAX:

@@ -75,6 +75,11 @@ class Book:
         """Snapshots that could not be compared, since the start of the process."""
         return self._postings.snapshots_ignored
 
+    @property
+    def credits_held(self) -> int:
+        """Credits that wait for their chains' attestations to come in time again."""
+        return len(self._held)
+
     def source_applied(self, source: str, partition: int) -> int:
         """Highest offset applied of one source, -1 if none."""
         return self._sources.applied(source, partition)

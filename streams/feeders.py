@@ -14,12 +14,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from engine.inputs import Frame, FrameKind, Tick
 from engine.reasons import Refusal
-from streams.clients import Clients, TopicPartition, bounds
+from streams.clients import Clients, bounds
 from streams.frames import CONTROL_SOURCE, FrameFault, encode_frame, wrap_control
 from streams.ingest import Batch, frame_batch
 from streams.machine import Life, Phase
@@ -30,14 +30,16 @@ from streams.outbox import read_source_time, source_time
 log = logging.getLogger(__name__)
 
 IN_FLIGHT_FRAMES_MAX = 4  # appended and not acknowledged
-AHEAD_FRAMES_MAX = 64  # appended and not applied
+AHEAD_FRAMES_MAX = 64  # appended and not applied, when more are appended
 COPIES_MAX = 500  # frames of control copied in one go
 SIGNED_BATCH = 64  # attestations verified in one go (13 signatures each take 0.6 ms), in a thread
 POLL_MS = 500
 RETRY_S = 1.0
 WAIT_S = 0.002
-CLOCK_BEHIND_MAX_NS = 2_000_000_000  # below what parameters allow an event to be ahead of the clock (`future_skew_s`, 5 s by default)
+CLOCK_BEHIND_MAX_NS = 2_000_000_000  # below the least that parameters may let an event be ahead of the clock (`future_skew_s`)
 CLOCK_WAIT_S = 0.05
+CLOCK_WAIT_MS = 50
+UNTIMED = "operator.commands"  # not compared with the clock: a freeze must get through while it stands
 
 TICKER = "ticker"
 TICK_STEP_MAX_NS = 60_000_000_000  # a tick moves the clock by at most this much; a clock that is far behind walks
@@ -54,7 +56,7 @@ class Bus(NamedTuple):
 
 
 class SourceLost(Exception):
-    """A source no longer has the records that come next: its retention was shorter than the time its feeder stood still."""
+    """A source no longer has the records that come next: its retention was shorter than its feeder stood still, or it was replaced."""
 
 
 class _Appender:
@@ -83,6 +85,13 @@ class _Appender:
         """Wait until everything appended is acknowledged. Meanwhile records gather, so that the next frame is larger under load."""
         while self._in_flight:
             await self._oldest()
+
+    async def not_too_far_ahead(self) -> None:
+        """Backpressure: Kafka holds what waits, not this process."""
+        life = self._life
+        assert life is not None, "only the owner of a log knows how far it is applied"
+        while self.end - life.applied > AHEAD_FRAMES_MAX and life.phase is Phase.RUNNING:  # noqa: ASYNC110 - a signal would cost each frame applied
+            await asyncio.sleep(WAIT_S)
 
     async def _oldest(self) -> None:
         delivery, since_ms = self._in_flight.popleft()
@@ -129,6 +138,30 @@ class _Ingest:
             await delivery
 
 
+class _LagTold:
+    """The gauges of how many records of its sources a feeder has before it; gone when it ends, since a frozen value would look alive."""
+
+    def __init__(
+        self, metrics: Metrics, consumer: AIOKafkaConsumer, names: dict[TopicPartition, str], covered: dict[TopicPartition, int]
+    ) -> None:
+        self._gauge = metrics.source_lag
+        self._consumer = consumer
+        self._names = names
+        self._covered = covered
+
+    def __enter__(self) -> _LagTold:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for where, topic in self._names.items():
+            self._gauge.remove(topic, where.partition)
+
+    def tell(self) -> None:
+        for where, topic in self._names.items():
+            end = self._consumer.highwater(where)
+            self._gauge.labels(topic, where.partition).set(max(0, end - 1 - self._covered[where]) if end is not None else 0)
+
+
 class SourceFeeder:
     """Feeds one partition of one machine's log from its co-partitioned sources."""
 
@@ -142,47 +175,38 @@ class SourceFeeder:
 
     async def run(self) -> None:
         if self._sources:
-            await _feed_forever(f"feeder of {self._life!r}", self._feed, self._life)
+            await _feed_forever("sources", self._feed, self._life, self._metrics)
 
     async def _feed(self) -> None:
         life = self._life
         names = {self._clients.partition(topic, life.partition): topic for topic in self._sources}
         async with self._clients.reading(*names) as consumer:
             covered = {where: await _position(consumer, where, life, topic) for where, topic in names.items()}
-            most = self._clients.settings.frame_max_events
-            while True:
-                for where, records in (await consumer.getmany(timeout_ms=POLL_MS, max_records=most)).items():
-                    await self._clock_turns()
-                    covered[where] = await self._ingest.append(names[where], life.kind.partitions, records, covered[where], self._appender)
-                    self._metrics.source_lag.labels(names[where], life.partition).set(_lag(consumer, where, covered[where]))
-                    if len(records) < most:
-                        await self._appender.settle()
-                    await self._not_too_far_ahead()
-
-    async def _clock_turns(self) -> None:
-        """While the ticker is away (its worker was lost, say), events wait here: against a clock that stands they would look future."""
-        if self._clients.settings.ticker != "wall":
-            return
-        while time.time_ns() - self._life.machine.clock_ns > CLOCK_BEHIND_MAX_NS:  # noqa: ASYNC110 - rare, and has no end of its own
-            await asyncio.sleep(CLOCK_WAIT_S)
-
-    async def _not_too_far_ahead(self) -> None:
-        """Backpressure: Kafka holds what waits, not this process."""
-        life = self._life
-        while self._appender.end - life.applied > AHEAD_FRAMES_MAX and life.phase is Phase.RUNNING:  # noqa: ASYNC110 - a signal would cost each frame applied
-            await asyncio.sleep(WAIT_S)
+            most, partitions = self._clients.settings.frame_max_events, life.kind.partitions
+            with _LagTold(self._metrics, consumer, names, covered) as lag:
+                while True:
+                    for where, records in (await consumer.getmany(timeout_ms=POLL_MS, max_records=most)).items():
+                        while _clock_is_behind(self._clients, life):
+                            lag.tell()
+                            await asyncio.sleep(CLOCK_WAIT_S)
+                        covered[where] = await self._ingest.append(names[where], partitions, records, covered[where], self._appender)
+                        if len(records) < most:
+                            await self._appender.settle()
+                        await self._appender.not_too_far_ahead()
+                    lag.tell()
 
 
 class ControlCopier:
-    """Copies control, frame by frame, into one partition of one machine's log; on its own, since it must not wait for anything else."""
+    """Copies control, frame by frame, into one partition of one machine's log; on its own, to wait for nothing but that machine."""
 
     def __init__(self, life: Life, bus: Bus) -> None:
         self._life = life
         self._clients = bus.clients
+        self._metrics = bus.metrics
         self._appender = _Appender(bus.frames, bus.clients.name(life.kind.log), life.partition, life)
 
     async def run(self) -> None:
-        await _feed_forever(f"copier of {self._life!r}", self._copy, self._life)
+        await _feed_forever("control", self._copy, self._life, self._metrics)
 
     async def _copy(self) -> None:
         control = self._clients.partition(CONTROL, 0)
@@ -195,6 +219,7 @@ class ControlCopier:
                         await self._appender.append_freely(wrap_control(record.value, record.offset, covers_from), since_ms)
                         covers_from = record.offset
                     await self._appender.settle()
+                    await self._appender.not_too_far_ahead()
 
 
 class ControlKeeper:
@@ -210,9 +235,9 @@ class ControlKeeper:
     async def run(self) -> None:
         """Once the machine has applied all of control: it knows then how far each market topic has been framed."""
         async with asyncio.TaskGroup() as together:
-            together.create_task(_feed_forever("market's feeder", self._market, self._life))
+            together.create_task(_feed_forever("market", self._market, self._life, self._metrics))
             if self._clients.settings.ticker == "wall":
-                together.create_task(_feed_forever("ticker", self._tick, self._life))
+                together.create_task(_feed_forever("ticker", self._tick, self._life, self._metrics))
 
     async def _control_end(self) -> int:
         async with self._clients.reading(self._clients.partition(CONTROL, 0)) as consumer:
@@ -230,12 +255,18 @@ class ControlKeeper:
         appender = _Appender(self._frames, self._clients.name(CONTROL), 0)
         async with self._clients.reading(*names) as consumer:
             covered = {where: await _position(consumer, where, self._life, topic) for where, topic in names.items()}
-            while True:
-                most = self._clients.settings.frame_max_events
-                for where, records in (await consumer.getmany(timeout_ms=POLL_MS, max_records=most)).items():
-                    covered[where] = await self._ingest.append(names[where], 1, records, covered[where], appender)
-                    self._metrics.source_lag.labels(names[where], 0).set(_lag(consumer, where, covered[where]))
-                await appender.settle()
+            most = self._clients.settings.frame_max_events
+            commands = self._clients.partition(UNTIMED, 0)
+            with _LagTold(self._metrics, consumer, names, covered) as lag:
+                while True:
+                    if _clock_is_behind(self._clients, self._life):
+                        found = await consumer.getmany(commands, timeout_ms=CLOCK_WAIT_MS, max_records=most)
+                    else:
+                        found = await consumer.getmany(timeout_ms=POLL_MS, max_records=most)
+                    for where, records in found.items():
+                        covered[where] = await self._ingest.append(names[where], 1, records, covered[where], appender)
+                    await appender.settle()
+                    lag.tell()
 
     async def _tick(self) -> None:
         await self._control_applied()
@@ -261,8 +292,14 @@ def ticks(clock_ns: int, now_ns: int) -> list[int]:
     return times
 
 
-async def _feed_forever(what: str, feed: Callable[[], Awaitable[None]], life: Life) -> None:
+def _clock_is_behind(clients: Clients, life: Life) -> bool:
+    """While the ticker is away (its worker was lost, say), events wait: against a clock that stands they would look future."""
+    return clients.settings.ticker == "wall" and time.time_ns() - life.machine.clock_ns > CLOCK_BEHIND_MAX_NS
+
+
+async def _feed_forever(feeder: str, feed: Callable[[], Awaitable[None]], life: Life, metrics: Metrics) -> None:
     """Feed until cancelled; after a fault of the bus, again from where the machine stands."""
+    metrics.feeder_restarts.labels(feeder)
     while True:
         try:
             await feed()
@@ -270,17 +307,26 @@ async def _feed_forever(what: str, feed: Callable[[], Awaitable[None]], life: Li
             life.halt(str(lost))
             return
         except FrameFault as fault:
-            life.halt(f"{what}: {fault}")
+            life.halt(f"its feeder of {feeder}: {fault}")
             return
         except (KafkaError, OSError) as error:
-            log.warning("%s begins again: %r", what, error)
+            log.warning("%r: its feeder of %s begins again: %r", life, feeder, error)
+            metrics.feeder_restarts.labels(feeder).inc()
             await asyncio.sleep(RETRY_S)
 
 
 async def _position(consumer: AIOKafkaConsumer, where: TopicPartition, life: Life, source: str) -> int:
     """Seek to what comes next of `source`; returns the offset covered before it. Raises SourceLost where that is gone."""
     covered = life.machine.source_applied(source, where.partition)
-    first, _ = await bounds(consumer, where)
+    first, end = await bounds(consumer, where)
+    if end <= covered:
+        await asyncio.sleep(RETRY_S)  # a leader that was elected just now may not know the end yet
+        first, end = await bounds(consumer, where)
+    if end <= covered:
+        raise SourceLost(
+            f"{where.topic}/{where.partition} ends at {end}, but {covered} was applied: the topic was recreated or cut short, so what "
+            f"it holds now would be taken for what is known. Restore it, or begin a new ledger (another topic_prefix)"
+        )
     if covered >= 0 and first > covered + 1:
         raise SourceLost(
             f"{where.topic}/{where.partition} begins at {first}, but only {covered} and what is before it was applied: "
@@ -288,8 +334,3 @@ async def _position(consumer: AIOKafkaConsumer, where: TopicPartition, life: Lif
         )
     consumer.seek(where, max(first, covered + 1))
     return covered
-
-
-def _lag(consumer: AIOKafkaConsumer, where: TopicPartition, covered: int) -> int:
-    end = consumer.highwater(where)
-    return max(0, end - 1 - covered) if end is not None else 0

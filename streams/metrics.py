@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -55,6 +55,18 @@ class Metrics:
             "plimsoll_clock_behind_seconds", "How far the machine's clock is behind the wall's", _PARTITION, registry=registry
         )
         self.lag_frames = Gauge("plimsoll_lag_frames", "Frames in the log that are not applied yet", _PARTITION, registry=registry)
+        self.uncut_frames = Gauge("plimsoll_uncut_frames", "Frames applied and not in a committed cut", _PARTITION, registry=registry)
+        self.outbox_backlog = Gauge("plimsoll_outbox_backlog_records", "Outputs that no producer has taken yet", registry=registry)
+        self.orders_waiting = Gauge(
+            "plimsoll_orders_waiting", "Orders that wait for their venue's topic, and cuts with them", ["venue"], registry=registry
+        )
+        self.credits_held = Gauge("plimsoll_credits_held", "Credits that wait for their chain", ["partition"], registry=registry)
+        self.snapshots_ignored = Gauge(
+            "plimsoll_snapshots_ignored",
+            "Snapshots that could not be compared, since the partition was loaded",
+            ["partition"],
+            registry=registry,
+        )
         self.source_lag = Gauge(
             "plimsoll_source_lag_records", "Records of a source not framed yet", ["topic", "partition"], registry=registry
         )
@@ -73,6 +85,7 @@ class Metrics:
             "plimsoll_frames_set_aside_total", "Frames set aside because they ended their owners", _PARTITION, registry=registry
         )
         self.halted = Gauge("plimsoll_halted", "1: the partition has stopped until somebody acts", _PARTITION, registry=registry)
+        self.feeder_restarts = Counter("plimsoll_feeder_restarts_total", "Feeders begun again after a fault", ["feeder"], registry=registry)
         self.frames = Counter("plimsoll_frames_applied_total", "Frames applied", ["machine"], registry=registry)
         self.events_in = Counter("plimsoll_events_in_total", "Source records taken in", ["topic"], registry=registry)
 
@@ -98,13 +111,30 @@ class Metrics:
         for state, count in zip(State, by_state, strict=False):
             self.accounts.labels(partition, state.name).set(count)
 
-    def forget(self, machine: str, partition: int) -> None:
-        """Drop the gauges of a partition that somebody else owns now; a frozen value would look alive."""
-        for gauge in (self.cut_age_seconds, self.clock_behind_seconds, self.oldest_seconds, self.lag_frames, self.halted):
+    def tell_book(self, partition: int, snapshots_ignored: int, credits_held: int) -> None:
+        """What only books can tell, as of now."""
+        self.snapshots_ignored.labels(partition).set(snapshots_ignored)
+        self.credits_held.labels(partition).set(credits_held)
+
+    def tell_outbox(self, backlog: int, orders_waiting: Mapping[str, int]) -> None:
+        """`orders_waiting` by venue, none that waits no more."""
+        self.outbox_backlog.set(backlog)
+        self.orders_waiting.clear()
+        for venue, count in orders_waiting.items():
+            self.orders_waiting.labels(venue).set(count)
+
+    def forget(self, machine: str, partition: int, sources: Iterable[str] = ()) -> None:
+        """Drop the gauges of a partition that somebody else owns now; a frozen value would look alive. `sources` fed it."""
+        gauges = (self.cut_age_seconds, self.clock_behind_seconds, self.oldest_seconds, self.lag_frames, self.uncut_frames, self.halted)
+        for gauge in gauges:
             gauge.remove(machine, partition)
+        for topic in sources:
+            self.source_lag.remove(topic, partition)
         if machine == "book":
             for state in State:
                 self.accounts.remove(partition, state.name)
+            self.credits_held.remove(partition)
+            self.snapshots_ignored.remove(partition)
 
 
 Problems = Callable[[], list[str]]
