@@ -23,7 +23,7 @@ from engine.effects import Breaker, Health
 from engine.inputs import Frame, Partial
 from engine.machine import CUT_KEY, ENGINE_VERSION, Cut, CutRecord, DigestMismatch, Machine
 from streams import verdicts
-from streams.clients import Clients, bounds
+from streams.clients import ROWS_BATCH_BYTES, Clients, bounds
 from streams.frames import FrameFault, decode_frame
 from streams.messages import encode_effect, partition_of
 from streams.metrics import Metrics
@@ -40,6 +40,7 @@ STOP_PRODUCER_S = 5.0
 SEEK_AGAIN_S = 1.0
 UNMOVED_S = 3.0
 UNCUT_FRAMES_MAX = 4_096  # applied and not cut yet; beyond it applying waits for the cut
+ROOM_S = 1.0  # that one partition may keep the others of its worker waiting for its cut; then it lets its records go by instead
 
 
 class Phase(StrEnum):
@@ -48,6 +49,14 @@ class Phase(StrEnum):
     SEALING = "sealing"  # a clean stop: nothing more is applied
     HALTED = "halted"  # only a person can settle it; the other partitions go on
     CLOSED = "closed"
+
+
+class RecordTooLarge(Exception):
+    """A cut holds a record that no batch can take; the text says what to do."""
+
+
+class NotSealed(Exception):
+    """A clean stop could not commit its last cut, since the partition was halted or lost meanwhile."""
 
 
 class Owner(Protocol):
@@ -104,6 +113,8 @@ class Life:
         self._cut_lock = asyncio.Lock()
         self._below_uncut_bound = asyncio.Event()
         self._below_uncut_bound.set()
+        self._stands = False  # records go by, unacknowledged, until a cut is committed; then they are asked for again
+        self._careful_cut: asyncio.Task[bool] | None = None
         self._appended: deque[tuple[int, int]] = deque()
 
     def __repr__(self) -> str:
@@ -207,25 +218,43 @@ class Life:
     async def deliver_carefully(self, offset: int, value: bytes, since_ms: int, acknowledge: Callable[[], object]) -> bool:
         """As `deliver`; but while earlier owners seem to have died of a frame near here, each is named before it is applied."""
         trials = self._trials
-        if trials is None or offset > trials.careful_until or offset != self.applied + 1 or self.phase is not Phase.RUNNING:
+        is_due = offset == self.applied + 1 and self.phase is Phase.RUNNING and not self._stands
+        if trials is None or offset > trials.careful_until or not is_due:
             return self.deliver(offset, value, since_ms, acknowledge)
         try:
             async with self._cut_lock:
                 await self._commit([trials.row_for(offset, self.cut_applied)])
                 self._on_trial = True
-            if not self.deliver(offset, value, since_ms, acknowledge):
-                return False
-            await self._cut(sealed=False)
         except KafkaError as error:
             self._owner.lost(self, error)
             return False
+        if not self.deliver(offset, value, since_ms, acknowledge):
+            return False
+        self._careful_cut = asyncio.create_task(self._cut_or_lose())
+        await asyncio.wait([self._careful_cut], timeout=ROOM_S)
+        if not self._careful_cut.done():
+            self._stand()
         return True
 
     async def room(self) -> None:
-        """Wait while too much is applied and not cut, or decided and not published."""
-        if self.phase is Phase.RUNNING:
-            await self._below_uncut_bound.wait()
-            await self._outbox.room()
+        """Wait while too much is applied and not cut, or decided and not published.
+
+        A worker's partitions of one machine come through one stream. So a cut that waits for long (for a venue's topic, say) must not
+        hold the stream: its partition stands, and lets its records go by.
+        """
+        if self.phase is not Phase.RUNNING:
+            return
+        if not self._below_uncut_bound.is_set():
+            try:
+                await asyncio.wait_for(self._below_uncut_bound.wait(), ROOM_S)
+            except TimeoutError:
+                self._stand()
+        await self._outbox.room()
+
+    def _stand(self) -> None:
+        if not self._stands and self.phase is Phase.RUNNING:
+            self._stands = True
+            log.warning("%r stands at %d until its cut is committed, the last one was at %d", self, self.applied, self.cut_applied)
 
     def deliver(self, offset: int, value: bytes, since_ms: int, acknowledge: Callable[[], object]) -> bool:
         """Take one record of the log; True where it was applied. `acknowledge` is called once a committed cut covers it."""
@@ -233,6 +262,8 @@ class Life:
             return False
         if offset <= self.cut_applied:
             acknowledge()
+            return False
+        if self._stands:
             return False
         applied = self.machine.applied
         if offset > applied + 1:
@@ -285,7 +316,8 @@ class Life:
         """The broker said at `at_s` where the log ends. Where records wait and none comes, have them handed out again."""
         self.log_end = max(self.log_end, log_end)
         self.heard_at_s = at_s
-        if self.phase is Phase.RUNNING and self.log_end - 1 > self.applied and time.monotonic() - self.progress_at > UNMOVED_S:
+        is_moving = self.phase is Phase.RUNNING and not self._stands
+        if is_moving and self.log_end - 1 > self.applied and time.monotonic() - self.progress_at > UNMOVED_S:
             self._seek_again()
 
     def appended(self, offset: int, since_ms: int) -> None:
@@ -309,23 +341,29 @@ class Life:
         while self.phase is Phase.RUNNING:
             await asyncio.sleep(max(0.0, due - loop.time()))
             due = max(due + interval, loop.time())
-            try:
-                if self.unproven or self.machine.applied > self.cut_applied:
-                    await self._cut(sealed=False)
-            except Exception as error:  # noqa: BLE001 - whatever it was, the rows taken are gone from the machine: load anew
-                self._owner.lost(self, error)
+            if (self.unproven or self.machine.applied > self.cut_applied) and not await self._cut_or_lose():
                 return
+
+    async def _cut_or_lose(self) -> bool:
+        try:
+            await self._cut(sealed=False)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the rows taken are gone from the machine: load anew
+            self._owner.lost(self, error)
+            return False
+        return True
 
     async def seal(self) -> None:
         """Apply nothing more, and commit a sealed cut: a clean stop, from which another engine version may go on."""
         if self.phase is Phase.RUNNING:
             self.phase = Phase.SEALING
-            await self._cut(sealed=True)
+            if not await self._cut(sealed=True):
+                raise NotSealed(f"it is {self.phase.value} now")
 
-    async def _cut(self, *, sealed: bool) -> None:
+    async def _cut(self, *, sealed: bool) -> bool:
+        """Whether a cut was committed; it is not where the partition was halted or closed while the cut was due."""
         async with self._cut_lock:
             if self.phase not in {Phase.RUNNING, Phase.SEALING}:
-                return  # halted or closed while this cut was due
+                return False
             started = self.cutting_since = time.monotonic()
             assignments = self._assignments
             cut = self.machine.take_cut(sealed)  # between two frames: nothing here is awaited before it
@@ -342,12 +380,16 @@ class Life:
                 self.unproven = False
             self._acknowledge(cut.applied)
             self._below_uncut_bound.set()
+            if self._stands:
+                self._stands = False
+                self._owner.seek(self)  # what went by
             self.cutting_since = None
             self.cut_at = self.progress_at = time.monotonic()
             self._metrics.cut_seconds.labels(self.kind.name).observe(self.cut_at - started)
             self._metrics.cut_rows.labels(self.kind.name).inc(len(cut.rows))
             for partial in cut.partials:
                 self._metrics.count_accounts(partial.partition, partial.accounts_by_state)
+            return True
 
     async def _commit(self, rows: Iterable[tuple[bytes, bytes | None]], others: Batches | None = None) -> None:
         """All in one transaction. Every delivery is awaited: aiokafka commits what is left of a transaction with a lost batch."""
@@ -376,7 +418,7 @@ class Life:
     async def _send(
         self, producer: AIOKafkaProducer, topic: str, partition: int, records: Iterable[tuple[bytes, bytes | None]]
     ) -> list[asyncio.Future[object]]:
-        """In batches made here: a fifth of the cost of sending record by record."""
+        """In batches made here: a fifth of the cost of sending record by record. A record beyond a batch's size is one of its own."""
         deliveries: list[asyncio.Future[object]] = []
         batch = producer.create_batch()
         for key, value in records:
@@ -384,7 +426,11 @@ class Life:
                 deliveries.append(await producer.send_batch(batch, topic, partition=partition))
                 await asyncio.sleep(0)
                 batch = producer.create_batch()
-                batch.append(key=key, value=value, timestamp=None)
+                if batch.append(key=key, value=value, timestamp=None) is None:
+                    raise RecordTooLarge(
+                        f"{key!r} for {topic} takes {len(value or b'')} bytes, and a batch ROWS_BATCH_BYTES = {ROWS_BATCH_BYTES}. "
+                        f"Nothing of this cut was committed: raise ROWS_BATCH_BYTES, and the topic's max.message.bytes above it"
+                    )
         if batch.record_count():
             deliveries.append(await producer.send_batch(batch, topic, partition=partition))
         return deliveries
@@ -409,6 +455,8 @@ class Life:
         """Forget the partition; its new owner's fence ends whatever transaction is open."""
         self.phase = Phase.CLOSED
         self._below_uncut_bound.set()
+        if self._careful_cut is not None:
+            self._careful_cut.cancel()
         await self._stop_producer()
         for ticket in self._tickets:
             ticket.done.cancel()

@@ -12,9 +12,11 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from faust.exceptions import NotReady
 
+from engine.monitor import Book
 from streams.clients import Clients
 from streams.feeders import Bus, ControlCopier, ControlKeeper, SourceFeeder
 from streams.machine import Life, Phase, is_fenced
+from streams.messages import CONTROL, SOURCES
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.roster import MachineKind, Roster
@@ -59,6 +61,7 @@ class Shell:
         self.clients = Clients(settings)
         self.lives: dict[Key, Life] = {}
         self.assigned = False  # an assignment was received, maybe an empty one
+        self.unsealed = 0  # partitions whose last cut a clean stop could not seal
         self.opened_at: float | None = None
         self.loop_at = time.monotonic()  # when the event loop last turned, for the watchdog
         self._kinds: dict[str, MachineKind] = {kind.log: kind for kind in roster}
@@ -94,7 +97,8 @@ class Shell:
         results = await asyncio.gather(*(asyncio.wait_for(life.seal(), SEAL_S) for life in lives), return_exceptions=True)
         for life, result in zip(lives, results, strict=True):
             if isinstance(result, BaseException):
-                log.error("%r is not sealed, its last cut stands: %r", life, result)
+                self.unsealed += 1
+                log.error("%r is not sealed, its last cut at %d stands, not for another engine version: %r", life, life.cut_applied, result)
             else:
                 log.info("%r is sealed at %d", life, life.cut_applied)
 
@@ -150,7 +154,9 @@ class Shell:
             await asyncio.wait([living])
             await life.close()
             if key not in self.lives:
-                self.metrics.forget(life.kind.name, life.partition)
+                targets = {life.kind.log, CONTROL} if life.kind.keeps_control else {life.kind.log}
+                sources = [topic for topic, source in SOURCES.items() if source.target in targets]
+                self.metrics.forget(life.kind.name, life.partition, sources)
 
     # ---- what lives tell us -----------------------------------------------------------------------------------------------------------
 
@@ -233,7 +239,7 @@ class Shell:
             return ["no assignment yet"]
         now = time.monotonic()
         patience_s = max(READY_CUTS_MISSED * self.settings.cut_interval_ms / 1000, READY_LAG_S)
-        found = []
+        found = self._outbox.problems() if self._outbox is not None else []
         for key in sorted(self._owned):
             life = self.lives.get(key)
             name = f"{key[0]}/{key[1]}"
@@ -267,6 +273,8 @@ class Shell:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             now = self.loop_at = time.monotonic()
+            if self._outbox is not None:
+                self.metrics.tell_outbox(self._outbox.backlog, self._outbox.aside())
             for key, life in self.lives.items():
                 labels = (life.kind.name, life.partition)
                 told = self._group.log_end(*key)
@@ -274,6 +282,9 @@ class Shell:
                     life.told(*told)
                 self.metrics.cut_age_seconds.labels(*labels).set(now - life.cut_at)
                 self.metrics.lag_frames.labels(*labels).set(max(0, life.log_end - 1 - life.applied))
+                self.metrics.uncut_frames.labels(*labels).set(life.applied - life.cut_applied)
+                if isinstance(life.machine, Book):
+                    self.metrics.tell_book(life.partition, life.machine.snapshots_ignored, life.machine.credits_held)
                 self.metrics.clock_behind_seconds.labels(*labels).set(self._clock_behind_s(life))
                 self.metrics.oldest_seconds.labels(*labels).set(life.oldest_s())
                 if life.phase is Phase.RUNNING and not life.unproven and now - life.began_at > HEALTHY_AFTER_S:

@@ -23,13 +23,13 @@ from streams.shell import BROKER_SILENT_S, Shell
 
 log = logging.getLogger(__name__)
 
-CRASHED, STUCK = 70, 75  # exit codes: an unexpected error; no progress (start it again)
+CRASHED, UNSEALED, STUCK = 70, 74, 75  # exit codes: an unexpected error; a stop that left cuts unsealed; no progress (start it again)
 WATCH_S = 0.5
 SELDOM_S = 10.0
 
 
 def run_worker(settings: Settings, machines: str = PRODUCT) -> NoReturn:
-    """Run until SIGTERM or SIGINT (exit code 0, cuts sealed), an unexpected error (70) or a standstill (75)."""
+    """Run until SIGTERM or SIGINT (exit code 0, all cuts sealed, or 74, not all), an unexpected error (70) or a standstill (75)."""
     roster = load_roster(settings, machines)
     if machines == PRODUCT:
         _warm()
@@ -46,7 +46,13 @@ def run_worker(settings: Settings, machines: str = PRODUCT) -> NoReturn:
     watchdog = threading.Thread(target=_watch, args=(shell, settings.watchdog_s), name="watchdog", daemon=True)
     watchdog.start()
     _quieten(settings.log_level)
-    Worker(app, loglevel=settings.log_level, redirect_stdouts=False, quiet=True).execute_from_commandline()
+    try:
+        Worker(app, loglevel=settings.log_level, redirect_stdouts=False, quiet=True).execute_from_commandline()
+    except SystemExit as end:
+        if end.code == 0 and shell.unsealed:
+            log.critical("ending with code %d: %d partitions are not sealed, see above", UNSEALED, shell.unsealed)
+            raise SystemExit(UNSEALED) from None
+        raise
     raise SystemExit(0)
 
 

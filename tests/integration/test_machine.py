@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.errors import KafkaError
 
 from engine.inputs import FILL_DTYPE, Fills, Frame, FrameKind
 from engine.machine import CUT_KEY, ENGINE_VERSION, CutRecord
 from streams.broker import Cluster
-from streams.clients import Clients, bounds, scan
+from streams.clients import ROWS_BATCH_BYTES, Clients, bounds, scan
 from streams.frames import encode_frame
-from streams.machine import Life, Phase, is_fenced
+from streams.machine import Life, NotSealed, Phase, RecordTooLarge, is_fenced
 from streams.messages import topic_specs
 from streams.metrics import Metrics
 from streams.outbox import Outbox
@@ -27,7 +30,7 @@ from streams.topics_admin import create_topics
 from tests.toy import STEP_LOTS, Toy, machines
 
 VENUE = "alpha"
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 class Watcher:
@@ -71,9 +74,9 @@ class Run:
     async def phase(self, phase: Phase) -> None:
         await until(lambda: self.life.phase is phase)
 
-    async def write_and_deliver(self, count: int) -> None:
+    async def write_and_deliver(self, count: int, lots: int = 300, venue: str = VENUE) -> None:
         """Append frames to the log, and hand them to the life as Faust would."""
-        for offset, value in await self.log.append(count):
+        for offset, value in await self.log.append(count, lots, venue):
             self.deliver(offset, value)
 
     def deliver(self, offset: int, value: bytes) -> bool:
@@ -92,10 +95,10 @@ class Log:
         self.fills = 0
         self.records: list[tuple[int, bytes]] = []
 
-    async def append(self, count: int, lots: int = 300) -> list[tuple[int, bytes]]:
+    async def append(self, count: int, lots: int = 300, venue: str = VENUE) -> list[tuple[int, bytes]]:
         appended = []
         for _ in range(count):
-            value = encode_frame(one_fill(self.fills, lots))
+            value = encode_frame(one_fill(self.fills, lots, venue=venue))
             self.fills += 1
             metadata = await self.producer.send_and_wait(self.clients.name("ledger"), value, partition=0)
             appended.append((metadata.offset, value))
@@ -103,10 +106,10 @@ class Log:
         return appended
 
 
-def one_fill(number: int, lots: int, covers_from: int | None = None) -> Frame:
+def one_fill(number: int, lots: int, covers_from: int | None = None, venue: str = VENUE) -> Frame:
     rows = np.zeros(1, FILL_DTYPE)
     rows["order"], rows["lots"], rows["sequence"], rows["offset"] = -1, lots, number + 1, number
-    fills = Fills(["someone"], [(VENUE, "BTC-PERP")], [], rows)
+    fills = Fills(["someone"], [(venue, "BTC-PERP")], [], rows)
     return Frame(FrameKind.FILLS, "venue.fills", 0, number - 1 if covers_from is None else covers_from, number, fills, [])
 
 
@@ -205,10 +208,10 @@ async def test_what_was_decided_after_the_last_cut_is_published_again_with_the_s
     assert set(repeated) == set(published)
 
 
-async def orders(clients: Clients) -> list[bytes]:
+async def orders(clients: Clients, venue: str = VENUE) -> list[bytes]:
     found = []
     for partition in range(clients.settings.ledger_partitions):
-        where = clients.partition(f"orders.{VENUE}", partition)
+        where = clients.partition(f"orders.{venue}", partition)
         async with clients.reading(where) as consumer:
             async for records in scan(consumer, where, *await bounds(consumer, where)):
                 found += [record.value for record in records]
@@ -271,6 +274,41 @@ async def test_a_frame_that_would_leave_a_hole_is_skipped_and_its_feeder_told(lo
         assert run.life.machine.source_applied("venue.fills", 0) == 1
         assert isinstance(run.life.machine, Toy)
         assert run.life.machine.totals() == {"someone": 600}
+
+
+async def test_a_row_beyond_a_batch_goes_alone_and_one_beyond_the_topic_fails_loudly(log: Log) -> None:
+    async with living(log) as run:
+        await run.phase(Phase.RUNNING)
+        await run.cut()
+        await run.life._commit([(b"first", b"1"), (b"large", bytes(ROWS_BATCH_BYTES + 50_000)), (b"last", b"1")])
+        rows = await committed_rows(log.clients, "ledger.rows", 0)
+        assert [len(rows[key]) for key in (b"first", b"large", b"last")] == [1, ROWS_BATCH_BYTES + 50_000, 1]
+        with pytest.raises(KafkaError):
+            await run.life._commit([(b"huge", bytes(2_000_000))])
+    assert b"huge" not in await committed_rows(log.clients, "ledger.rows", 0)
+
+
+async def test_a_record_that_no_batch_takes_does_not_vanish(log: Log) -> None:
+    async with living(log) as run:
+        full = SimpleNamespace(append=lambda **_: None, record_count=lambda: 0)
+
+        async def send_batch(*_: object, **__: object) -> None:
+            pass
+
+        producer: Any = SimpleNamespace(create_batch=lambda: full, send_batch=send_batch)
+        with pytest.raises(RecordTooLarge, match="b'key' for rows takes 5 bytes"):
+            await run.life._send(producer, "rows", 0, [(b"key", b"value")])
+
+
+async def test_a_stop_that_cannot_seal_says_so(log: Log) -> None:
+    async with living(log) as run:
+        await run.phase(Phase.RUNNING)
+        async with run.life._cut_lock:
+            sealing = asyncio.create_task(run.life.seal())
+            await asyncio.sleep(0)
+            run.life.halt("for the test")
+        with pytest.raises(NotSealed, match="halted"):
+            await sealing
 
 
 async def test_a_clean_stop_seals_its_cut(log: Log) -> None:

@@ -131,11 +131,28 @@ async def test_live_and_ready_differ_and_metrics_count_in_seconds() -> None:
 def test_a_partition_that_was_lost_leaves_no_frozen_gauges() -> None:
     metrics = Metrics()
     metrics.cut_age_seconds.labels("book", 1).set(5)
+    metrics.uncut_frames.labels("book", 1).set(5)
     metrics.count_accounts(1, [1, 0, 0, 0, 0])
-    metrics.forget("book", 1)
-    metrics.forget("book", 1)
-    assert metrics.registry.get_sample_value("plimsoll_cut_age_seconds", {"machine": "book", "partition": "1"}) is None
-    assert metrics.registry.get_sample_value("plimsoll_accounts", {"partition": "1", "state": "HEALTHY"}) is None
+    metrics.tell_book(1, 2, 3)
+    metrics.source_lag.labels("venue.fills", 1).set(7)
+    assert told(metrics) >= {"plimsoll_credits_held", "plimsoll_snapshots_ignored", "plimsoll_source_lag_records", "plimsoll_uncut_frames"}
+    metrics.forget("book", 1, ["venue.fills"])
+    metrics.forget("book", 1, ["venue.fills"])
+    assert told(metrics) == set()
+
+
+def told(metrics: Metrics) -> set[str]:
+    """Gauges that have a sample of partition 1."""
+    return {sample.name for family in metrics.registry.collect() for sample in family.samples if sample.labels.get("partition") == "1"}
+
+
+def test_the_outbox_tells_what_waits_and_no_venue_that_waits_no_more() -> None:
+    metrics = Metrics()
+    metrics.tell_outbox(4, {"ghost": 2})
+    metrics.tell_outbox(3, {"spectre": 1})
+    assert metrics.registry.get_sample_value("plimsoll_outbox_backlog_records") == 3
+    assert metrics.registry.get_sample_value("plimsoll_orders_waiting", {"venue": "spectre"}) == 1
+    assert metrics.registry.get_sample_value("plimsoll_orders_waiting", {"venue": "ghost"}) is None
 
 
 def order() -> Order:
