@@ -41,6 +41,7 @@ class TwoBooks:
         self.decisions: list[Decision] = []
         self.refused: list[Refused] = []
         self._framer = Framer()
+        self._rows: dict[bytes, bytes] = {}
 
     @property
     def twins(self) -> list[TwinOrder]:
@@ -59,6 +60,16 @@ class TwoBooks:
                     self.decisions.append(effect)
                 case Refused():
                     self.refused.append(effect)
+
+    def restart(self) -> None:
+        """Cuts the engine's book, and goes on with a new one that was restored from the rows of all cuts."""
+        for key, value in self.book.take_cut().rows:
+            if value is None:
+                self._rows.pop(key, None)
+            else:
+                self._rows[key] = value
+        self.book = Book(PARTITION, 1)
+        self.book.restore(self._rows.items())
 
     # ---- what they disagree about -------------------------------------------------------------------------------------------------
 

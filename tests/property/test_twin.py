@@ -430,6 +430,8 @@ def run_of(seed: int, steps: int = 120) -> TwoBooks:
     world = World(books, seed, rules)
     for number in range(steps):
         world.step()
+        if dice.random() < 0.06:
+            books.restart()
         found = books.differences()
         assert found == [], f"seed {seed}, step {number}, clock {(world.now_ns - T0) // SECOND} s: " + "\n".join(found)
     return books
@@ -437,6 +439,7 @@ def run_of(seed: int, steps: int = 120) -> TwoBooks:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_ledgers(seed: int) -> None:
+    """After every step; and now and then the engine's book is cut, thrown away and restored."""
     run_of(seed)
 
 
