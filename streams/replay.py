@@ -1,10 +1,15 @@
 """A run put to the test: its ledgers, applied again offline by the engine alone, must give the orders and the cuts that it published.
 
+Workers may go on meanwhile. The ends of the orders topics are taken first, those of each log after the rows of its cuts: so what was
+published below the former was decided below the latter, and what a cut covers was published.
+
 A machine's log is its only input, so whatever workers did (were killed, paused, fenced, moved about), there is one right answer.
 """
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
@@ -25,6 +30,8 @@ from streams.roster import PRODUCT, MachineKind, load_roster
 from streams.settings import Settings, kafka_client_options
 
 DIFFERENCES_MAX = 100  # kept with their text; the rest are only counted
+LOOK_AGAIN_S = 5.0  # for orders that a cut covers and that were not there when the orders topics' ends were taken
+LOOK_PAUSE_S = 0.5
 RESTORED_CUTS_MAX = 25  # of each partition, spread evenly, are also loaded into a new machine, as a recovery would
 
 
@@ -51,10 +58,29 @@ class ReplayReport(Struct, kw_only=True):
             self.differences.append(text)
 
 
-class _Decided(Struct, frozen=True):
-    value: bytes
-    where: str
+_Ends = dict[TopicPartition, int]
+
+
+class _Decided(Struct):
+    """An order that a log asks for: no more than is needed, since a run may have millions."""
+
+    digest: bytes
+    log: str
+    offset: int
     is_due: bool  # a committed cut covers it, so it must have been published
+    seen: bytes | None = None  # digest of the first record that was published under its id
+
+    @property
+    def where(self) -> str:
+        return f"{self.log} record {self.offset}"
+
+
+class _Orders:
+    """What the logs ask for."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, _Decided] = {}
+        self.broken: set[tuple[str, int]] = set()  # logs, and their partitions, that could not be replayed to their ends
 
 
 class _Cut(Struct, frozen=True):
@@ -69,12 +95,13 @@ async def replay_ledger(
 
     Checks that each order the logs ask for was published with the same bytes, if a committed cut covers it; that nothing else was
     published; and that every committed cut's digest is the machine's at that place of its log. `all_cuts_restored` also loads each cut's
-    rows into a new machine, instead of some of them. Reads only.
+    rows into a new machine, instead of some of them. Reads only, and workers may be running.
     """
     started = time.monotonic()
     report = ReplayReport()
     clients = Clients(settings)
-    decided: dict[str, _Decided] = {}
+    decided = _Orders()
+    ends = await _orders_ends(clients)
     for kind in load_roster(settings, machines):
         if partition is not None and kind.log != "ledger":
             continue
@@ -82,7 +109,7 @@ async def replay_ledger(
             rows = await _committed(clients, kind.rows, number)
             restored = len(rows) if all_cuts_restored else RESTORED_CUTS_MAX
             await _replay_log(clients, kind, number, rows, restored, decided, report)
-    await _compare(clients, decided, partition, report)
+    await _compare(clients, ends, decided, partition, report)
     report.seconds = time.monotonic() - started
     return report
 
@@ -103,7 +130,7 @@ async def _replay_log(
     partition: int,
     rows: list[tuple[bytes, bytes | None]],
     restored: int,
-    decided: dict[str, _Decided],
+    decided: _Orders,
     report: ReplayReport,
 ) -> None:
     aside = verdicts.verdicts(rows)
@@ -125,10 +152,12 @@ async def _replay_log(
         first, end = await bounds(consumer, where)
         if first > 0:
             report.differ(f"{name}: its log begins at {first}, not 0: what came before cannot be replayed")
+            decided.broken.add((kind.log, partition))
             return
         async for records in scan(consumer, where, 0, end):
             for record in records:
                 if not _apply(name, machine, record, record.offset in aside, last_cut, decided, report):
+                    decided.broken.add((kind.log, partition))
                     return
                 _check_cuts(name, machine, by_applied.pop(record.offset, []), report)
     for applied in sorted(by_applied):
@@ -136,9 +165,7 @@ async def _replay_log(
     _restore_cuts(name, kind, partition, rows, cuts, restored, report)
 
 
-def _apply(
-    name: str, machine: Machine, record: Any, is_aside: bool, last_cut: int, decided: dict[str, _Decided], report: ReplayReport
-) -> bool:
+def _apply(name: str, machine: Machine, record: Any, is_aside: bool, last_cut: int, decided: _Orders, report: ReplayReport) -> bool:
     if record.offset != machine.applied + 1:
         report.differ(f"{name}: record {record.offset} follows {machine.applied}: the log has a hole")
         return False
@@ -156,10 +183,10 @@ def _apply(
         if isinstance(effect, Order):
             report.orders += 1
             _, _, value = encode_effect(effect)
-            earlier = decided.get(effect.order_id)
+            earlier = decided.by_id.get(effect.order_id)
             if earlier is not None:
                 report.differ(f"{name}: order {effect.order_id} is decided at {effect.ledger} and at {earlier.where}: one id, two orders")
-            decided[effect.order_id] = _Decided(value, f"{name} record {record.offset}", record.offset <= last_cut)
+            decided.by_id[effect.order_id] = _Decided(_digest(value), name, record.offset, record.offset <= last_cut)
     return True
 
 
@@ -219,35 +246,6 @@ def _spread(count: int, most: int) -> list[int]:
 # ---- orders ---------------------------------------------------------------------------------------------------------------------------
 
 
-async def _compare(clients: Clients, decided: dict[str, _Decided], only: int | None, report: ReplayReport) -> None:
-    partitions = clients.settings.ledger_partitions
-    published: dict[str, bytes] = {}
-    repeated: set[str] = set()
-    conflicting: set[str] = set()
-    async for value in _published(clients):
-        order = msgspec.json.decode(value, type=_Named)
-        if only is not None and partition_of(order.account.encode(), partitions) != only:
-            continue
-        report.published += 1
-        earlier = published.setdefault(order.order_id, value)
-        if earlier is not value:
-            repeated.add(order.order_id)
-        if earlier != value:
-            conflicting.add(order.order_id)
-            report.differ(f"order {order.order_id} was published with two contents: {earlier.decode()} and {value.decode()}")
-    report.distinct = len(published)
-    report.repeated = len(repeated)
-    report.conflicting = len(conflicting)
-    for order_id, asked in decided.items():
-        found = published.get(order_id)
-        if found is None and asked.is_due:
-            report.differ(f"order {order_id} of {asked.where} was never published: {asked.value.decode()}")
-        elif found is not None and found != asked.value:
-            report.differ(f"order {order_id} of {asked.where} was published as {found.decode()}, but is {asked.value.decode()}")
-    for order_id in published.keys() - decided.keys():
-        report.differ(f"order {order_id} was published, but no log asks for it: {published[order_id].decode()}")
-
-
 class _Named(Struct):
     """As much of an order as is needed to know it."""
 
@@ -255,24 +253,118 @@ class _Named(Struct):
     account: str
 
 
-async def _published(clients: Clients) -> AsyncIterator[bytes]:
-    """Every record of every orders topic of this run."""
-    for topic, count in (await _orders_topics(clients)).items():
-        for partition in range(count):
-            where = TopicPartition(topic, partition)
-            async with clients.reading(where) as consumer:
-                async for records in scan(consumer, where, *await bounds(consumer, where)):
-                    for record in records:
-                        yield record.value
+class _Comparison:
+    """Orders published, held against those decided."""
+
+    def __init__(self, decided: _Orders, partitions: int, only: int | None, report: ReplayReport) -> None:
+        self._decided = decided
+        self._partitions = partitions
+        self._only = only
+        self._report = report
+        self._strangers: dict[str, bytes] = {}  # ids that no log asks for, with a digest
+        self._repeated: set[str] = set()
+        self._conflicting: set[str] = set()
+
+    def see(self, value: bytes) -> None:
+        """A record that was published before the logs' ends were taken: some log must ask for it."""
+        order = msgspec.json.decode(value, type=_Named)
+        if not self._counts(order):
+            return
+        asked, digest = self._decided.by_id.get(order.order_id), _digest(value)
+        earlier = self._strangers.get(order.order_id) if asked is None else asked.seen
+        self._report.published += 1
+        if earlier is not None:
+            self._repeated.add(order.order_id)
+            if earlier != digest:
+                self._conflicting.add(order.order_id)
+                self._report.differ(f"order {order.order_id} was published with two contents, one of them {value.decode()}")
+        elif asked is None:
+            self._strangers[order.order_id] = digest
+            if ("ledger", self._home(order)) not in self._decided.broken:  # else it may have been decided beyond what was replayed
+                self._report.differ(f"order {order.order_id} was published, but no log asks for it: {value.decode()}")
+        else:
+            self._first(order.order_id, asked, digest, value)
+
+    def see_late(self, value: bytes) -> None:
+        """A record published later: what counts is only whether it is one of those that were missing."""
+        order = msgspec.json.decode(value, type=_Named)
+        asked = self._decided.by_id.get(order.order_id)
+        if asked is not None and asked.is_due and asked.seen is None and self._counts(order):
+            self._report.published += 1
+            self._first(order.order_id, asked, _digest(value), value)
+
+    def missing(self) -> list[str]:
+        """Ids of orders that must have been published, and were not seen."""
+        return [order_id for order_id, asked in self._decided.by_id.items() if asked.is_due and asked.seen is None]
+
+    def end(self) -> None:
+        """Say what is missing, and sum up."""
+        for order_id in self.missing():
+            self._report.differ(f"order {order_id} of {self._decided.by_id[order_id].where} was never published")
+        seen = sum(asked.seen is not None for asked in self._decided.by_id.values())
+        self._report.distinct = seen + len(self._strangers)
+        self._report.repeated = len(self._repeated)
+        self._report.conflicting = len(self._conflicting)
+
+    def _home(self, order: _Named) -> int:
+        return partition_of(order.account.encode(), self._partitions)
+
+    def _counts(self, order: _Named) -> bool:
+        return self._only is None or self._home(order) == self._only
+
+    def _first(self, order_id: str, asked: _Decided, digest: bytes, value: bytes) -> None:
+        asked.seen = digest
+        if digest != asked.digest:
+            self._report.differ(f"order {order_id} was published as {value.decode()}, which is not what {asked.where} asks for")
 
 
-async def _orders_topics(clients: Clients) -> dict[str, int]:
-    """Names on the broker, with their partitions; whatever venues the settings of this process happen to name."""
+async def _compare(clients: Clients, ends: _Ends, decided: _Orders, only: int | None, report: ReplayReport) -> None:
+    """`ends` are those of the orders topics before the logs' ends were taken: what is below was decided in what was replayed."""
+    comparison = _Comparison(decided, clients.settings.ledger_partitions, only, report)
+    for where, end in ends.items():
+        async for value in _values(clients, where, 0, end):
+            comparison.see(value)
+    deadline = time.monotonic() + LOOK_AGAIN_S
+    while comparison.missing():
+        newest = await _orders_ends(clients)
+        for where, end in newest.items():
+            async for value in _values(clients, where, ends.get(where, 0), end):
+                comparison.see_late(value)
+        if time.monotonic() > deadline:
+            break
+        ends = newest
+        await asyncio.sleep(LOOK_PAUSE_S)
+    comparison.end()
+
+
+async def _values(clients: Clients, where: TopicPartition, begin: int, end: int) -> AsyncIterator[bytes]:
+    """Values of a partition's records in [begin, end), as far as they are kept."""
+    if begin >= end:
+        return
+    async with clients.reading(where) as consumer:
+        first, _ = await bounds(consumer, where)
+        async for records in scan(consumer, where, max(first, begin), end):
+            for record in records:
+                yield record.value
+
+
+async def _orders_ends(clients: Clients) -> _Ends:
+    """The ends of all partitions of all orders topics of this run, whatever venues the settings of this process happen to name."""
     admin = AIOKafkaAdminClient(**kafka_client_options(clients.settings))
     await admin.start()
     try:
         prefix = clients.name(orders_topic(""))
         names = sorted(name for name in await admin.list_topics() if name.startswith(prefix) and not name.endswith(".dlq"))
-        return {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics(names)} if names else {}
+        described = await admin.describe_topics(names) if names else []
     finally:
         await admin.close()
+    partitions = [TopicPartition(topic["topic"], number) for topic in described for number in range(len(topic["partitions"]))]
+    if not partitions:
+        return {}
+    async with clients.reading(*partitions) as consumer:
+        ends = await consumer.end_offsets(partitions)
+    return {where: ends[where] for where in partitions}
+
+
+def _digest(value: bytes) -> bytes:
+    return hashlib.blake2b(value, digest_size=16).digest()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from typer.testing import CliRunner
 
 from engine.effects import Order
 from engine.machine import CUT_KEY, CutRecord
+from streams import replay
 from streams.broker import Cluster
 from streams.clients import Clients
 from streams.frames import decode_frame, encode_frame
@@ -56,6 +58,90 @@ async def settings(kafka: Cluster, topic_prefix: str) -> Settings:
     found = load_settings(environment={}, bootstrap=kafka.bootstrap, topic_prefix=topic_prefix, ledger_partitions=1)
     await create_topics(kafka_client_options(found), topic_specs(ledger_partitions=1, attest_partitions=1, venues=[VENUE]), topic_prefix)
     return found
+
+
+@pytest.fixture(autouse=True)
+def looks_again_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "LOOK_AGAIN_S", 1.0)
+    monkeypatch.setattr(replay, "LOOK_PAUSE_S", 0.1)
+
+
+class Going:
+    """A run that goes on: frame by frame its orders, and a cut after each fifth."""
+
+    def __init__(self, settings: Settings, producer: AIOKafkaProducer) -> None:
+        self.clients = Clients(settings)
+        self.producer = producer
+        self.toy = Toy(0)
+
+    async def go_on(self, frames: int, unpublished: int = -1) -> list[str]:
+        """Returns the ids of the orders decided; the one numbered `unpublished` is left out of its topic."""
+        decided: list[str] = []
+        for _ in range(frames):
+            number = self.toy.applied + 1
+            value = encode_frame(one_fill(number, 700))
+            await self.producer.send_and_wait(self.clients.name("ledger"), value, partition=0)
+            for order in self.toy.apply(number, decode_frame(value)).now:
+                assert isinstance(order, Order)
+                topic, key, record = encode_effect(order)
+                if len(decided) != unpublished:
+                    await self.producer.send_and_wait(self.clients.name(topic), record, key)
+                decided.append(order.order_id)
+            if number % 5 == 4:
+                for key, row in self.toy.take_cut().rows:
+                    await self.producer.send_and_wait(self.clients.name("ledger.rows"), row, key, partition=0)
+        return decided
+
+
+@pytest.fixture
+async def going(settings: Settings) -> AsyncIterator[Going]:
+    async with AIOKafkaProducer(**kafka_client_options(settings)) as producer:
+        yield Going(settings, producer)
+
+
+@pytest.mark.parametrize("unpublished", [-1, 3])
+async def test_what_goes_on_after_the_ends_were_taken(
+    settings: Settings, going: Going, monkeypatch: pytest.MonkeyPatch, unpublished: int
+) -> None:
+    """Orders that cuts cover, but that were published late, are looked for again; only one that never comes is missing."""
+    before = await going.go_on(10)
+    ends_of = replay._orders_ends
+    later: list[str] = []
+
+    async def then_it_goes_on(clients: Clients) -> dict[TopicPartition, int]:
+        ends = await ends_of(clients)
+        if not later:
+            later.extend(await going.go_on(10, unpublished))
+        return ends
+
+    monkeypatch.setattr(replay, "_orders_ends", then_it_goes_on)
+    report = await replay_ledger(settings, machines=MACHINES, all_cuts_restored=True)
+    missing = [later[unpublished]] if unpublished >= 0 else []
+    assert [text.split()[1] for text in report.differences] == missing
+    assert report.cuts_checked == 4
+    assert report.orders == len(before) + len(later)
+    assert report.distinct == report.published == report.orders - len(missing)
+
+
+async def test_a_run_that_never_stands_still_has_no_difference(settings: Settings, going: Going) -> None:
+    await going.go_on(20)
+    running = asyncio.create_task(going.go_on(100_000))
+    for _ in range(3):
+        before = going.toy.applied
+        report = await replay_ledger(settings, machines=MACHINES)
+        assert report.differences == []
+        assert report.frames >= before
+        assert going.toy.applied > before
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_orders_beyond_a_broken_log_are_not_called_forged(settings: Settings) -> None:
+    told = Told()
+    told.frames[10] = b"no frame"
+    report = await replayed(told, settings)
+    assert "record 10 is unusable" in report.differences[0]
+    assert [text for text in report.differences if "no log asks for it" in text] == []
 
 
 async def replayed(told: Told, settings: Settings) -> ReplayReport:
@@ -151,7 +237,6 @@ async def test_one_partition_alone(settings: Settings) -> None:
 
 
 async def test_the_command_ends_with_1_at_a_difference(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    from streams import replay
     from streams.command_line import app
 
     told = Told()
