@@ -23,6 +23,7 @@ from streams.replay import replay_ledger
 from streams.settings import Settings, kafka_client_options, load_settings
 from streams.store import committed_rows
 from streams.topics_admin import create_topics
+from streams.worker import UNSEALED
 from tests.fault.workers import WorkerProcess
 from tests.fault.workloads import ToyWorkload
 from tests.toy import POISON_LOTS, POISONED, Toy
@@ -137,6 +138,62 @@ async def test_bad_input_goes_to_dead_letters_and_a_stop_seals(kafka: Cluster, t
     report = await replay_ledger(settings, machines=MACHINES, all_cuts_restored=True)
     assert report.differences == []
     assert report.orders == report.published == 3
+
+
+async def test_a_venue_without_a_topic_is_told_and_a_stop_without_a_seal_is_no_success(
+    kafka: Cluster, topic_prefix: str, tmp_path: Path
+) -> None:
+    settings = await prepared(kafka.bootstrap, topic_prefix)
+    clients = Clients(settings)
+    names = [f"account-{number}" for number in range(20)]
+    waits, free = (next(name for name in names if partition_of(name.encode(), 2) == partition) for partition in (0, 1))
+
+    async def send(account: str, sequence: int, venue: str) -> None:
+        async with AIOKafkaProducer(**kafka_client_options(settings)) as producer:
+            value = orjson.dumps(fill(sequence, account=account, venue=venue, lots=1_000))
+            await producer.send_and_wait(clients.name("venue.fills"), value, account.encode())
+
+    async def in_cut(partition: int) -> int:
+        return {source: last for source, _, last in (await last_cut(clients, partition)).sources}.get("venue.fills", -1)
+
+    refused = settings.model_copy(update={"replication": 3})  # more than the broker can hold, so it refuses to create the topic
+    refused.model_fields_set.add("replication")
+    async with running(refused, tmp_path, "refused") as worker:
+        await send(waits, 1, "ghost")
+
+        async def told() -> bool:
+            status, text = await asyncio.to_thread(worker.get, "ready")
+            return (
+                status == 503
+                and f"{clients.name('orders.ghost')}: 1 orders" in text
+                and "PLIMSOLL_VENUES=ghost plimsoll topics create" in text
+            )
+
+        await until(told, "what /ready says")
+        await send(waits, 2, "alpha")
+        await send(free, 1, "alpha")
+
+        async def others_go_on() -> bool:
+            return [len(await records(clients, "orders.alpha", partition)) for partition in (0, 1)] == [1, 1] and await in_cut(1) == 0
+
+        await until(others_go_on, "orders of the other venue, and the other partition's cut")
+        assert await in_cut(0) == -1
+        assert worker.metric("plimsoll_orders_waiting") == 1
+        assert worker.metric("plimsoll_uncut_frames") > 0
+        assert await worker.stop() == UNSEALED
+        assert re.search(r"book\[0\] is not sealed", worker.text())
+    assert not (await last_cut(clients, 0)).sealed
+    assert (await last_cut(clients, 1)).sealed
+    async with running(settings, tmp_path, "allowed") as worker:
+
+        async def all_cut() -> bool:
+            return await in_cut(0) == 1
+
+        await until(all_cut, "the cut that waited")
+        assert await worker.stop() == 0
+    report = await replay_ledger(settings, machines=MACHINES, all_cuts_restored=True)
+    assert report.differences == []
+    assert (report.orders, report.distinct) == (3, 3)
 
 
 async def test_a_load_longer_than_the_session_keeps_the_membership(kafka: Cluster, topic_prefix: str, tmp_path: Path) -> None:
