@@ -36,7 +36,7 @@ class BreakerChange(NamedTuple):
 
 
 class Recording:
-    """What came out of a run. Bounded by the run's length; only the last health of an account is kept, and its first valued one."""
+    """What came out of a run. Bounded by the run's length; of an account only the first and the last health are kept."""
 
     def __init__(self) -> None:
         self.events_in: Counter[str] = Counter()
@@ -47,7 +47,7 @@ class Recording:
         self.conflicting: set[str] = set()
         self.letters: dict[str, str] = {}  # origin -> reason
         self.health: dict[str, dict[str, Any]] = {}
-        self.opening: dict[str, dict[str, Any]] = {}  # the first health that could be valued
+        self.opening: dict[str, dict[str, Any]] = {}  # as it was when everybody was in
         self.margin_calls: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
         self.breakers: dict[tuple[str, str, str, int], BreakerChange] = {}
@@ -97,6 +97,10 @@ class Recording:
         self.states.append((clock_ns, totals))
         return totals
 
+    def note_opening(self) -> None:
+        """Keep the health of every account that can be valued, as it is now."""
+        self.opening = {account: health for account, health in self.health.items() if health["requirement_usd"] is not None}
+
     def _take_cut(self, topic: str, partition: int, value: bytes) -> None:
         self.cuts += 1
         self.clocks[topic, partition] = msgspec.msgpack.decode(value, type=CutRecord).clock_ns
@@ -118,8 +122,6 @@ class Recording:
 
     def _take_health(self, health: dict[str, Any]) -> None:
         self.health[health["account"]] = health
-        if health["requirement_usd"] is not None:
-            self.opening.setdefault(health["account"], health)
 
     def _take_breaker(self, breaker: dict[str, Any]) -> None:
         key = (breaker["trigger"], breaker["name"], breaker["state"], breaker["since_ns"])

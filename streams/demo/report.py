@@ -197,7 +197,7 @@ def _price_plots(runs: Sequence[Run], minutes: int) -> list[Plot]:
         "SOL": "Two real sources; two synthetic ones, made from the Binance perpetual, stand in so that three agree.",
     }
     for asset, note in notes.items():
-        plots.append(Plot(f"{asset}, USD by source", note, _price_figure(first, asset, minutes), wide=asset != "SOL"))
+        plots.append(Plot(f"{asset}, USD by source", note, _price_figure(first, asset, minutes), wide=True))
     for run in runs:
         held = "hold" if run.scenario == "A" else "fall with it"
         text = f"Binance is real; the synthetic sources {held}."
@@ -236,12 +236,11 @@ def _price_figure(run: Run, asset: str, minutes: int) -> go.Figure:
 def _state_plots(runs: Sequence[Run]) -> list[Plot]:
     """Above: accounts that may take no new risk or cannot be valued. Below, on a scale of its own: those to be liquidated."""
     pairs = ((State.UNKNOWN, State.WARNING), (State.BANKRUPT, State.LIQUIDATABLE))
-    tops = [max((sum(counts[s] for s in pair) for run in runs for _, counts in run.recording.states), default=1) for pair in pairs]
     plots = []
     for run in runs:
         figure = _figure(380, make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.07))
         times = [_moment(clock_ns) for clock_ns, _ in run.recording.states]
-        for row, (pair, top) in enumerate(zip(pairs, tops, strict=True), 1):
+        for row, pair in enumerate(pairs, 1):
             for state in pair:
                 figure.add_scatter(
                     x=times,
@@ -254,7 +253,7 @@ def _state_plots(runs: Sequence[Run]) -> list[Plot]:
                     row=row,
                     col=1,
                 )
-            figure.update_yaxes(range=[0, max(top * 1.05, 1)], title="accounts", row=row, col=1)
+            figure.update_yaxes(rangemode="tozero", title="accounts", row=row, col=1)
         text = f"Of {run.accounts:,}; the rest are healthy. Unknown: a mark that decides is missing, so nothing is liquidated on it."
         plots.append(Plot(f"Accounts by state, run {run.scenario}", text, figure, wide=len(runs) == 1))
     return plots

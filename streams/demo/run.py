@@ -34,9 +34,9 @@ from streams.settings import Settings, kafka_client_options, load_settings
 from streams.topics_admin import create_topics
 
 WORKERS = 2
-LEDGER_PARTITIONS = 4
-ATTEST_PARTITIONS = 2
-TICK_S = 10  # of event time
+LEDGER_PARTITIONS = 2
+ATTEST_PARTITIONS = 1
+TICK_S = 15  # of event time
 PAUSE_S = 30  # of event time between two waits for all decisions
 CUT_INTERVAL_MS = 100
 END_PATIENCE_S = 20.0  # how long a worker may take to seal its cuts
@@ -237,6 +237,8 @@ async def _play(stage: Stage, scenario: Scenario, options: Options, advance: Any
             await player.framed()
             advance(second, recording.note_states(now_ns), len(recording.orders))
         if first:
+            await stage.recorder.catch_up()
+            recording.note_opening()
             await player.send([SetMode(v=1, by="demo", note="the accounts are in", time_ns=now_ns, mode="publish")])
 
 

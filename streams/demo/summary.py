@@ -134,14 +134,10 @@ def show(console: Console, cluster: Cluster, runs: list[Run]) -> None:
             _pairs("Dead letters", counted(run.recording.letters.values())),
         ]
         tables.append(_pairs("Breakers tripped", _trips(run)))
-        grid = Table.grid(padding=(0, 3))
-        grid.add_row(
-            _pairs("Orders by venue", counted(order["venue"] for order in run.orders())),
-            _pairs("... by state", counted(order["state"] for order in run.orders())),
-            _pairs("... by cause", counted(order["cause"] for order in run.orders())),
-            _pairs("Dead letters", counted(run.recording.letters.values())),
-            _pairs("Breakers tripped", _trips(run)),
-        )
+        orders = run.orders()
+        grid = Table.grid(padding=(0, 3, 1, 0))
+        grid.add_row(*(_pairs(f"orders by {what}", counted(order[what] for order in orders)) for what in ("venue", "state", "cause")))
+        grid.add_row(_pairs("dead letters", counted(run.recording.letters.values())), _pairs("breakers tripped", _trips(run)), "")
         console.print(Panel(Group(_states(run), "", grid), title=f"Run {run.scenario}: {STORY[run.scenario]}", title_align="left"))
     console.print(Group(_saved(runs[0]), _verdict(runs)))
 
@@ -175,7 +171,7 @@ def _overview(runs: list[Run]) -> Table:
 
 
 def _states(run: Run) -> Table:
-    table = Table(title="Accounts by state", title_justify="left", box=None)
+    table = Table(title="accounts by state", title_justify="left", box=None)
     table.add_column("UTC", no_wrap=True)
     for state in State:
         table.add_column(state.name.lower(), justify="right", no_wrap=True)
@@ -188,7 +184,9 @@ def _states(run: Run) -> Table:
 
 
 def _pairs(title: str, pairs: Mapping[str, int]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, show_header=False)
+    table = Table(box=None, header_style="italic")
+    table.add_column(title, no_wrap=True)
+    table.add_column("", justify="right", no_wrap=True)
     for name, count in pairs.items():
         table.add_row(name, f"{count:,}")
     if not pairs:
@@ -202,7 +200,9 @@ def _trips(run: Run) -> dict[str, int]:
 
 
 def _saved(run: Run) -> Table:
-    table = Table(title="Margin required at the opening: each position alone, and netted across venues", title_justify="left", box=None)
+    table = Table(
+        title="margin required at the opening, each position alone and netted across venues", title_justify="left", box=None, min_width=90
+    )
     for name in ("kind of account", "accounts", "isolated", "portfolio", "median ratio"):
         table.add_column(name, justify="left" if name == "kind of account" else "right", no_wrap=True)
     for kind, found in efficiency(run.recording).items():
