@@ -105,7 +105,6 @@ class App(faust.App):
         super().__init__(
             f"{settings.topic_prefix}{settings.group}",
             **faust_broker_options(settings),
-            datadir=settings.data_dir.absolute(),
             canonical_url=f"http://{uuid.uuid4().hex}:1",  # only has to differ from other workers': requests are not routed
             web_enabled=False,  # it would show tables to anybody; metrics and health have their own pages
             store="memory://",

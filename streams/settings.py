@@ -129,7 +129,6 @@ class Settings(_Section):
     ticker: Literal["wall", "external"] = Field("wall", description="external: somebody else moves the clock, in a replay for instance")
     tick_interval_ms: int = Field(250, ge=10, le=10_000, description="how often the clock moves")
     frame_max_events: int = Field(8_000, ge=1, le=8_000, description="of one source, taken together")
-    frame_max_ms: float = Field(5.0, ge=0.0, le=1_000.0, description="no effect: a frame takes what has gathered")
     cut_interval_ms: int = Field(250, ge=10, le=60_000, description="how often each partition's changed state is committed")
 
     session_timeout_s: float = Field(10.0, ge=1.0, le=300.0, description="a worker that is silent this long loses its partitions")
@@ -143,8 +142,6 @@ class Settings(_Section):
 
     listen: str = Field("127.0.0.1", description="address of the pages: metrics and health")
     metrics_port: Port = Field(9_464, description="0 takes a free one")
-    web_port: Port = Field(6_066, description="no effect: the pages are on `metrics_port`")
-    data_dir: Path = Field(Path(".plimsoll"), description="Faust wants one; nothing is kept there")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of the log on standard error")
 
     @field_validator("bootstrap")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import subprocess
 from pathlib import Path
@@ -172,3 +173,8 @@ def test_a_key_without_its_password_is_a_fault_and_asks_nobody(certificate: tupl
     security = {"protocol": "SSL", "ca_file": str(ca), "certificate_file": str(ca), "key_file": str(key)}
     with pytest.raises(SettingsError, match="certificate or key is not in order"):
         kafka_client_options(load_settings(environment={}, security=security))
+
+
+def test_every_setting_is_read_by_something() -> None:
+    code = "\n".join(path.read_text() for path in (Path(__file__).parents[2] / "streams").glob("*.py"))
+    assert [name for name in Settings.model_fields if not re.search(rf"\bsettings\.{name}\b", code)] == []
