@@ -272,23 +272,27 @@ class Shell:
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
-            now = self.loop_at = time.monotonic()
-            if self._outbox is not None:
-                self.metrics.tell_outbox(self._outbox.backlog, self._outbox.aside())
-            for key, life in self.lives.items():
-                labels = (life.kind.name, life.partition)
-                told = self._group.log_end(*key)
-                if told is not None:
-                    life.told(*told)
-                self.metrics.cut_age_seconds.labels(*labels).set(now - life.cut_at)
-                self.metrics.lag_frames.labels(*labels).set(max(0, life.log_end - 1 - life.applied))
-                self.metrics.uncut_frames.labels(*labels).set(life.applied - life.cut_applied)
-                if isinstance(life.machine, Book):
-                    self.metrics.tell_book(life.partition, life.machine.snapshots_ignored, life.machine.credits_held)
-                self.metrics.clock_behind_seconds.labels(*labels).set(self._clock_behind_s(life))
-                self.metrics.oldest_seconds.labels(*labels).set(life.oldest_s())
-                if life.phase is Phase.RUNNING and not life.unproven and now - life.began_at > HEALTHY_AFTER_S:
-                    self._failures.pop(key, None)
+            self.look_round()
+
+    def look_round(self) -> None:
+        """Tell each partition where its log ends, and the metrics how each stands."""
+        now = self.loop_at = time.monotonic()
+        if self._outbox is not None:
+            self.metrics.tell_outbox(self._outbox.backlog, self._outbox.aside())
+        for key, life in self.lives.items():
+            labels = (life.kind.name, life.partition)
+            told = self._group.log_end(*key)
+            if told is not None:
+                life.told(*told)
+            self.metrics.cut_age_seconds.labels(*labels).set(now - life.cut_at)
+            self.metrics.lag_frames.labels(*labels).set(max(0, life.log_end - 1 - life.applied))
+            self.metrics.uncut_frames.labels(*labels).set(life.applied - life.cut_applied)
+            self.metrics.clock_behind_seconds.labels(*labels).set(self._clock_behind_s(life))
+            self.metrics.oldest_seconds.labels(*labels).set(life.oldest_s())
+            if isinstance(life.machine, Book):
+                self.metrics.tell_book(life.partition, life.machine.snapshots_ignored, life.machine.credits_held)
+            if life.phase is Phase.RUNNING and not life.unproven and now - life.began_at > HEALTHY_AFTER_S:
+                self._failures.pop(key, None)
 
     def crash(self, error: BaseException, where: str) -> None:
         """End the worker for an error that nobody expected."""

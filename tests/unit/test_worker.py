@@ -13,9 +13,12 @@ import pytest
 from engine.effects import Effects, Order, Refused
 from engine.parameters import Parameters
 from streams.feeders import CLOCK_BEHIND_MAX_NS, TICK_STEP_MAX_NS, TICKS_AT_ONCE_MAX, ticks
-from streams.machine import Phase
+from streams.machine import Life, Phase
 from streams.metrics import Metrics, serve
 from streams.outbox import read_source_time, source_time
+from streams.roster import product
+from streams.settings import load_settings
+from streams.shell import Shell
 from streams.worker import Seldom, stuck
 
 NOW = 1_000.0
@@ -139,6 +142,21 @@ def test_a_partition_that_was_lost_leaves_no_frozen_gauges() -> None:
     metrics.forget("book", 1, ["venue.fills"])
     metrics.forget("book", 1, ["venue.fills"])
     assert told(metrics) == set()
+
+
+def test_each_look_round_tells_how_a_partition_stands() -> None:
+    group: Any = SimpleNamespace(log_end=lambda *_: (12, 1e9))
+    settings = load_settings(environment={}, ledger_partitions=1)
+    book, *_ = roster = product(settings)
+    owner = Shell(settings, roster, group, lambda _: None)
+    outbox: Any = None
+    life = Life(book, 0, owner.clients, outbox, owner.metrics, owner)
+    owner.lives["ledger", 0] = life
+    owner.look_round()
+    for name, value in {"plimsoll_lag_frames": 12, "plimsoll_uncut_frames": 0}.items():
+        assert owner.metrics.registry.get_sample_value(name, {"machine": "book", "partition": "0"}) == value
+    for name in ("plimsoll_credits_held", "plimsoll_snapshots_ignored"):
+        assert owner.metrics.registry.get_sample_value(name, {"partition": "0"}) == 0
 
 
 def told(metrics: Metrics) -> set[str]:
