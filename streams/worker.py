@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import gc
 import logging
 import os
 import sys
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 CRASHED, UNSEALED, STUCK = 70, 74, 75  # exit codes: an unexpected error; a stop that left cuts unsealed; no progress (start it again)
 WATCH_S = 0.5
 SELDOM_S = 10.0
+COLLECT_EVERY = 50_000  # objects made and not freed yet
 
 
 def run_worker(settings: Settings, machines: str = PRODUCT) -> NoReturn:
@@ -46,6 +48,7 @@ def run_worker(settings: Settings, machines: str = PRODUCT) -> NoReturn:
     watchdog = threading.Thread(target=_watch, args=(shell, settings.watchdog_s), name="watchdog", daemon=True)
     watchdog.start()
     _quieten(settings.log_level)
+    _collect_seldom()
     try:
         Worker(app, loglevel=settings.log_level, redirect_stdouts=False, quiet=True).execute_from_commandline()
     except SystemExit as end:
@@ -63,6 +66,13 @@ def _warm() -> None:
     started = time.monotonic()
     warm()
     log.info("kernels warmed in %.1f s", time.monotonic() - started)
+
+
+def _collect_seldom() -> None:
+    """Records come by the thousand and are freed with their frame: to look for cycles among them at each 700th doubles what they cost."""
+    gc.collect()
+    gc.freeze()  # what is here now stays
+    gc.set_threshold(COLLECT_EVERY, 20, 20)
 
 
 class Seldom(logging.Filter):
