@@ -286,13 +286,13 @@ def _order_plots(runs: Sequence[Run]) -> list[Plot]:
 
 
 def _venue_plot(runs: Sequence[Run]) -> Plot:
-    figure = _figure(260)
+    figure = _figure(300)
     kinds = {run.scenario: Counter((order["venue"], kind_of(order["account"])) for order in run.orders()) for run in runs}
     venues = sorted({venue for counts in kinds.values() for venue, _ in counts})
     rows = [(venue, run.scenario) for venue in venues for run in runs]
     for kind, colour in zip(KINDS, LINE_COLOURS, strict=False):
         figure.add_bar(
-            y=[[venue for venue, _ in rows], [f"run {scenario}" for _, scenario in rows]],
+            y=[f"{venue}, {scenario}" for venue, scenario in rows],
             x=[kinds[scenario][venue, kind] for venue, scenario in rows],
             name=KIND_NAMES[kind],
             orientation="h",
@@ -300,7 +300,9 @@ def _venue_plot(runs: Sequence[Run]) -> Plot:
         )
     figure.update_layout(barmode="stack", bargap=0.25, yaxis={"autorange": "reversed"})
     figure.update_xaxes(title="orders")
-    return Plot("Orders by venue and kind of account", "Where positions were closed, and whose they were.", figure, wide=False)
+    return Plot(
+        "Orders by venue and kind of account", "Where positions were closed, whose they were, and in which run.", figure, wide=False
+    )
 
 
 def _breaker_plots(runs: Sequence[Run]) -> list[Plot]:
@@ -342,7 +344,7 @@ def _breaker_plots(runs: Sequence[Run]) -> list[Plot]:
 
 def _efficiency_plot(run: Run) -> Plot:
     found = efficiency(run.recording)
-    figure = _figure(260)
+    figure = _figure(300)
     names = [KIND_NAMES[kind] for kind in found]
     figure.add_bar(
         y=names,

@@ -1,6 +1,7 @@
 """Runs the demo: a broker, two workers, the crash played through them once or twice, and what came of it."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -42,6 +43,7 @@ CUT_INTERVAL_MS = 100
 END_PATIENCE_S = 20.0  # how long a worker may take to seal its cuts
 FORGED_AT_S, REPLAYED_AT_S, DEPOSIT_AT_S = 46 * 60, 50 * 60, 65 * 60  # 21:16, 21:20, 21:35
 SERVE_EVERY_S = 5.0
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class Options(NamedTuple):
@@ -70,6 +72,8 @@ def main(
 ) -> int:
     """The whole demo, as `plimsoll demo` runs it. Returns 0 if every check held, 1 if one did not, 130 or 143 after Ctrl-C or SIGTERM."""
     console = Console()
+    (out / "logs").mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=out / "logs" / "demo.log", filemode="w", level=logging.WARNING, format=LOG_FORMAT)
     options = Options((scenario,) if scenario else ("A", "B"), minutes, serve, accounts, seed, out)
     try:
         runs = perform(options, console)

@@ -1,7 +1,12 @@
 """A slice of the demo on a real broker: the minutes in which USDe falls, with orders, fills, the replay's check, summary and report."""
 
 import io
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import orjson
@@ -110,3 +115,25 @@ def _check_report(path: Path) -> None:
     assert "synthetic-1" in page
     assert not re.search(r"<(script|link|img|iframe)[^>]*\b(src|href)=", page)
     assert page.count('class="plotly-graph-div"') >= 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_demo_ends_what_it_started(kafka: Cluster, tmp_path: Path, how: signal.Signals, code: int) -> None:
+    environment = {**os.environ, "PLIMSOLL_BOOTSTRAP": kafka.bootstrap}
+    command = [sys.executable, "-m", "streams.command_line", "demo", "--accounts", "100", "--out", str(tmp_path)]
+    demo = psutil.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        while len(workers := [child for child in demo.children(recursive=True) if "streams.worker" in child.cmdline()]) < 2:
+            assert demo.poll() is None, "the demo ended before its workers were there"
+            time.sleep(0.2)
+        time.sleep(1.0)
+        demo.send_signal(how)
+        assert demo.wait(120) == code
+        gone, alive = psutil.wait_procs(workers, timeout=1.0)
+        assert not alive, f"processes {[process.pid for process in alive]} go on"
+        assert len(gone) == 2
+    finally:
+        if demo.is_running():
+            demo.kill()
