@@ -65,9 +65,10 @@ class Accounts:
         return len(self.names)
 
     def number(self, name: str) -> int:
-        """The account's number, -1 when ACCOUNTS_MAX names are known and this is another one.
+        """The account's number, a new one if it has none; -1 when there are ACCOUNTS_MAX accounts and this is another one.
 
-        A name that was not seen before gets a new number, which by itself changes no row.
+        Ask for a new number only where the account gets a row by the same event: the numbers are then those of the rows, and a book that
+        was restored has room for as many as one that goes on.
         """
         number = self.numbers.get(name, -1)
         if number >= 0 or len(self.names) == ACCOUNTS_MAX:

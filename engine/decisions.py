@@ -21,6 +21,7 @@ from engine.universe import CASH_CLASS
 NS_PER_S: Final = 1_000_000_000
 MICRO: Final = 1_000_000
 RATIO_FLOOR_USD: Final = 1e-9
+FAULT_CHARACTERS_MAX: Final = 200  # of an exception's text in the audit
 SENT: Final = ""  # Life.said after an order went out
 GRACED: Final = frozenset({Cause.HAIRCUT, Cause.REGIME, Cause.CREDIT})
 
@@ -68,6 +69,7 @@ class Supervisor:
         self._scratch = new_scratch()
         self._legs = new_legs()
         self._out = np.zeros(OUT, np.float64)
+        self._faults: dict[int, str] = {}  # of accounts just quarantined, until they are settled
 
     # ---- valuing ----
 
@@ -83,8 +85,8 @@ class Supervisor:
             for k in range(len(numbers)):
                 try:
                     found += self._value_all(numbers[k : k + 1])
-                except Exception:  # noqa: BLE001 - this is the one
-                    found.append(self._quarantine(int(numbers[k])))
+                except Exception as error:  # noqa: BLE001 - this is the one
+                    found.append(self._quarantine(int(numbers[k]), error))
             return found
 
     def _value_all(self, numbers: NDArray[np.int64]) -> list[Valued]:
@@ -114,6 +116,7 @@ class Supervisor:
         c.state[numbers[~quarantined]] = c.prior[numbers[~quarantined]]
         for a, state, reason in self.value(numbers):
             c.state[a], c.reason[a] = state, reason
+        self._faults.clear()
         for a in list(self._lives):
             self.refresh(a)
 
@@ -121,8 +124,9 @@ class Supervisor:
         standing = self._accounts.columns.standing[numbers]
         return numbers[standing != Unknown.ENGINE_FAULT] if (standing == Unknown.ENGINE_FAULT).any() else numbers
 
-    def _quarantine(self, a: int) -> Valued:
+    def _quarantine(self, a: int, error: Exception) -> Valued:
         """The account is not valued again until an event of its own arrives."""
+        self._faults[a] = f"{type(error).__name__}: {error}"[:FAULT_CHARACTERS_MAX]
         self.life(a).quarantined = True
         columns = self._accounts.columns
         columns.health[a] = np.nan
@@ -153,7 +157,7 @@ class Supervisor:
         if life is not None:
             if life.quarantined:
                 standing = Unknown.ENGINE_FAULT
-            elif life.holes or life.lasting:
+            elif life.holes or life.lasting or life.missed:
                 standing = Unknown.MISSED_FILL
             elif life.unreconciled:
                 standing = Unknown.UNRECONCILED
@@ -180,6 +184,8 @@ class Supervisor:
         """Takes an account to its state and does what follows. `woken`: a flight ended or a wait is over, so plan if there is need."""
         a, state, reason = valued
         c = self._accounts.columns
+        if a in self._faults:
+            self._audit_fault(a, self._faults.pop(a), occasion)
         before, prior = int(c.state[a]), int(c.prior[a])
         if state != before or reason != c.reason[a]:
             c.state[a], c.reason[a], c.told[a] = state, reason, 0
@@ -419,6 +425,18 @@ class Supervisor:
         )
 
     # ---- words ----
+
+    def _audit_fault(self, a: int, note: str, occasion: Occasion) -> None:
+        occasion.effects.now.append(
+            Decision(
+                outcome=Outcome.ENGINE_FAULT.value,
+                account=self._accounts.names[a],
+                note=note,
+                decided_ns=self._market.clock_ns,
+                parameters=self._market.parameters_version,
+                ledger=occasion.at,
+            )
+        )
 
     def _say(self, a: int, life: Life, outcome: Outcome, occasion: Occasion) -> None:
         """A plan that sent nothing: said when it is another outcome than at the last try."""

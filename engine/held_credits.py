@@ -1,5 +1,6 @@
-"""Credits that wait for their chain: attested while its attestations lagged, applied in order when its breaker closes."""
+"""Credits that wait: for their chain, while its attestations lag, or for the instrument that they move. Applied in order of arrival."""
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from engine.inputs import Credit
@@ -38,9 +39,9 @@ class HeldCredits:
         self._next += 1
         return True
 
-    def release(self, chain: str) -> list[HeldCredit]:
-        """Takes out what was held for a chain, in the order of arrival."""
-        numbers = [number for number, held in self._held.items() if held.credit.chain == chain]
+    def release(self, is_free: Callable[[Credit], bool]) -> list[HeldCredit]:
+        """Takes out what has to wait no longer, in the order of arrival."""
+        numbers = [number for number, held in self._held.items() if is_free(held.credit)]
         self._gone += numbers
         return [self._held.pop(number) for number in numbers]
 

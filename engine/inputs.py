@@ -214,6 +214,14 @@ class Fill(Message, frozen=True, kw_only=True):
     order_id: Annotated[str, Meta(max_length=64)] = ""
 
 
+class RefusedFill(Struct, frozen=True, array_like=True):
+    """What is known of a fill that ingest refused: whose it is (by its key), and where it could be read, its venue and number."""
+
+    account: str
+    venue: str  # "": could not be read
+    sequence: int  # -1: could not be read
+
+
 class SnapshotPosition(Struct, frozen=True, forbid_unknown_fields=True):
     """One position of a snapshot: absolute lots and cash units."""
 
@@ -347,6 +355,7 @@ class FrameKind(IntEnum):
     SNAPSHOTS = 21
     REPORTS = 22
     CREDITS = 23
+    REFUSED_FILLS = 24
     HEARTBEATS = 30
     ATTESTATIONS = 31
     PARTIALS = 40

@@ -5,13 +5,29 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.book import NEVER_NS, Accounts, collect_holders
 from engine.decisions import NS_PER_S, Occasion, Supervisor, Valued
 from engine.effects import Breaker, Decision, Effects, Refused
 from engine.fills import FillColumns, apply_fills
 from engine.held_credits import HELD_CREDITS_MAX, HeldCredit, HeldCredits
-from engine.inputs import FILL_KINDS, Credit, FillKind, Fills, Frame, FrameKind, Grant, OrderReport, Partial, SetFreeze, SetMode, Snapshot
+from engine.inputs import (
+    FILL_KINDS,
+    Credit,
+    FillKind,
+    Fills,
+    Frame,
+    FrameKind,
+    Grant,
+    OrderReport,
+    Partial,
+    RefusedFill,
+    RiskParameters,
+    SetFreeze,
+    SetMode,
+    Snapshot,
+)
 from engine.limits import Limits
 from engine.machine import CUT_KEY, Cut
 from engine.market import BreakerChange, Market, Revaluation
@@ -77,7 +93,7 @@ class Book:
 
     @property
     def credits_held(self) -> int:
-        """Credits that wait for their chains' attestations to come in time again."""
+        """Credits that wait for their chains, or for the instruments that they move."""
         return len(self._held)
 
     def source_applied(self, source: str, partition: int) -> int:
@@ -168,8 +184,12 @@ class Book:
                 effects.skipped += 1
                 continue
             fault = self._observe(inner.kind, event, at, effects)
-            if fault is not None and self.partition == 0:  # every book refuses the same of control; one of them says so
+            if self.partition != 0:
+                continue  # every book takes and refuses the same of control; one of them says so
+            if fault is not None:
                 effects.now.append(refused(inner, offset, fault[0], fault[1], event))
+            elif isinstance(event, RiskParameters):
+                self._audit(Outcome.PARAMETERS, "", "", f"version {event.version} is in force", at, effects)
         if not ticks:
             self._sources.take(inner)
         if inner.kind is FrameKind.DEFINITIONS:
@@ -177,7 +197,8 @@ class Book:
         revaluation = self.market.revalue() if inner.kind in _MARKET_KINDS else None
         cause = revaluation.cause if revaluation is not None else Cause.NONE
         occasion = Occasion(at, cause, effects, self.market.cause_tables)
-        valued = self._revalue(revaluation, occasion) if revaluation is not None else []
+        defined = inner.kind is FrameKind.DEFINITIONS
+        valued = self._revalue(revaluation, occasion, defined=defined) if revaluation is not None else []
         self._decide(valued, occasion, ticks)
 
     def _observe(self, kind: FrameKind, event: Any, at: str, effects: Effects) -> Fault | None:
@@ -243,12 +264,12 @@ class Book:
         elif account in self.accounts.numbers:
             c.told[self.accounts.numbers[account]] = 0
 
-    def _revalue(self, revaluation: Revaluation, occasion: Occasion) -> list[Valued]:
+    def _revalue(self, revaluation: Revaluation, occasion: Occasion, *, defined: bool) -> list[Valued]:
         for breaker in revaluation.breakers:
             self._note_breaker(breaker)
         touched: set[int] = set()
-        for chain in revaluation.closed_chains:
-            touched.update(self._release_credits(chain, occasion))
+        if revaluation.closed_chains or defined:
+            touched.update(self._release_credits(occasion))
         n, c = len(self.accounts), self.accounts.columns
         if revaluation.everything:
             numbers = np.flatnonzero(c.positions[:n] > 0)
@@ -294,7 +315,7 @@ class Book:
         if not len(rows):
             return
         universe, market = self.market.universe, self.market
-        accounts = np.array([self.accounts.number(name) for name in fills.accounts], np.int64)
+        accounts = self._numbers_of(fills, rows)
         known = [universe.instrument_number(venue, name) for venue, name in fills.instruments]
         instruments = np.array([-1 if number is None else number for number in known], np.int64)
         columns = FillColumns(
@@ -317,6 +338,18 @@ class Book:
             if k < len(rows):
                 self._apply_one_fill(frame, fills, rows[k], columns, k, latest_ns, effects)
                 k += 1
+
+    def _numbers_of(self, fills: Fills, rows: Any) -> NDArray[np.int64]:
+        """Numbers of a frame's accounts, -1 where there is no room.
+
+        New ones are given in the order of their first fills, each of which makes a row: who finds room is the same in any framing.
+        """
+        numbers = np.array([self.accounts.numbers.get(name, -1) for name in fills.accounts], np.int64)
+        if (numbers < 0).any():
+            for k in dict.fromkeys(rows["account"].tolist()):
+                if numbers[k] < 0:
+                    numbers[k] = self.accounts.number(fills.accounts[k])
+        return numbers
 
     def _apply_one_fill(self, frame: Frame, fills: Fills, row: Any, columns: FillColumns, k: int, latest_ns: int, effects: Effects) -> None:
         venue, instrument = fills.instruments[int(row["instrument"])]
@@ -346,8 +379,12 @@ class Book:
     def _apply_event(self, frame: Frame, offset: int, event: Any, effects: Effects) -> None:
         fault: Fault | None
         if isinstance(event, Snapshot):
-            a = self.accounts.number(event.account)
-            fault, changed = self._postings.post_snapshot(a, event, self._latest_ns())
+            fault, changed = self._postings.post_snapshot(event, self._latest_ns())
+            if changed:
+                self._settle_one(self.accounts.numbers[event.account], self._occasion(frame, offset, Cause.FILL, effects), woken=False)
+        elif isinstance(event, RefusedFill):
+            fault = None  # its letter was written by whoever refused it
+            a, changed = self._postings.post_refused(event)
             if changed:
                 self._settle_one(a, self._occasion(frame, offset, Cause.FILL, effects), woken=False)
         elif isinstance(event, OrderReport):
@@ -372,38 +409,31 @@ class Book:
     # ---- credits ------------------------------------------------------------------------------------------------------------------------
 
     def _take_credit(self, frame: Frame, offset: int, credit: Credit, effects: Effects) -> Fault | None:
-        universe = self.market.universe
-        instrument = self._postings.credited_instrument(credit)
-        if instrument is None:
-            return Refusal.UNKNOWN_INSTRUMENT, f"no vault on {credit.chain} holds {credit.asset}"
-        chain = universe.chain_number(credit.chain)
-        assert chain is not None
         occasion = self._occasion(frame, offset, Cause.CREDIT, effects)
-        if credit.lots > 0 and self.market.chain_holds_credit(chain):
-            if not self._held.hold(HeldCredit(frame.source, frame.source_partition, offset, credit)):
-                return Refusal.HELD_QUEUE_FULL, f"{HELD_CREDITS_MAX} credits wait for their chains already"
-            note = f"{credit.lots} lots of {credit.asset} on {credit.chain}, transfer {credit.number}"
-            self._audit(Outcome.HELD, credit.account, "", note, occasion.at, effects)
+        waits_for = self._postings.waits_for(credit)
+        fault: Fault | None
+        if not waits_for:
+            a, fault = self._postings.post_credit(credit)
+        elif self._held.hold(HeldCredit(frame.source, frame.source_partition, offset, credit)):
+            self._audit(Outcome.HELD, credit.account, "", f"{_in_words(credit)}: waits for {waits_for}", occasion.at, effects)
             return None
-        a = self.accounts.number(credit.account)
-        fault = self._postings.post_credit(a, credit, instrument)
-        if fault is None:
+        else:
+            a = self._postings.miss_credit(credit)
+            fault = Refusal.HELD_QUEUE_FULL, f"{HELD_CREDITS_MAX} credits wait already"
+        if a >= 0:
             self._settle_one(a, occasion, woken=False)
         return fault
 
-    def _release_credits(self, chain: int, occasion: Occasion) -> list[int]:
-        """Applies what was held for a chain, in order; the accounts are valued with everybody else of this frame."""
+    def _release_credits(self, occasion: Occasion) -> list[int]:
+        """Applies what waits no longer, in order; the accounts are valued with everybody else of this frame."""
         touched = []
-        for held in self._held.release(self.market.universe.chains[chain].name):
+        for held in self._held.release(lambda credit: not self._postings.waits_for(credit)):
             credit = held.credit
-            instrument = self._postings.credited_instrument(credit)
-            assert instrument is not None
-            a = self.accounts.number(credit.account)
-            fault = self._postings.post_credit(a, credit, instrument)
-            if fault is None:
+            a, fault = self._postings.post_credit(credit)
+            if a >= 0:
                 touched.append(a)
-                note = f"{credit.lots} lots of {credit.asset} on {credit.chain}, transfer {credit.number}"
-                self._audit(Outcome.RELEASED, credit.account, "", note, occasion.at, occasion.effects)
+            if fault is None:
+                self._audit(Outcome.RELEASED, credit.account, "", _in_words(credit), occasion.at, occasion.effects)
             else:
                 occasion.effects.now.append(
                     Refused(
@@ -463,6 +493,10 @@ class Book:
                 ledger=at,
             )
         )
+
+
+def _in_words(credit: Credit) -> str:
+    return f"{credit.lots} lots of {credit.asset} on {credit.chain}, transfer {credit.number}"
 
 
 def _refused_fill(frame: Frame, offset: int, fault: Fault, account: str, fill: OneFill) -> Refused:

@@ -11,17 +11,22 @@ import numpy as np
 from engine.book import ACCOUNT_VENUES_MAX, ACCOUNTS_MAX, Accounts, Columns, add_position, remove_position, set_sequence
 from engine.decisions import Occasion, Supervisor
 from engine.fills import FUNDING_WITH_LOTS, MOVED, OVERFLOW, PRICE_ZERO, TOO_MANY_POSITIONS, move
-from engine.inputs import Credit, FillKind, OrderReport, Snapshot
+from engine.inputs import Credit, FillKind, OrderReport, RefusedFill, Snapshot
 from engine.market import Market
 from engine.reasons import Outcome, Refusal
 from engine.rows import Life
 from engine.tables import POSITIONS_MAX
 
 HOLES_MAX: Final = 64  # by account
+MISSED_VENUES_MAX: Final = 8  # by account: names of venues of which it has no record but missed fills; of others only that there are some
+UNNUMBERED: Final = 2**63 - 1  # above every sequence: only a snapshot tells that nothing is missing any more
+NO_VENUE: Final = ""  # of what was missed at a venue that could not be read
 
 Fault = tuple[Refusal, str]
 
 TOO_MANY_ACCOUNTS: Final[Fault] = (Refusal.TOO_MANY, f"the partition has {ACCOUNTS_MAX} accounts already")
+_TOO_MANY_VENUES: Final[Fault] = (Refusal.TOO_MANY, f"the account has {ACCOUNT_VENUES_MAX} venues")
+_TOO_MANY_POSITIONS: Final[Fault] = (Refusal.TOO_MANY, f"the account would have more than {POSITIONS_MAX} positions")
 _MOVE_FAULTS: Final[dict[int, Fault]] = {
     OVERFLOW: (Refusal.OVERFLOW, "quantity or cash would lie beyond 2**62"),
     TOO_MANY_POSITIONS: (Refusal.TOO_MANY, f"the account has {POSITIONS_MAX} positions"),
@@ -68,18 +73,19 @@ class Postings:
         """(why it is refused or None, whether anything of the account changed).
 
         A refused fill leaves its number missing, so that the account is UNKNOWN(missed_fill) until it is redriven or a snapshot settles
-        it; a duplicate, and a fill of a venue that is not defined, leave nothing.
+        it; where the account has and can have no record of the venue, its name is kept with the number. A duplicate leaves nothing.
         """
         c = self._accounts.columns
         a = fill.account
         if a < 0:
             return TOO_MANY_ACCOUNTS, False
         venue = self._market.universe.venue_number(fill.venue_name)
-        if venue is None:
-            return self.unknown_instrument(fill.venue_name, fill.instrument_name), False
-        last = last_sequence(a, venue, c)
-        if last is None and int(c.venue_count[a]) == ACCOUNT_VENUES_MAX:
-            return (Refusal.TOO_MANY, f"the account has {ACCOUNT_VENUES_MAX} venues"), False
+        last = self._last(a, venue)
+        if venue is None or not self._has_room(a, last):
+            self.miss(a, fill.venue_name, fill.sequence)
+            if venue is None:
+                return self.unknown_instrument(fill.venue_name, fill.instrument_name), True
+            return _TOO_MANY_VENUES, True
         expected = (last or 0) + 1
         redriven = fill.sequence < expected
         life = self._lives.get(a)
@@ -93,8 +99,61 @@ class Postings:
         elif fault is None:
             assert life is not None
             _set_holes(life, venue, [hole for hole in _holes_of(life, venue) if hole != fill.sequence])
+        self._count_on(a, fill.venue_name, max(last or 0, fill.sequence))
         self._changed(a)
         return fault, True
+
+    def post_refused(self, refused: RefusedFill) -> tuple[int, bool]:
+        """(the account, -1 if none is concerned; whether anything of it changed) for a fill that ingest could not take.
+
+        Its number is missing if venue and number are known. Where not, or where the number lies further off than holes can reach (it may
+        itself be what is wrong), an account that exists is marked until a snapshot settles it: garbage makes no accounts.
+        """
+        venue = self._market.universe.venue_number(refused.venue)
+        numbered = venue is not None and refused.sequence > 0
+        a = self._accounts.numbers.get(refused.account, -1)
+        if a < 0 and numbered and refused.sequence <= HOLES_MAX:
+            a = self._accounts.number(refused.account)
+        if a < 0:
+            return a, False
+        last = self._last(a, venue)
+        if venue is None or not numbered or not self._has_room(a, last):
+            self.miss(a, refused.venue, refused.sequence if refused.sequence > 0 else UNNUMBERED)
+            return a, True
+        expected = (last or 0) + 1
+        if refused.sequence < expected:
+            return a, False  # applied before, or missing already
+        if _count_holes(self._lives.get(a)) + refused.sequence - (last or 0) > HOLES_MAX:
+            self.miss(a, refused.venue, UNNUMBERED)
+            return a, True
+        set_sequence(a, venue, refused.sequence, self._accounts.columns)
+        self._add_holes(a, venue, range(expected, refused.sequence + 1))
+        self._count_on(a, refused.venue, refused.sequence)
+        self._changed(a)
+        return a, True
+
+    def miss(self, a: int, venue_name: str, upto: int) -> None:
+        """Marks that something up to this number is missing at a venue; NO_VENUE, or too many names: at some venue."""
+        life = self._supervisor.life(a)
+        missed = dict(life.missed)
+        if venue_name not in missed and sum(name != NO_VENUE for name in missed) >= MISSED_VENUES_MAX:
+            venue_name = NO_VENUE
+        upto = UNNUMBERED if venue_name == NO_VENUE else max(upto, missed.get(venue_name, 0))
+        life.missed = sorted({**missed, venue_name: upto}.items())
+        self._changed(a)
+
+    def _count_on(self, a: int, venue_name: str, last: int) -> None:
+        """There is a record of the venue now: up to its last number, holes say what is missing."""
+        life = self._lives.get(a)
+        if life is not None and life.missed:
+            life.missed = [(name, upto) for name, upto in life.missed if name != venue_name or upto > last]
+
+    def _last(self, a: int, venue: int | None) -> int | None:
+        return None if venue is None else last_sequence(a, venue, self._accounts.columns)
+
+    def _has_room(self, a: int, last: int | None) -> bool:
+        """Whether the account has a record of the venue, or can have one."""
+        return last is not None or int(self._accounts.columns.venue_count[a]) < ACCOUNT_VENUES_MAX
 
     def _move(self, fill: OneFill, latest_ns: int) -> Fault | None:
         """Books the fill, or says why not (and then changes nothing)."""
@@ -130,16 +189,19 @@ class Postings:
 
     # ---- snapshots ----
 
-    def post_snapshot(self, a: int, snapshot: Snapshot, latest_ns: int) -> tuple[Fault | None, bool]:
-        """(why it is refused or None, whether anything of the account changed)."""
-        universe, c = self._market.universe, self._accounts.columns
-        if a < 0:
-            return TOO_MANY_ACCOUNTS, False
+    def post_snapshot(self, snapshot: Snapshot, latest_ns: int) -> tuple[Fault | None, bool]:
+        """(why it is refused or None, whether anything of the account changed). Only one that is taken makes an account."""
+        universe = self._market.universe
         venue = universe.venue_number(snapshot.venue)
-        if venue is None:
-            return (Refusal.UNKNOWN_VENUE, f"venue {snapshot.venue} is not defined"), False
+        a = self._accounts.numbers.get(snapshot.account, -1)
         if snapshot.time_ns > latest_ns:
             return future_time(snapshot.time_ns, self._market.clock_ns), False
+        if venue is None:
+            if not snapshot.positions and self._is_marked(a, snapshot.venue):  # a name that was never right: nothing is held there
+                self._settle_missed(self._lives[a], snapshot, snapshot.venue)
+                self._changed(a)
+                return None, True
+            return (Refusal.UNKNOWN_VENUE, f"venue {snapshot.venue} is not defined"), False
         said: dict[int, tuple[int, int]] = {}
         for position in snapshot.positions:
             i = universe.instrument_number(snapshot.venue, position.instrument)
@@ -149,11 +211,19 @@ class Postings:
                 return (Refusal.DUPLICATE, f"instrument {position.instrument} stands twice in the snapshot"), False
             said[i] = (position.lots, position.cash)
         said = {i: amounts for i, amounts in said.items() if amounts != (0, 0)}
-        last = last_sequence(a, venue, c)
+        if a < 0:
+            if len(said) > POSITIONS_MAX:
+                return _TOO_MANY_POSITIONS, False
+            a = self._accounts.number(snapshot.account)
+            if a < 0:
+                return TOO_MANY_ACCOUNTS, False
+        last = self._last(a, venue)
         life = self._lives.get(a)
-        broken = life is not None and (bool(_holes_of(life, venue)) or venue in life.lasting)
+        broken = life is not None and (
+            bool(_holes_of(life, venue)) or venue in life.lasting or self._is_marked(a, snapshot.venue) or self._is_marked(a, NO_VENUE)
+        )
         if last is None or (broken and snapshot.sequence >= last):
-            fault = self._replace(a, venue, snapshot.sequence, said)
+            fault = self._replace(a, venue, snapshot, said)
             return fault, fault is None
         if snapshot.sequence != last or broken:
             self.snapshots_ignored += 1
@@ -170,6 +240,14 @@ class Postings:
         self._changed(a)
         return None, True
 
+    def _is_marked(self, a: int, venue_name: str) -> bool:
+        life = self._lives.get(a)
+        return life is not None and any(name == venue_name for name, _ in life.missed)
+
+    def _settle_missed(self, life: Life, snapshot: Snapshot, *names: str) -> None:
+        """Drops the marks of these names, but where a later number than the snapshot's is known to be missing."""
+        life.missed = [(name, upto) for name, upto in life.missed if name not in names or snapshot.sequence < upto < UNNUMBERED]
+
     def _held_at(self, a: int, venue: int) -> dict[int, tuple[int, int]]:
         c = self._accounts.columns
         venue_of = self._market.universe.instrument_arrays.venue
@@ -180,13 +258,14 @@ class Postings:
                 held[i] = (int(c.quantity[a, slot]), int(c.cash[a, slot]))
         return held
 
-    def _replace(self, a: int, venue: int, sequence: int, said: dict[int, tuple[int, int]]) -> Fault | None:
+    def _replace(self, a: int, venue: int, snapshot: Snapshot, said: dict[int, tuple[int, int]]) -> Fault | None:
+        """Takes over what the snapshot says. Of a ninth venue no number can be kept: there it only settles what was missed."""
         c = self._accounts.columns
         held = self._held_at(a, venue)
         if int(c.positions[a]) - len(held) + len(said) > POSITIONS_MAX:
-            return Refusal.TOO_MANY, f"the account would have more than {POSITIONS_MAX} positions"
-        if not set_sequence(a, venue, sequence, c):
-            return Refusal.TOO_MANY, f"the account has {ACCOUNT_VENUES_MAX} venues"
+            return _TOO_MANY_POSITIONS
+        if not set_sequence(a, venue, snapshot.sequence, c) and not self._is_marked(a, snapshot.venue):
+            return _TOO_MANY_VENUES
         for i in held:
             if i not in said:
                 remove_position(a, slot_of(a, i, c), c)
@@ -198,6 +277,7 @@ class Postings:
         life = self._lives.get(a)
         if life is not None:
             _set_holes(life, venue, [])
+            self._settle_missed(life, snapshot, snapshot.venue, NO_VENUE)
             for venues in (life.lasting, life.unreconciled):
                 if venue in venues:
                     venues.remove(venue)
@@ -233,20 +313,40 @@ class Postings:
 
     # ---- credits ----
 
-    def credited_instrument(self, credit: Credit) -> int | None:
-        """The vault's spot instrument that an attested transfer moves."""
-        return self._market.universe.vault_instrument(credit.chain, credit.asset)
+    def waits_for(self, credit: Credit) -> str:
+        """What an attested transfer waits for: the instrument that it moves, or, if it adds something, its chain; "" if for nothing."""
+        universe = self._market.universe
+        chain = universe.chain_number(credit.chain)
+        if chain is None or universe.vault_instrument(credit.chain, credit.asset) is None:
+            return "a vault's instrument"
+        return "its chain" if credit.lots > 0 and self._market.chain_holds_credit(chain) else ""
 
-    def post_credit(self, a: int, credit: Credit, instrument: int) -> Fault | None:
-        """Moves the vault position; below zero too, since that is what the chain says."""
+    def post_credit(self, credit: Credit) -> tuple[int, Fault | None]:
+        """(the account, -1 if there is no room for it; why it is refused or None) for a transfer that waits for nothing.
+
+        It moves the vault's position; below zero too, since that is what the chain says. One that is refused is missed.
+        """
+        a = self._accounts.number(credit.account)
         if a < 0:
-            return TOO_MANY_ACCOUNTS
-        terms = self._market.universe.instrument_arrays
-        moved = move(a, instrument, int(FillKind.TRANSFER), credit.lots, 0, 0, self._accounts.columns, terms)
+            return a, TOO_MANY_ACCOUNTS
+        universe = self._market.universe
+        instrument = universe.vault_instrument(credit.chain, credit.asset)
+        assert instrument is not None
+        moved = move(a, instrument, int(FillKind.TRANSFER), credit.lots, 0, 0, self._accounts.columns, universe.instrument_arrays)
         if moved != MOVED:
-            return _MOVE_FAULTS[moved]
+            self.miss(a, universe.instruments[instrument].venue, UNNUMBERED)
+            return a, _MOVE_FAULTS[moved]
         self._changed(a)
-        return None
+        return a, None
+
+    def miss_credit(self, credit: Credit) -> int:
+        """Marks that a transfer is lost at its vault, as far as that is defined; the account, -1 if there is no room for it."""
+        a = self._accounts.number(credit.account)
+        if a >= 0:
+            universe = self._market.universe
+            instrument = universe.vault_instrument(credit.chain, credit.asset)
+            self.miss(a, NO_VENUE if instrument is None else universe.instruments[instrument].venue, UNNUMBERED)
+        return a
 
 
 def last_sequence(a: int, venue: int, columns: Columns) -> int | None:

@@ -99,10 +99,13 @@ class Outcome(StrEnum):
     FILLED = "filled"
     REJECTED = "rejected"
     CURED = "cured"
-    HELD = "held"  # a credit held back by a chain's breaker
+    HELD = "held"  # a credit held back by a chain's breaker, or until its vault's instrument is defined
     RELEASED = "released"
     MODE = "mode"
     FREEZE = "freeze"
     UNFREEZE = "unfreeze"
+    PARAMETERS = "parameters"  # a parameter set came into force
+    GUARDIAN_SET = "guardian_set"  # a guardian set was taken
     FUND_DRAW = "fund_draw"
     GAP = "gap"  # a frame beyond a gap was skipped
+    ENGINE_FAULT = "engine_fault"  # an account could not be computed

@@ -64,6 +64,7 @@ class Life(Struct, array_like=True):
     retry_ns: int = 0  # a plan is tried again at the first tick from here on; 0: not waiting
     fund_epoch: int = -1  # the epoch for which the insurance fund was asked
     said: str = ""  # the last decision that sent no order: it is audited when it changes, not at each try
+    missed: list[tuple[str, int]] = field(default_factory=list)  # (venue's name or "", highest number or UNNUMBERED), see engine.postings
 
     def is_empty(self) -> bool:
         """It says nothing that a new one would not say."""

@@ -52,7 +52,10 @@ class RandomLedger:
 
     def _fill(self) -> None:
         fills = [self.trade(self._account()) for _ in range(int(self.random.integers(1, 6)))]
-        if self.random.random() < 0.1:
+        if self.random.random() < 0.05:
+            self.missing.append(fills.pop(0))  # was refused, and comes again put right
+            self._note(self.log.refused_fill(*(self.missing[-1][name] for name in ("account", "venue", "sequence"))))
+        if self.random.random() < 0.1 and fills:
             self.missing.append(fills.pop())  # comes later, or never
         if self.random.random() < 0.1 and fills:
             fills.append({**fills[0]})  # once more
@@ -90,7 +93,9 @@ class RandomLedger:
     def _odd(self) -> None:
         way = self.random.random()
         account = self._account()
-        if way < 0.2:
+        if way < 0.03:
+            self._note(self.log.fills(self.log.fill(f"stranger-{self.random.integers(3)}", "nowhere", "X", 1)))
+        elif way < 0.2:
             self._note(self.log.credit(account, "south", "STB", int(self.random.integers(-50_000, 200_000))))
         elif way < 0.35:
             self._note(self.log.lag("south", float(self.random.choice([5.0, 100.0]))))

@@ -23,6 +23,7 @@ from engine.inputs import (
     LagObservation,
     OraclePrice,
     OrderReport,
+    RefusedFill,
     RiskParameters,
     SetFreeze,
     SetMode,
@@ -65,8 +66,10 @@ def definitions() -> list[AnyDefinition]:
         asset("ETH", "major"),
         asset("SOL", "alt"),
         asset("STB", "stable", redemption_asset="USD"),
-        ChainDefinition(v=1, name="north", finality_s=60, messaging_delay_s=60, emitter_chain=2, emitter_address="01" * 32, time_ns=T0),
-        ChainDefinition(v=1, name="south", finality_s=600, messaging_delay_s=60, emitter_chain=3, emitter_address="02" * 32, time_ns=T0),
+        ChainDefinition(v=1, name="north", finality_s=60.0, messaging_delay_s=60.0, emitter_chain=2, emitter_address="01" * 32, time_ns=T0),
+        ChainDefinition(
+            v=1, name="south", finality_s=600.0, messaging_delay_s=60.0, emitter_chain=3, emitter_address="02" * 32, time_ns=T0
+        ),
         VenueDefinition(v=1, name="ex", chain="north", fee_bps=5, time_ns=T0),
         VenueDefinition(v=1, name="sx", chain="south", fee_bps=5, time_ns=T0),
         VenueDefinition(v=1, name="vault", chain="south", vault=True, time_ns=T0),
@@ -211,6 +214,10 @@ class Log:
     def trade(self, account: str, venue: str, instrument: str, lots: int, price_ticks: int = 0, **more: Any) -> Effects:
         """One fill in a frame of its own."""
         return self.fills(self.fill(account, venue, instrument, lots, price_ticks, **more))
+
+    def refused_fill(self, account: str, venue: str, sequence: int) -> Effects:
+        """A fill that ingest refused."""
+        return self.put(self.frame(FrameKind.REFUSED_FILLS, "venue.fills", [RefusedFill(account, venue, sequence)]))
 
     def deposit(self, account: str, usd: float) -> Effects:
         """Dollars on the exchange."""
