@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from engine import guardians
-from engine.effects import Effects, Send
+from engine.effects import Decision, Effects, Send
 from engine.inputs import (
     ChainDefinition,
     Credit,
@@ -20,12 +20,13 @@ from engine.inputs import (
     VerifiedAttestation,
 )
 from engine.machine import CUT_KEY, Cut
+from engine.market_arrays import nanoseconds
 from engine.murmur2 import partition_of
-from engine.parameters import Parameters, parse_parameters
-from engine.reasons import Refusal
+from engine.parameters import Parameters
+from engine.reasons import Outcome, Refusal
 from engine.rows import PIECE_PREFIX, RowLedger, decode_piece, encode_piece
 from engine.sources import Sources, first_new, gap_decision, refused
-from engine.tables import CHAINS_MAX
+from engine.terms import Terms
 from engine.transfers import TransferFault, decode_transfer
 
 NAME = "attestor"
@@ -36,7 +37,7 @@ NS_PER_S = 1_000_000_000
 
 _STATE_PIECE = PIECE_PREFIX + b"attestor:state"
 _SETS_PIECE = PIECE_PREFIX + b"attestor:guardian_sets"
-_EMITTERS_PIECE = PIECE_PREFIX + b"attestor:emitters"
+_CHAINS_PIECE = PIECE_PREFIX + b"attestor:chains"
 _WINDOW_PREFIX = PIECE_PREFIX + b"attestor:window:"
 _LAGS_PREFIX = PIECE_PREFIX + b"attestor:lags:"
 
@@ -57,15 +58,12 @@ class Attestor:
         self._partition = partition
         self._ledger_partitions = ledger_partitions
         self._applied = -1
-        self._clock_ns = 0
-        self._parameters = Parameters()
-        self._parameters_version = ""
+        self._terms = Terms()  # of definitions it takes chains alone, which name nothing else
         self._sources = Sources()
         self._rows = RowLedger()
         self._sets = guardians.GuardianSets()
         self._emitters = guardians.Emitters()
         self._sequences = guardians.SequenceLedger()
-        self._chains: dict[str, tuple[int, str]] = {}  # and their emitters
         self._lags: dict[str, ChainLag] = {}
         self._sent: dict[tuple[str, int], int] = {}  # (target, partition) -> this machine's counter
         self._windows_changed: set[tuple[int, bytes]] = set()
@@ -80,7 +78,7 @@ class Attestor:
     @property
     def clock_ns(self) -> int:
         """Event time of the last tick."""
-        return self._clock_ns
+        return self._terms.clock_ns
 
     def source_applied(self, source: str, partition: int) -> int:
         """Highest offset applied of one source, -1 if none."""
@@ -98,7 +96,7 @@ class Attestor:
                 if frame.covers_to <= self._sources.applied(frame.source, frame.source_partition):
                     effects.skipped += len(inner.events)
                 else:
-                    self._apply_control(inner, effects)
+                    self._apply_control(inner, f"{frame.source}:{frame.source_partition}:{frame.covers_to}", effects)
                     self._sources.take(frame)
         elif self._joins(frame, effects):
             first = first_new(frame.offsets, self._sources.applied(frame.source, frame.source_partition))
@@ -116,8 +114,8 @@ class Attestor:
         self._windows_changed.clear()
         record = self._rows.record(
             applied=self._applied,
-            clock_ns=self._clock_ns,
-            parameters_version=self._parameters_version,
+            clock_ns=self.clock_ns,
+            parameters_version=self._terms.parameters_version,
             sealed=sealed,
             sources=self._sources,
         )
@@ -128,19 +126,21 @@ class Attestor:
         record, pieces = self._rows.verify(rows)
         if record is None:
             return
-        self._applied, self._clock_ns = record.applied, record.clock_ns
+        self._applied, self._terms.clock_ns = record.applied, record.clock_ns
         self._sources.restore(record.sources)
         for key in sorted(pieces):
             content = decode_piece(pieces[key])
             if key == _STATE_PIECE:
-                self._parameters_version, raw, chains, sent = content
-                self._parameters = Parameters.model_validate_json(raw)
-                self._chains = {name: (number, address) for name, number, address in chains}
+                version, raw, sent = content
+                self._terms.restore_parameters(version, Parameters.model_validate_json(raw))
                 self._sent = {(target, partition): counter for target, partition, counter in sent}
             elif key == _SETS_PIECE:
                 self._sets = guardians.GuardianSets.from_data(content)
-            elif key == _EMITTERS_PIECE:
-                self._emitters = guardians.Emitters.from_data(content)
+            elif key == _CHAINS_PIECE:
+                for chain in msgspec.convert(content, list[ChainDefinition]):
+                    fault = self._terms.universe.define(chain)
+                    assert fault is None, f"a chain that was taken before is refused now: {fault}"
+                    self._emitters.define(chain)
             elif key.startswith(_WINDOW_PREFIX):
                 chain, address, window = content
                 self._sequences.restore_window(chain, address, window)
@@ -154,10 +154,10 @@ class Attestor:
         gap, after = self._sources.look_at(frame)
         if gap:
             effects.gap = True
-            effects.now.append(gap_decision(frame, after, self._clock_ns, NAME, self._partition))
+            effects.now.append(gap_decision(frame, after, self.clock_ns, NAME, self._partition))
         return not gap
 
-    def _apply_control(self, inner: Frame, effects: Effects) -> None:
+    def _apply_control(self, inner: Frame, at: str, effects: Effects) -> None:
         counted = inner.kind is not FrameKind.TICK
         if counted and not self._joins(inner, effects):
             return
@@ -170,8 +170,12 @@ class Attestor:
                 effects.skipped += 1
                 continue
             fault = self._observe(event)
-            if fault is not None and self._partition == 0:  # every attestor refuses the same of control; one of them says so
+            if self._partition != 0 or not isinstance(event, GuardianSet):
+                continue  # every attestor does the same, and one of them says so; of the rest of control the books do
+            if fault is not None:
                 effects.now.append(refused(inner, offset, fault[0], fault[1], event))
+            else:
+                effects.now.append(self._taken(event, at))
         if counted:
             self._sources.take(inner)
 
@@ -179,27 +183,29 @@ class Attestor:
         """Takes what concerns an attestor; the rest of control passes by."""
         match event:
             case Tick():
-                self._clock_ns = next_clock(self._clock_ns, event.time_ns, self._parameters)
+                self._terms.tick(event.time_ns)
             case RiskParameters():
-                parsed = parse_parameters(event.parameters)
-                if isinstance(parsed, Parameters):  # what is wrong with others the books say
-                    self._parameters, self._parameters_version = parsed, event.version
+                return self._terms.set_parameters(event)
             case GuardianSet():
-                announced = self._sets.announce(event, self._clock_ns)
+                announced = self._sets.announce(event, self.clock_ns)
                 return None if announced is None else (announced.refusal, announced.meaning)
             case ChainDefinition():
-                self._define_chain(event)
+                fault = self._terms.define(event)
+                if fault is None:
+                    self._emitters.define(event)
+                return fault
         return None
 
-    def _define_chain(self, chain: ChainDefinition) -> None:
-        """As the books do (engine.universe): a chain keeps its emitter. What is refused they tell."""
-        emitter = (chain.emitter_chain, chain.emitter_address)
-        if self._chains.get(chain.name, emitter) != emitter:
-            return
-        if chain.name not in self._chains and len(self._chains) == CHAINS_MAX:
-            return
-        if self._emitters.define(chain) is None:
-            self._chains[chain.name] = emitter
+    def _taken(self, announced: GuardianSet, at: str) -> Decision:
+        note = f"set {announced.index}, {len(announced.addresses)} guardians, by {announced.by}: {announced.note}"
+        return Decision(
+            outcome=Outcome.GUARDIAN_SET.value,
+            account="",
+            note=note,
+            decided_ns=self.clock_ns,
+            parameters=self._terms.parameters_version,
+            ledger=at,
+        )
 
     def _apply_chain_frame(self, frame: Frame, first: int, effects: Effects) -> None:
         credits_by_partition: dict[int, list[Credit]] = {}
@@ -218,14 +224,14 @@ class Attestor:
             effects.sends.append(self._send("control", 0, FrameKind.LAGS, list(lags.values())))
 
     def _judge(self, attestation: VerifiedAttestation, out: dict[int, list[Credit]]) -> tuple[Refusal, str] | None:
-        skew_ns = int(self._parameters.future_skew_s * NS_PER_S)
-        doubt = guardians.check(attestation, self._sets, self._clock_ns, max_skew_ns=skew_ns)
+        skew_ns = nanoseconds(self._terms.parameters.future_skew_s)
+        doubt = guardians.check(attestation, self._sets, self.clock_ns, max_skew_ns=skew_ns)
         if doubt is not None:
             return doubt.refusal, doubt.meaning
         transfer = decode_transfer(attestation.payload)
         if isinstance(transfer, TransferFault):
             return transfer.refusal, transfer.meaning
-        doubt = guardians.admit(attestation, transfer, self._sets, self._emitters, self._sequences, self._clock_ns, max_skew_ns=skew_ns)
+        doubt = guardians.admit(attestation, transfer, self._sets, self._emitters, self._sequences, self.clock_ns, max_skew_ns=skew_ns)
         if doubt is not None:
             return doubt.refusal, doubt.meaning
         self._windows_changed.add((attestation.emitter_chain, attestation.emitter_address))
@@ -242,10 +248,10 @@ class Attestor:
         return None
 
     def _hear(self, heartbeat: Heartbeat, lags: dict[str, LagObservation]) -> tuple[Refusal, str] | None:
-        if heartbeat.chain not in self._chains:
+        if self._terms.universe.chain_number(heartbeat.chain) is None:
             return Refusal.UNKNOWN_CHAIN, f"chain {heartbeat.chain} is not defined"
-        if heartbeat.observed_time_ns > self._clock_ns + int(self._parameters.future_skew_s * NS_PER_S):
-            return Refusal.FUTURE_TIME, f"observed at {heartbeat.observed_time_ns}, and the clock is at {self._clock_ns}"
+        if heartbeat.observed_time_ns > self.clock_ns + nanoseconds(self._terms.parameters.future_skew_s):
+            return Refusal.FUTURE_TIME, f"observed at {heartbeat.observed_time_ns}, and the clock is at {self.clock_ns}"
         known = self._lags.get(heartbeat.chain)
         if known is None:
             known = self._lags[heartbeat.chain] = ChainLag([], 0, -1, 0)
@@ -269,16 +275,11 @@ class Attestor:
 
     def _pieces(self) -> dict[bytes, bytes]:
         sent = [(target, partition, counter) for (target, partition), counter in sorted(self._sent.items())]
-        state = (
-            self._parameters_version,
-            self._parameters.model_dump_json(),
-            [(name, *self._chains[name]) for name in sorted(self._chains)],
-            sent,
-        )
+        state = (self._terms.parameters_version, self._terms.parameters.model_dump_json(), sent)
         pieces = {
             _STATE_PIECE: encode_piece(state),
             _SETS_PIECE: encode_piece(self._sets.to_data()),
-            _EMITTERS_PIECE: encode_piece(self._emitters.to_data()),
+            _CHAINS_PIECE: encode_piece(self._terms.universe.chains),
         }
         for chain, address in sorted(self._windows_changed):
             key = _WINDOW_PREFIX + f"{chain}:".encode() + address.hex().encode()
@@ -291,10 +292,3 @@ class Attestor:
 def percentile_95(values: list[int]) -> int:
     """The value at index ceil(0.95 n) - 1 of the sorted `values` (n >= 1)."""
     return sorted(values)[(95 * len(values) + 99) // 100 - 1]
-
-
-def next_clock(clock_ns: int, time_ns: int, parameters: Parameters) -> int:
-    """The clock after a tick, as in `engine.market`: never backwards, and at most `clock_step_max_s` forward once it runs."""
-    if clock_ns == 0:
-        return time_ns
-    return max(clock_ns, min(time_ns, clock_ns + int(parameters.clock_step_max_s * NS_PER_S)))

@@ -30,8 +30,8 @@ from engine.market_arrays import (
 from engine.market_pieces import Pieces
 from engine.marks import new_marks
 from engine.observing import ObservedMarket
-from engine.parameters import MODES, Parameters, parse_parameters
-from engine.reasons import Cause, Refusal
+from engine.parameters import MODES, Parameters
+from engine.reasons import Cause
 from engine.revaluation import (
     advance_assets,
     advance_lag_breakers,
@@ -131,10 +131,8 @@ class Market(ObservedMarket):
 
     def define(self, definition: AnyDefinition) -> Fault | None:
         """Take a definition; None, or why it is refused. Assets start with their class's volatility, groups with the prior correlation."""
-        if self._is_future(definition.time_ns):
-            return Refusal.FUTURE_TIME, self._future(definition.time_ns)
         assets, groups = self.universe.asset_count, self.universe.group_count
-        fault = self.universe.define(definition)
+        fault = super().define(definition)
         if fault is not None:
             return fault
         self._defined = True
@@ -153,13 +151,10 @@ class Market(ObservedMarket):
 
     def set_parameters(self, message: RiskParameters) -> Fault | None:
         """Put a parameter set in force, or name every fault in it."""
-        if self._is_future(message.time_ns):
-            return Refusal.FUTURE_TIME, self._future(message.time_ns)
-        parsed = parse_parameters(message.parameters)
-        if isinstance(parsed, list):
-            return Refusal.INVALID_PARAMETERS, "; ".join(parsed)
         first = not self.parameters_version
-        self._take_parameters(message.version, parsed)
+        fault = super().set_parameters(message)
+        if fault is not None:
+            return fault
         self._parameters_set = True
         self._pieces.changed("parameters")
         if first:
@@ -227,17 +222,13 @@ class Market(ObservedMarket):
             flags[:] = False
 
     def restore_parameters(self, version: str, parameters: Parameters) -> None:
-        """For `engine.market_pieces`: parameters as they were in force."""
-        self._take_parameters(version, parameters)
-
-    # ---- inside -----------------------------------------------------------------------------------------------------------------
-
-    def _take_parameters(self, version: str, parameters: Parameters) -> None:
-        self.parameters = parameters
-        self.parameters_version = version
+        """Parameters as they were in force, and what follows from them alone."""
+        super().restore_parameters(version, parameters)
         self.settings = new_settings(parameters)
         self._set.option_inputs[:] = math.nan
         self._fill_settings()
+
+    # ---- inside -----------------------------------------------------------------------------------------------------------------
 
     def _fill_settings(self) -> None:
         tables = self._set.tables

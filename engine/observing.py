@@ -9,28 +9,25 @@ import numpy as np
 from engine.breakers import new_breakers, new_move_samples
 from engine.correlation import new_covariances
 from engine.inputs import Depth, Funding, ImpliedVolatility, LagObservation, OraclePrice
-from engine.market_arrays import nanoseconds, new_depths, new_lags, new_settings, new_touched
+from engine.market_arrays import new_depths, new_lags, new_settings, new_touched
 from engine.marks import NEVER_NS, new_observations
-from engine.parameters import Parameters
 from engine.reasons import Refusal
 from engine.tables import ASSETS_MAX, CHAINS_MAX, CONTRACTS, EXPIRIES_MAX, INSTRUMENTS_MAX
-from engine.universe import Fault, Universe
+from engine.terms import Terms
+from engine.universe import Fault
 from engine.volatility import new_implied, new_volatilities
 
 if TYPE_CHECKING:
     from engine.market_pieces import Pieces
 
 
-class ObservedMarket:
+class ObservedMarket(Terms):
     """The state of a market, all of which goes into the cut, and what of it was touched since the last revaluation."""
 
     _pieces: Pieces
 
     def __init__(self) -> None:
-        self.universe = Universe()
-        self.parameters = Parameters()
-        self.parameters_version = ""  # empty until `set_parameters`: nothing can be valued before
-        self.clock_ns = 0  # 0 until the first tick: nothing can be valued before
+        super().__init__()
         self.advanced_ns = 0  # clock when maintenance volatility was last advanced
         self.grid_minute = -1  # of the last point of the correlation grid
         self.observations = new_observations()
@@ -172,22 +169,14 @@ class ObservedMarket:
         return None
 
     def tick(self, time_ns: int) -> bool:
-        """Move the clock to `time_ns`, by `clock_step_max_s` at most (the first tick sets it); whether it moved. It never goes back."""
-        new = time_ns if self.clock_ns == 0 else min(time_ns, self.clock_ns + nanoseconds(self.parameters.clock_step_max_s))
-        if new <= self.clock_ns:
+        """As every machine's clock moves; what follows from it is left to the next revaluation."""
+        if not super().tick(time_ns):
             return False
-        self.clock_ns = new
         self._ticked = True
         self._pieces.changed("clock")
         return True
 
     # ---- inside -----------------------------------------------------------------------------------------------------------------
-
-    def _is_future(self, time_ns: int) -> bool:
-        return self.clock_ns > 0 and time_ns > self.clock_ns + nanoseconds(self.parameters.future_skew_s)
-
-    def _future(self, time_ns: int) -> str:
-        return f"{time_ns} is more than future_skew_s after the clock {self.clock_ns}"
 
     def _time_fault(self, time_ns: int, last_ns: int) -> Fault | None:
         if self._is_future(time_ns):

@@ -6,13 +6,25 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.attestor import Attestor, next_clock, percentile_95
-from engine.effects import Effects, Refused, Send
-from engine.inputs import Attestation, Credit, Frame, FrameKind, GuardianSet, Heartbeat, LagObservation, RiskParameters, VerifiedAttestation
-from engine.machine import CUT_KEY
+from engine.attestor import Attestor, percentile_95
+from engine.effects import Decision, Effects, Refused, Send
+from engine.inputs import (
+    Attestation,
+    ChainDefinition,
+    Credit,
+    Frame,
+    FrameKind,
+    GuardianSet,
+    Heartbeat,
+    LagObservation,
+    RiskParameters,
+    VerifiedAttestation,
+)
+from engine.machine import CUT_KEY, CutRecord
 from engine.monitor import Book
 from engine.murmur2 import partition_of
 from engine.parameters import Parameters
+from engine.terms import Terms
 from engine.transfers import Direction, Transfer, encode_transfer
 from streams.verify import encode_body, guardian_address, sign_vaa, synthetic_keys, verify
 from tests.small_world import PARAMETERS, SECOND, T0, Log, definitions
@@ -173,10 +185,50 @@ def test_the_percentile_is_the_one_of_the_specification() -> None:
 
 
 def test_the_clock_never_goes_back_nor_jumps() -> None:
-    parameters = Parameters(clock_step_max_s=60.0)
-    assert next_clock(0, T0, parameters) == T0
-    assert next_clock(T0, T0 - 1, parameters) == T0
-    assert next_clock(T0, T0 + 90 * SECOND, parameters) == T0 + 60 * SECOND
+    terms = Terms()
+    terms.restore_parameters("v1", Parameters(clock_step_max_s=60.0))
+    told = []
+    for time_ns in (T0, T0 - 1, T0 + 90 * SECOND):
+        terms.tick(time_ns)
+        told.append(terms.clock_ns)
+    assert told == [T0, T0, T0 + 60 * SECOND]
+
+
+def test_an_attestor_refuses_what_a_book_refuses(log: Log) -> None:
+    """Also what it does not tell of: else they would go by other chains and parameters, and a credit would fit neither."""
+    attestor, book = log.machines[0], Book(0, 1)
+    for offset, frame in enumerate(log.frames):
+        book.apply(offset, frame)
+    log.machines.append(book)
+    later = log.now_ns + 60 * SECOND
+    west = ChainDefinition(
+        v=1, name="west", finality_s=1.0, messaging_delay_s=1.0, emitter_chain=7, emitter_address="07" * 32, time_ns=later
+    )
+    wide = RiskParameters(v=1, version="later", parameters={**PARAMETERS, "future_skew_s": 3_600.0}, time_ns=later)
+    log.control(FrameKind.DEFINITIONS, "market.instruments", [west])
+    log.control(FrameKind.PARAMETERS, "risk.parameters", [wide])
+    log.machines.remove(book)
+    assert book.market.universe.chain_number("west") is None
+    versions = [msgspec.msgpack.decode(dict(one.take_cut().rows)[CUT_KEY] or b"", type=CutRecord) for one in (book, attestor)]
+    assert [record.parameters_version for record in versions] == ["", ""]
+    message = signed(1, chain="west", emitter=(7, bytes.fromhex("07" * 32)))
+    assert reasons(beat(log, "west", 1.0)) == ["unknown_chain"]
+    assert reasons(attest(log, message)) == ["unknown_emitter"]
+    assert reasons(attest(log, signed(2, timestamp_s=later // SECOND))) == ["future_time"]
+    log.control(FrameKind.DEFINITIONS, "market.instruments", [msgspec.structs.replace(west, time_ns=log.now_ns)])
+    assert reasons(attest(log, message)) == []
+
+
+def test_a_guardian_set_that_was_taken_is_audited_once() -> None:
+    first, second = Log(Attestor(0, PARTITIONS)), Log(Attestor(1, PARTITIONS))
+    told = []
+    for log in (first, second):
+        log.tick()
+        effects = log.control(FrameKind.COMMANDS, "operator.commands", [announce(3, KEYS)])
+        told += [(one.outcome, one.note, one.ledger) for one in effects.now if isinstance(one, Decision)]
+        effects = log.control(FrameKind.COMMANDS, "operator.commands", [announce(2, KEYS)])
+        assert [one for one in effects.now if isinstance(one, Decision)] == []
+    assert told == [("guardian_set", "set 3, 4 guardians, by test: ", "control:0:1")]
 
 
 def test_a_cut_keeps_everything(log: Log) -> None:
