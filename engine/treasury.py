@@ -143,6 +143,7 @@ class Treasury:
                 self._market.observe_depth(event)
             elif isinstance(event, RiskParameters):
                 self._market.set_parameters(event)
+        self._market.revalue()  # now, not at the next tick: whoever is restored in between has derived it all as well
         self._sources.take(inner)
 
     def _grant(self, effects: Effects) -> None:

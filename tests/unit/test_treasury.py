@@ -101,6 +101,30 @@ def test_a_cut_keeps_everything(log: Log) -> None:
         assert treasury.take_cut().rows[-1] == successor.take_cut().rows[-1]
 
 
+def test_a_treasury_restored_at_any_place_goes_on_the_same() -> None:
+    log = Log(Treasury(PARTITIONS))
+    told: list[Callable[[], Effects]] = [
+        log.tick,
+        lambda: log.control(FrameKind.DEFINITIONS, "market.instruments", definitions()),
+        lambda: log.parameters(TERMS),
+        lambda: log.depths({"BTC": 8e6}),
+        lambda: log.tick(1),
+        lambda: log.parameters({**TERMS, "depth_age_multiple": 2.0}, version="v2"),
+        lambda: log.depths({"ETH": 8e6}),
+        lambda: log.tick(10),
+    ]
+    treasury = log.machines[0]
+    rows: dict[bytes, bytes] = {}
+    for step in told:
+        step()
+        cut = treasury.take_cut()
+        assert [machine.take_cut().rows[-1] for machine in log.machines[1:]] == [cut.rows[-1]] * (len(log.machines) - 1)
+        rows.update({key: value for key, value in cut.rows if value is not None})
+        successor = Treasury(PARTITIONS)
+        successor.restore(rows.items())
+        log.machines.append(successor)
+
+
 def test_a_books_partials_and_a_treasurys_grants_fit_together() -> None:
     book, treasury = Book(0, 1), Treasury(1)
     log, own = Log(book), Log(treasury)
