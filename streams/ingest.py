@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Annotated, Any, Final, NamedTuple, Protocol, get_args, get_origin
 
 import msgspec
@@ -25,6 +26,7 @@ from engine.inputs import (
     FrameKind,
     Name,
     OraclePrice,
+    RefusedFill,
     RiskParameters,
     VenueDefinition,
 )
@@ -84,7 +86,8 @@ def frame_batch(
     `covers_from` is the offset up to which earlier frames cover this partition (-1: none); the frames returned follow on without a gap
     and the last covers the last record, so a batch of nothing but bad records still gives one frame, with no events. `partitions` is
     the topic's number of partitions: a record that its key's murmur2 hash puts elsewhere is refused. Frames hold at most
-    `frame_max_events` events and FRAME_BYTES_MAX bytes. Raises FrameFault for a bad record of `treasury.partials`, which is ours.
+    `frame_max_events` events and FRAME_BYTES_MAX bytes. Refused fills whose account can be told have frames of their own, in the order of
+    offsets, so that their accounts know of them. Raises FrameFault for a bad record of `treasury.partials`, which is ours.
     """
     source = SOURCES[topic]
     frames: list[Frame] = []
@@ -92,8 +95,7 @@ def frame_batch(
     for chunk in _chunks(source, records, frame_max_events):
         last = chunk[-1].offset
         if source.kind is FrameKind.FILLS:
-            fills = _fills(source, chunk, partitions, letters)
-            frames.append(Frame(source.kind, topic, chunk[0].partition, covers_from, last, fills, []))
+            frames += _fill_frames(source, chunk, covers_from, partitions, letters)
         else:
             events, offsets = _events(source, chunk, partitions, letters)
             for start, end in _observations(events) if source.kind is FrameKind.PRICES else [(0, len(events))]:
@@ -288,6 +290,7 @@ def _observations(prices: list[OraclePrice]) -> Iterator[tuple[int, int]]:
 
 _KIND_NUMBERS: Final = {name: number for number, name in enumerate(FILL_KINDS)}
 _NAME = re.compile(get_args(Name)[1].pattern)
+_SEQUENCE: Final = next(field.type for field in msgspec.structs.fields(Fill) if field.name == "sequence")
 
 
 def _without_pattern(kind: Any) -> Any:
@@ -315,26 +318,71 @@ _UNDECODABLE: Final = (TypeError, msgspec.MsgspecError, UnicodeDecodeError, Recu
 _FAST_DECODER: Final[Any] = msgspec.json.Decoder(_FAST_FILL)
 
 
-def _fills(source: SourceTopic, chunk: Sequence[SourceRecord], partitions: int, letters: list[DeadLetter]) -> Fills:
-    """The columns of a chunk's good records. What `decode_record` refuses is added to `letters`, and nothing else is left out."""
+def _fill_frames(
+    source: SourceTopic, chunk: Sequence[SourceRecord], covers_from: int, partitions: int, letters: list[DeadLetter]
+) -> Iterator[Frame]:
+    """The frames of a chunk: good fills in columns, refused ones of an account between them. What is refused is added to `letters`."""
+    where, last = (source.topic, chunk[0].partition), chunk[-1].offset
     fast = _decoded_fast([record.value for record in chunk])
     decoded = chunk if None not in fast else [record for record, fill in zip(chunk, fast, strict=True) if fill is not None]
     columns = _columns([fill for fill in fast if fill is not None], [record.offset for record in decoded])
     sound = _sound(columns, [record.key for record in decoded], chunk[0].partition, partitions)
     if decoded is chunk and sound.all():
-        return columns
+        yield Frame(FrameKind.FILLS, *where, covers_from, last, columns, [])
+        return
     good = set(columns.rows["offset"][sound].tolist())
-    kept = []
-    offsets = []
+    kept: list[tuple[int, Any]] = []
     for record, fill in zip(chunk, fast, strict=True):
         if record.offset not in good:
             fill = decode_record(source, record, partitions)
             if isinstance(fill, Refused):
                 letters.append(dead_letter(source.topic, record.partition, record.offset, record.key, record.value, *fill))
-                continue
-        kept.append(fill)
-        offsets.append(record.offset)
-    return _columns(kept, offsets)
+                fill = _refused_fill(record, fill, partitions)
+        if fill is not None:
+            kept.append((record.offset, fill))
+    runs = [list(run) for _, run in groupby(kept, lambda one: isinstance(one[1], RefusedFill))] or [[]]
+    for index, run in enumerate(runs):
+        covers_to = last if index == len(runs) - 1 else runs[index + 1][0][0] - 1
+        offsets, fills = [offset for offset, _ in run], [fill for _, fill in run]
+        if fills and isinstance(fills[0], RefusedFill):
+            yield Frame(FrameKind.REFUSED_FILLS, *where, covers_from, covers_to, fills, offsets)
+        else:
+            yield Frame(FrameKind.FILLS, *where, covers_from, covers_to, _columns(fills, offsets), [])
+        covers_from = covers_to
+
+
+def _refused_fill(record: SourceRecord, refused: Refused, partitions: int) -> RefusedFill | None:
+    """Whose fill it was (by its key), and its venue and number where they can be read; None if it is no account's of this partition.
+
+    A record under another account's key, or in another account's partition, says nothing about either: its producer is what is wrong.
+    """
+    key = record.key
+    if refused.reason in {Refusal.WRONG_KEY, Refusal.WRONG_PARTITION} or key is None or partition_of(key, partitions) != record.partition:
+        return None
+    said = _read_leniently(record.value)
+    account = _as_said(key.decode("ascii", "replace"), Name, "")
+    if not account or _as_said(said.get("account"), Name, account) != account:
+        return None
+    return RefusedFill(account, _as_said(said.get("venue"), Name, ""), _as_said(said.get("sequence"), _SEQUENCE, -1))
+
+
+def _read_leniently(value: bytes | None) -> dict[str, Any]:
+    """The object in these bytes, whatever its fields; empty where there is none."""
+    if value is None or len(value) > MESSAGE_BYTES_MAX:
+        return {}
+    try:
+        content = json.loads(value)
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _as_said(content: Any, kind: Any, otherwise: Any) -> Any:
+    """What was read if it is of this kind, and within its bounds."""
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError:
+        return otherwise
 
 
 def _decoded_fast(values: list[Any]) -> list[Any]:

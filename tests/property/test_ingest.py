@@ -6,8 +6,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.inputs import FILL_KINDS, Fill, Fills
+from engine.inputs import FILL_KINDS, Fill, Fills, FrameKind
 from engine.murmur2 import partition_of
+from engine.reasons import Refusal
 from streams.frames import decode_frame, encode_frame
 from streams.ingest import Record, Refused, decode_record, frame_batch
 from streams.messages import PARTIALS, SOURCES, encode, encode_source
@@ -56,14 +57,17 @@ def test_whatever_the_bytes_each_record_is_framed_or_refused(topic: str, data: s
     batch = frame_batch(topic, records, -1, partitions=1)
 
     framed: list[int] = []
+    missed: list[int] = []
     covered = -1
     for frame in batch.frames:
         assert frame.covers_from == covered
         covered = frame.covers_to
         assert plain(decode_frame(encode_frame(frame))) == plain(frame)
-        framed += frame.events.rows["offset"].tolist() if isinstance(frame.events, Fills) else frame.offsets
+        offsets_in = frame.events.rows["offset"].tolist() if isinstance(frame.events, Fills) else frame.offsets
+        (missed if frame.kind is FrameKind.REFUSED_FILLS else framed).extend(offsets_in)
     assert covered == records[-1].offset
     assert sorted(framed + [letter.offset for letter in batch.letters]) == [record.offset for record in records]
+    assert set(missed) <= {letter.offset for letter in batch.letters}
     assert framed == sorted(framed)
     for letter in batch.letters:
         assert json.loads(encode(letter))["reason"] == letter.reason
@@ -106,8 +110,11 @@ def alone(record: Record) -> tuple[Any, ...] | Refused:
 def test_fills_of_a_batch_are_what_each_is_alone(records: list[Record], most: int) -> None:
     batch = frame_batch(TOPIC, records, -1, partitions=4, frame_max_events=most)
     found = []
+    missed = []
     for frame in batch.frames:
-        assert isinstance(frame.events, Fills)
+        if not isinstance(frame.events, Fills):
+            missed += list(zip(frame.offsets, frame.events, strict=True))
+            continue
         accounts, instruments, orders, rows = frame.events
         found += [(accounts[row[0]], instruments[row[1]], (*orders, "")[row[2]], *row[3:]) for row in rows.tolist()]
 
@@ -116,3 +123,12 @@ def test_fills_of_a_batch_are_what_each_is_alone(records: list[Record], most: in
     assert [(letter.offset, letter.reason) for letter in batch.letters] == [
         (record.offset, fill.reason) for record, fill in zip(records, expected, strict=True) if isinstance(fill, Refused)
     ]
+    misplaced = {Refusal.WRONG_KEY, Refusal.WRONG_PARTITION}
+    refused = {record.offset: record for record, fill in zip(records, expected, strict=True) if isinstance(fill, Refused)}
+    for offset, fill in missed:
+        assert refused[offset].key == fill.account.encode()
+        assert partition_of(refused[offset].key or b"", 4) == refused[offset].partition
+    named = {offset for offset, _ in missed}
+    for record, fill in zip(records, expected, strict=True):
+        if isinstance(fill, Refused) and fill.reason in misplaced:
+            assert record.offset not in named

@@ -19,6 +19,7 @@ from engine.inputs import (
     FrameKind,
     Message,
     OraclePrice,
+    RefusedFill,
     RiskParameters,
     VenueDefinition,
     VerifiedAttestation,
@@ -224,7 +225,9 @@ def test_a_malformed_record_is_refused_for_its_reason_and_spares_its_neighbours(
     )
 
     assert_covers(batch, 3, 7)
-    assert [offset for frame in batch.frames for offset in offsets_of(frame)] == [4, 7]
+    assert [offset for frame in batch.frames if frame.kind is not FrameKind.REFUSED_FILLS for offset in offsets_of(frame)] == [4, 7]
+    missed = [one.account for frame in batch.frames for one in frame.events if isinstance(one, RefusedFill)]
+    assert missed == (["alice"] if topic == "venue.fills" else [])
     (letter,) = batch.letters
     assert (letter.reason, letter.topic, letter.partition, letter.offset) == (reason, topic, partition, 6)
     assert letter.key == key.decode()
@@ -368,8 +371,59 @@ def test_a_bad_fill_changes_nothing_for_the_others() -> None:
     for bad in (good[40]._replace(value=b"{"), good[40]._replace(key=b"bob"), good[40]._replace(value=None)):
         batch = frame_batch("venue.fills", [*good[:40], bad, *good[41:]], -1, partitions=PARTITIONS)
         assert len(batch.letters) == 1
-        assert named(batch.frames) == named(frame_batch("venue.fills", good[:40] + good[41:], -1, partitions=PARTITIONS).frames)
+        columns = [frame for frame in batch.frames if frame.kind is FrameKind.FILLS]
+        assert named(columns) == named(frame_batch("venue.fills", good[:40] + good[41:], -1, partitions=PARTITIONS).frames)
         assert_covers(batch, -1, 99)
+
+
+@pytest.mark.parametrize(
+    ("value", "venue", "sequence"),
+    [
+        (altered(FILL, lots=0.5), "binance", 7),
+        (altered(FILL, v=2), "binance", 7),
+        (altered(FILL, account=...), "binance", 7),
+        (altered(FILL, account="alice\n"), "binance", 7),
+        (with_token(FILL, "cash", b"NaN"), "binance", 7),
+        (altered(FILL, venue=7), "", 7),
+        (altered(FILL, venue="no name"), "", 7),
+        (altered(FILL, sequence=0), "binance", -1),
+        (altered(FILL, sequence=True), "binance", -1),
+        (altered(FILL, sequence="7"), "binance", -1),
+        (altered(FILL, sequence=2**62 + 1), "binance", -1),
+        (encode(FILL)[:-1], "", -1),
+        (b"[1]", "", -1),
+        (b"[" * 60_000, "", -1),
+        (with_token(FILL, "sequence", b"9" * 5_000), "", -1),
+        (encode(FILL) + b" " * MESSAGE_BYTES_MAX, "", -1),
+        (None, "", -1),
+    ],
+)
+def test_a_fill_that_is_refused_is_missed_by_its_account(value: bytes | None, venue: str, sequence: int) -> None:
+    given = [Record(at, b"alice", one, ALICE) for at, one in ((2, encode(FILL)), (3, value), (5, encode(FILL)))]
+    batch = frame_batch("venue.fills", given, 1, partitions=PARTITIONS)
+    assert_covers(batch, 1, 5)
+    first, missed, last = batch.frames
+    assert (first.kind, offsets_of(first), first.covers_to) == (FrameKind.FILLS, [2], 2)
+    assert (missed.kind, missed.offsets, missed.covers_to) == (FrameKind.REFUSED_FILLS, [3], 4)
+    assert missed.events == [RefusedFill("alice", venue, sequence)]
+    assert (last.kind, offsets_of(last)) == (FrameKind.FILLS, [5])
+
+
+def test_a_fill_that_is_refused_is_nobodys_where_its_record_is_in_the_wrong_place() -> None:
+    elsewhere = (ALICE + 1) % PARTITIONS
+    for record in (
+        Record(0, b"bob", encode(FILL), partition_of(b"bob", PARTITIONS)),
+        Record(0, b"alice", encode(FILL), elsewhere),
+        Record(0, b"alice", b"{", elsewhere),
+        Record(0, b"alice", altered(FILL, account="bob", lots=0.5), ALICE),
+        Record(0, None, b"{", ALICE),
+        Record(0, b"\xff", b"{", partition_of(b"\xff", PARTITIONS)),
+        Record(0, b"no name", b"{", partition_of(b"no name", PARTITIONS)),
+    ):
+        batch = frame_batch("venue.fills", [record], -1, partitions=PARTITIONS)
+        assert len(batch.letters) == 1
+        assert [(frame.kind, offsets_of(frame)) for frame in batch.frames] == [(FrameKind.FILLS, [])]
+        assert_covers(batch, -1, 0)
 
 
 @pytest.mark.parametrize("name", sorted(set(MESSAGES) - {"PartialMessage"}))
@@ -377,7 +431,7 @@ def test_nothing_but_bad_records_still_moves_on(name: str) -> None:
     topic, key, _ = encode_source(MESSAGES[name])
     batch = frame_batch(topic, [Record(5, key, b"{"), Record(8, key, b"}")], 4, partitions=1)
     assert len(batch.letters) == 2
-    assert [offsets_of(frame) for frame in batch.frames] == [[]]
+    assert [offsets_of(frame) for frame in batch.frames] == [[5, 8] if name == "Fill" else []]
     assert_covers(batch, 4, 8)
     assert frame_batch(topic, [], 4, partitions=1) == ([], [])
 
