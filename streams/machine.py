@@ -30,7 +30,7 @@ from streams.metrics import Metrics
 from streams.outbox import Outbox, Ticket
 from streams.roster import MachineKind
 from streams.store import committed_rows
-from streams.verdicts import TRIAL_KEY, TRIES_MAX, Trials, emptied
+from streams.verdicts import TRIAL_KEY, TRIES_MAX, Trials, set_aside
 
 log = logging.getLogger(__name__)
 
@@ -278,7 +278,7 @@ class Life:
             self.halt(f"record {offset} of its log is unusable: {fault}")
             return False
         if self._trials is not None and offset in self._trials.verdicts:
-            frame = emptied(frame)
+            frame = set_aside(frame, self._trials.verdicts[offset])
         self._apply(offset, frame, since_ms)
         return True
 

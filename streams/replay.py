@@ -156,7 +156,7 @@ async def _replay_log(
             return
         async for records in scan(consumer, where, 0, end):
             for record in records:
-                if not _apply(name, machine, record, record.offset in aside, last_cut, decided, report):
+                if not _apply(name, machine, record, aside.get(record.offset, 0), last_cut, decided, report):
                     decided.broken.add((kind.log, partition))
                     return
                 _check_cuts(name, machine, by_applied.pop(record.offset, []), report)
@@ -165,7 +165,7 @@ async def _replay_log(
     _restore_cuts(name, kind, partition, rows, cuts, restored, report)
 
 
-def _apply(name: str, machine: Machine, record: Any, is_aside: bool, last_cut: int, decided: _Orders, report: ReplayReport) -> bool:
+def _apply(name: str, machine: Machine, record: Any, verdicts_on_it: int, last_cut: int, decided: _Orders, report: ReplayReport) -> bool:
     if record.offset != machine.applied + 1:
         report.differ(f"{name}: record {record.offset} follows {machine.applied}: the log has a hole")
         return False
@@ -174,8 +174,8 @@ def _apply(name: str, machine: Machine, record: Any, is_aside: bool, last_cut: i
     except FrameFault as fault:
         report.differ(f"{name}: record {record.offset} is unusable: {fault}")
         return False
-    if is_aside:
-        frame = verdicts.emptied(frame)
+    if verdicts_on_it:
+        frame = verdicts.set_aside(frame, verdicts_on_it)
         report.set_aside += 1
     report.frames += 1
     report.events += len(frame.events) if isinstance(frame.events, list) else len(frame.events.rows)

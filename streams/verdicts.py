@@ -3,8 +3,9 @@
 A frame on which a machine fails (an assertion, a crash of the process) would kill each new owner of its partition in turn. So an owner
 that finds frames to apply first writes down, among the rows, at which cut it loaded. If the next one finds that no cut came after that, it
 goes on carefully: before each frame it commits a trial that names it, after it a cut. A frame whose trial has been found unfinished twice
-is set aside: its events are left out (what covers them stays, so that its feeder does not bring them again), which the log's readers see
-as missing, and the verdict stays among the rows for good.
+is set aside: its events are left out, what it covers stays covered (so that its feeder does not bring them again), and the verdict stays
+among the rows for good. Fills and credits that are left out count as refused, so that their accounts become unknown; if even that ends its
+owners, a second verdict leaves the frame empty.
 
 These rows belong to the shell. Machines never see them, and no digest counts them.
 """
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from msgspec import Struct, msgpack
 
-from engine.inputs import FILL_DTYPE, Fills, Frame, FrameKind
+from engine.inputs import FILL_DTYPE, Fills, Frame, FrameKind, RefusedFill
 
 PREFIX = b"\x00shell:"
 TRIAL_KEY = PREFIX + b"trial"
@@ -52,8 +53,8 @@ class Trials:
             return
         if earlier.tries >= TRIES_MAX:
             self.condemned = earlier.frame
-            self.verdicts.add(earlier.frame)
-            self.new_rows.append((_VERDICT_PREFIX + str(earlier.frame).encode(), msgpack.encode(earlier)))
+            self.verdicts[earlier.frame] = self.verdicts.get(earlier.frame, 0) + 1
+            self.new_rows.append((_VERDICT_PREFIX + str(earlier.frame).encode(), msgpack.encode(self.verdicts[earlier.frame])))
             self._trial = Trial(applied, earlier.loads + 1)
         if earlier.loads >= CAREFUL_AFTER_LOADS:
             self.careful_until = min(log_end - 1, applied + CAREFUL_FRAMES_MAX)
@@ -65,9 +66,30 @@ class Trials:
         return Trial(applied, self._trial.loads, frame, tries).row()
 
 
-def verdicts(rows: Iterable[tuple[bytes, bytes | None]]) -> set[int]:
-    """Log offsets of frames that were set aside, out of a partition's rows."""
-    return {int(key.removeprefix(_VERDICT_PREFIX)) for key, value in rows if key.startswith(_VERDICT_PREFIX) and value is not None}
+def verdicts(rows: Iterable[tuple[bytes, bytes | None]]) -> dict[int, int]:
+    """Log offsets of frames that were set aside, and how many verdicts there were on each, out of a partition's rows."""
+    return {
+        int(key.removeprefix(_VERDICT_PREFIX)): msgpack.decode(value, type=int)
+        for key, value in rows
+        if key.startswith(_VERDICT_PREFIX) and value is not None
+    }
+
+
+def set_aside(frame: Frame, verdicts_on_it: int) -> Frame:
+    """What is applied in place of a frame with so many verdicts; it covers what the frame covered.
+
+    After the first, fills and credits become refused ones: of a fill its account, venue and number are kept, of a credit its account.
+    """
+    if verdicts_on_it > 1 or frame.kind not in {FrameKind.FILLS, FrameKind.CREDITS}:
+        return emptied(frame)
+    fills = frame.events
+    if not isinstance(fills, Fills):
+        lost = [RefusedFill(credit.account, "", -1) for credit in fills]
+        return frame._replace(kind=FrameKind.REFUSED_FILLS, events=lost)
+    rows = fills.rows
+    places = zip(rows["account"].tolist(), rows["instrument"].tolist(), rows["sequence"].tolist(), strict=True)
+    lost = [RefusedFill(fills.accounts[account], fills.instruments[instrument][0], sequence) for account, instrument, sequence in places]
+    return frame._replace(kind=FrameKind.REFUSED_FILLS, events=lost, offsets=rows["offset"].tolist())
 
 
 def emptied(frame: Frame) -> Frame:

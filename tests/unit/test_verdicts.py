@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.inputs import FILL_DTYPE, Fills, Frame, FrameKind, Tick
-from streams.verdicts import CAREFUL_FRAMES_MAX, PREFIX, TRIAL_KEY, Trial, Trials, emptied, verdicts
+from engine.inputs import FILL_DTYPE, Credit, Fills, Frame, FrameKind, RefusedFill, Tick
+from streams.verdicts import CAREFUL_FRAMES_MAX, PREFIX, TRIAL_KEY, Trial, Trials, emptied, set_aside, verdicts
 
 CUT, END = 9, 20
 
@@ -46,11 +46,20 @@ def test_a_frame_found_in_trial_twice_is_set_aside_and_stays_so() -> None:
     rows = after(rows, *third.new_rows, third.row_for(CUT + 1, CUT))
     fourth = Trials(rows, CUT, END)
     assert fourth.condemned == CUT + 1
-    assert fourth.verdicts == {CUT + 1}
+    assert fourth.verdicts == {CUT + 1: 1}
     rows = after(rows, *fourth.new_rows)
-    assert verdicts(rows.items()) == {CUT + 1}
+    assert verdicts(rows.items()) == {CUT + 1: 1}
     assert Trials(rows, CUT, END).condemned == -1  # it is not judged twice
-    assert Trials(rows, END + 5, END + 9).verdicts == {CUT + 1}
+    assert Trials(rows, END + 5, END + 9).verdicts == {CUT + 1: 1}
+
+
+def test_a_frame_that_ends_owners_although_it_was_set_aside_gets_another_verdict() -> None:
+    rows = after({}, *Trials({}, CUT, END).new_rows)
+    for _ in range(4):
+        trials = Trials(rows, CUT, END)
+        rows = after(rows, *trials.new_rows, trials.row_for(CUT + 1, CUT))
+    assert verdicts(rows.items()) == {CUT + 1: 1}
+    assert Trials(rows, CUT, END).verdicts == {CUT + 1: 2}
 
 
 def test_moves_without_a_trial_never_set_a_frame_aside() -> None:
@@ -75,7 +84,7 @@ def test_care_is_bounded() -> None:
 
 def test_the_shells_rows_are_told_apart() -> None:
     assert TRIAL_KEY.startswith(PREFIX)
-    assert verdicts([(b"a:someone", b""), (TRIAL_KEY, b""), (PREFIX + b"verdict:7", None)]) == set()
+    assert verdicts([(b"a:someone", b""), (TRIAL_KEY, b""), (PREFIX + b"verdict:7", None)]) == {}
 
 
 def test_an_emptied_frame_covers_what_it_covered() -> None:
@@ -88,3 +97,17 @@ def test_an_emptied_frame_covers_what_it_covered() -> None:
     copy = emptied(Frame(FrameKind.CONTROL, "control", 0, 6, 7, [inner], [7]))
     assert copy.offsets == [7]
     assert copy.events == [inner._replace(events=[], offsets=[])]
+    assert set_aside(copy, 1) == copy
+
+
+def test_fills_and_credits_that_are_set_aside_are_missed() -> None:
+    rows = np.zeros(2, FILL_DTYPE)
+    rows["account"], rows["sequence"], rows["offset"] = [1, 0], [7, 8], [5, 8]
+    fills = Frame(FrameKind.FILLS, "venue.fills", 1, 4, 8, Fills(["a", "b"], [("v", "i")], [], rows), [])
+    missed = [RefusedFill("b", "v", 7), RefusedFill("a", "v", 8)]
+    assert set_aside(fills, 1) == Frame(FrameKind.REFUSED_FILLS, "venue.fills", 1, 4, 8, missed, [5, 8])
+    assert set_aside(fills, 2)[:5] == fills[:5]
+    assert len(set_aside(fills, 2).events[3]) == 0
+    moved = Frame(FrameKind.CREDITS, "attestor", 2, 3, 4, [Credit("a", "c", "s", 5, 1, bytes(32), 0)], [4])
+    assert set_aside(moved, 1) == Frame(FrameKind.REFUSED_FILLS, "attestor", 2, 3, 4, [RefusedFill("a", "", -1)], [4])
+    assert set_aside(moved, 2) == moved._replace(events=[], offsets=[])
