@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from engine.effects import Effects, Order, Refused
+from engine.effects import Decision, Effects, Order, Refused
 from engine.reasons import State
 from streams.documents import MadeTable, as_table, run
 
@@ -60,7 +60,9 @@ class Metrics:
         self.orders_waiting = Gauge(
             "plimsoll_orders_waiting", "Orders that wait for their venue's topic, and cuts with them", ["venue"], registry=registry
         )
-        self.credits_held = Gauge("plimsoll_credits_held", "Credits that wait for their chain", ["partition"], registry=registry)
+        self.credits_held = Gauge(
+            "plimsoll_credits_held", "Credits that wait for their chain, or for their instrument", ["partition"], registry=registry
+        )
         self.snapshots_ignored = Gauge(
             "plimsoll_snapshots_ignored",
             "Snapshots that could not be compared, since the partition was loaded",
@@ -72,6 +74,7 @@ class Metrics:
         )
         self.accounts = Gauge("plimsoll_accounts", "Accounts by state, as of the last cut", ["partition", "state"], registry=registry)
         self.orders = Counter("plimsoll_orders_total", "Orders published", ["venue", "cause"], registry=registry)
+        self.decisions = Counter("plimsoll_decisions_total", "Decisions told to the audit", ["outcome"], registry=registry)
         self.dead_letters = Counter("plimsoll_dead_letters_total", "Refused input", ["topic", "reason"], registry=registry)
         self.skipped = Counter("plimsoll_skipped_events_total", "Events that had been applied before", ["machine"], registry=registry)
         self.gaps = Counter("plimsoll_gaps_total", "Frames beyond a gap, skipped whole", _PARTITION, registry=registry)
@@ -97,7 +100,9 @@ class Metrics:
         if effects.gap:
             self.gaps.labels(machine, partition).inc()
         for effect in effects.now:
-            if isinstance(effect, Refused):
+            if isinstance(effect, Decision):
+                self.decisions.labels(effect.outcome).inc()
+            elif isinstance(effect, Refused):
                 self.dead_letters.labels(effect.topic, effect.reason).inc()
 
     def count_order(self, order: Order, seconds: float | None) -> None:
