@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -133,7 +134,7 @@ async def _run(
     recorder = Recorder(clients, {spec.name: spec.partitions for spec in specs if spec.name in listened})
     await _compiled(console)
     started = time.monotonic()
-    async with _workers(settings, options.out / "logs", scenario) as addresses, _stage(clients, recorder, settings) as stage:
+    async with _workers(settings, options.out / "logs", scenario) as logs, _stage(clients, recorder, settings) as stage:
         await _open(stage, openings, START_NS + options.begin * 60 * SECOND_NS)
         with _progress(console, scenario, options.minutes) as advance:
             await _play(stage, scenario, options, advance)
@@ -142,7 +143,7 @@ async def _run(
         run = await _judged(settings, scenario, recorder, openings, wall_s, console)
         _write(found, [*before, run], options, console)
         if serve:
-            await _serve(stage, scenario, options.minutes, settings, addresses, console)
+            await _serve(stage, scenario, options.minutes, settings, [_described(log) for log in logs], console)
     return run
 
 
@@ -271,7 +272,7 @@ async def _serve(stage: Stage, scenario: Scenario, minutes: int, settings: Setti
     """Go on after the last price, in real time: each source repeats its last price, so that marks stay known, until Ctrl-C."""
     console.print(f"\nServing run {scenario}: Kafka at {settings.bootstrap}, topics {settings.topic_prefix}*")
     for address in addresses:
-        console.print(f"  {address}")
+        console.print(f"  {address}", soft_wrap=True)
     console.print("Each source repeats its last price. Ctrl-C ends everything.")
     last: dict[tuple[str, str], Event] = {}
     for event in timeline(scenario, minutes):
@@ -309,10 +310,10 @@ def _moved(message: Message, now_ns: int) -> Message:
 
 
 @asynccontextmanager
-async def _workers(settings: Settings, logs: Path, scenario: Scenario) -> AsyncIterator[list[str]]:
-    """Two workers in processes of their own, ended by their process ids however this ends. Yields where each can be looked at."""
+async def _workers(settings: Settings, logs: Path, scenario: Scenario) -> AsyncIterator[list[Path]]:
+    """Two workers in processes of their own, ended by their process ids however this ends. Yields their logs."""
     processes: list[asyncio.subprocess.Process] = []
-    described = []
+    logged: list[Path] = []
     try:
         for number in range(1, WORKERS + 1):
             log = logs / f"worker-{scenario}-{number}.log"
@@ -327,10 +328,16 @@ async def _workers(settings: Settings, logs: Path, scenario: Scenario) -> AsyncI
                     start_new_session=True,  # Ctrl-C is for the demo, which then ends its workers in good order
                 )
             processes.append(process)
-            described.append(f"worker {number}: process {process.pid}, log {log}")
-        yield described
+            logged.append(log)
+        yield logged
     finally:
         await asyncio.shield(asyncio.gather(*(_end(process) for process in processes)))
+
+
+def _described(log: Path) -> str:
+    """Where a worker can be looked at: it says so itself, since its port is any free one."""
+    found = re.search(r"http://[0-9.]+:[0-9]+", log.read_text(errors="replace"))
+    return f"{log.stem}: metrics and health at {found.group() if found else 'an address in its log'}, log {log}"
 
 
 def _environment(settings: Settings) -> dict[str, str]:
@@ -370,8 +377,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 def _progress(console: Console, scenario: Scenario, minutes: int) -> Iterator[Any]:
     columns = [
         TextColumn("run {task.fields[scenario]}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.fields[clock]} UTC"),
+        BarColumn(bar_width=16),
+        TextColumn("{task.fields[clock]}"),
         TextColumn("{task.fields[states]}"),
         TimeElapsedColumn(),
     ]
@@ -379,7 +386,7 @@ def _progress(console: Console, scenario: Scenario, minutes: int) -> Iterator[An
         task = progress.add_task("", total=minutes * 60, scenario=scenario, clock="20:30:00", states="")
 
         def advance(second: int, counts: list[int], orders: int) -> None:
-            shown = "  ".join(f"{state.name.lower()} {counts[state]:,}" for state in State)
+            shown = "  ".join(f"{state.name.lower()} {counts[state]:,}" for state in State if counts[state])
             clock = iso(START_NS + second * SECOND_NS)[11:19]
             progress.update(task, completed=second, clock=clock, states=f"{shown}  orders {orders:,}")
 
