@@ -254,9 +254,7 @@ class Monitor:
     def _credit(self, credit: Message) -> None:
         key = self._vault(credit)
         breaker = self.market.breaker("attestation_lag", credit["chain"])
-        if key is None:
-            self.refused.append(("unknown_instrument", credit))
-        elif credit["lots"] <= 0 or breaker.closed:
+        if key is not None and (credit["lots"] <= 0 or breaker.closed):
             self._apply_credit(credit, key)
         elif len(self.held) >= HELD_MAX:
             self.refused.append(("held_queue_full", credit))
@@ -285,10 +283,9 @@ class Monitor:
         """What was held for chains whose breaker is closed now; valued with everybody else after this frame."""
         kept: list[Message] = []
         for credit in self.held:
-            if self.market.breaker("attestation_lag", credit["chain"]).closed:
+            key = self._vault(credit)
+            if key is not None and (credit["lots"] <= 0 or self.market.breaker("attestation_lag", credit["chain"]).closed):
                 self.outcomes.append(("released", credit["account"]))
-                key = self._vault(credit)
-                assert key is not None
                 account = self.accounts.setdefault(credit["account"], Record(credit["account"]))
                 reason = self._move(account, key, credit["lots"], 0)
                 self.refused += [(reason, credit)] if reason else []
