@@ -36,7 +36,7 @@ from tests.fault.workers import ROOT, WorkerProcess
 FILLS: Final = "venue.fills"
 ROWS: Final = "ledger.rows"
 BATCH_BYTES: Final = 64 * 1024  # of the producers that stand for venues
-POLL_S: Final = 0.1
+POLL_S: Final = 0.5  # a look at the worker's metrics costs it some milliseconds
 PRICES_EVERY_S: Final = 1.0
 TIMEOUT_S: Final = 180.0
 

@@ -37,7 +37,7 @@ QUICK: Final = Sizes(accounts=500, fills=60_000, agent_events=4_000, table_event
 QUICK_ENGINE_ACCOUNTS: Final = 20_000
 BUS: Final = {
     "faust_agent": "Faust, an agent that does nothing",
-    "faust_table": "Faust, one table write an event, its changelog acknowledged",
+    "faust_table": "Faust, one table write an event, its changelog in the broker",
     "plimsoll": "**Plimsoll: fill to frame to ledger to health to durable row**, one worker",
     "raw_getmany": "aiokafka `getmany` alone",
 }
