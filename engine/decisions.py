@@ -252,9 +252,9 @@ class Supervisor:
 
     def _plan(self, a: int, state: int, life: Life, occasion: Occasion) -> None:
         c, market, limits = self._accounts.columns, self._market, self._limits
-        clock, parameters = market.clock_ns, market.parameters
+        parameters = market.parameters
         c.dirty[a] = 1
-        life.retry_ns = clock + max(int(parameters.plan_retry_s * NS_PER_S), 1)
+        self.rest(life)
         if limits.is_frozen(self._accounts.names[a]):
             self._say(a, life, Outcome.FROZEN, occasion)
             return
@@ -393,6 +393,10 @@ class Supervisor:
         for flight in over:
             self.end_flight(a, life, flight, Outcome.EXPIRED, occasion, "")
         return bool(over)
+
+    def rest(self, life: Life) -> None:
+        """Nothing is planned of the account's own accord before a tick at least `plan_retry_s` from now."""
+        life.retry_ns = self._market.clock_ns + max(int(self._market.parameters.plan_retry_s * NS_PER_S), 1)
 
     def is_retry_due(self, a: int) -> bool:
         """Whether a plan that came to nothing may be tried again."""

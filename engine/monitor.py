@@ -389,9 +389,9 @@ class Book:
                 self._settle_one(a, self._occasion(frame, offset, Cause.FILL, effects), woken=False)
         elif isinstance(event, OrderReport):
             occasion = self._occasion(frame, offset, Cause.FILL, effects)
-            fault, ended = self._postings.post_report(event, occasion)
-            if ended:
-                self._settle_one(self.accounts.numbers[event.account], occasion, woken=True)
+            fault, woken = self._postings.post_report(event, occasion)
+            if woken is not None:
+                self._settle_one(self.accounts.numbers[event.account], occasion, woken)
         else:
             assert isinstance(event, Credit), f"a {frame.kind.name} frame has no place in a ledger: whoever wrote it must be stopped"
             fault = self._take_credit(frame, offset, event, effects)

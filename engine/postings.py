@@ -286,30 +286,34 @@ class Postings:
 
     # ---- reports ----
 
-    def post_report(self, report: OrderReport, occasion: Occasion) -> tuple[Fault | None, bool]:
-        """(why it is refused or None, whether an order's flight ended).
+    def post_report(self, report: OrderReport, occasion: Occasion) -> tuple[Fault | None, bool | None]:
+        """(why it is refused or None, None unless an order's flight ended: else whether the account may be planned again at once).
 
         A report that an order is over ends its flight once the fills it speaks of have arrived: fills come by another topic, and an
         account must not be planned again while some of them are under way. If they never come, the order's own expiry ends it.
+        An order that ended without a fill makes its account rest: a venue that refuses at once must not be asked again at once, for ever.
         """
         a = self._accounts.numbers.get(report.account, -1)
         if a < 0:
-            return (Refusal.UNKNOWN_ACCOUNT, f"account {report.account} is not known here"), False
+            return (Refusal.UNKNOWN_ACCOUNT, f"account {report.account} is not known here"), None
         life = self._lives.get(a)
         flight = next((one for one in life.flights if one.order_id == report.order_id), None) if life is not None else None
         if life is None or flight is None:
             if life is not None and report.order_id in life.ended:
-                return None, False
-            return (Refusal.UNKNOWN_ORDER, f"order {report.order_id} was not sent by this book, or long ago"), False
+                return None, None
+            return (Refusal.UNKNOWN_ORDER, f"order {report.order_id} was not sent by this book, or long ago"), None
         outcome = _FINAL_REPORTS.get(report.status)
         if outcome is None:
-            return None, False
+            return None, None
         self._accounts.columns.dirty[a] = 1
         flight.final_lots = min(report.filled_lots, abs(flight.lots))
         if flight.filled_lots < flight.final_lots:
-            return None, False
+            return None, None
+        untouched = flight.filled_lots == 0
+        if untouched:
+            self._supervisor.rest(life)
         self._supervisor.end_flight(a, life, flight, outcome, occasion, f"{report.status} {report.reason}".strip())
-        return None, True
+        return None, not untouched
 
     # ---- credits ----
 

@@ -312,8 +312,10 @@ class Monitor:
             return
         flight.final = min(report["filled_lots"], abs(flight.lots))
         if flight.filled >= flight.final:
+            if flight.filled == 0:
+                self._rest(account)
             self._end(account, report["order_id"])
-            self._after(account, "FILL", ended=True)
+            self._after(account, "FILL", ended=flight.filled > 0)
 
     def _end(self, account: Record, name: str) -> bool:
         flight = account.flights.pop(name)
@@ -430,6 +432,9 @@ class Monitor:
         valuation, fraction = account.valuation, self.market.parameters["grace_shortfall_fraction"]
         return account.state == BANKRUPT or valuation.maintenance - valuation.equity_m > fraction * valuation.maintenance
 
+    def _rest(self, account: Record) -> None:
+        account.retry_at_ns = self.market.clock_ns + round(self.market.parameters["plan_retry_s"] * NANOSECONDS)
+
     def _plan_one(self, account: Record, at_tick: bool, moved: bool) -> None:
         """`moved`: something of the account's own makes it worth a try before its time."""
         ended = self._grace_over(account)
@@ -438,7 +443,7 @@ class Monitor:
         waits = account.retry_at_ns is not None and not (at_tick and self.market.clock_ns >= account.retry_at_ns)
         if waits and not (ended or moved):
             return
-        account.retry_at_ns = self.market.clock_ns + round(self.market.parameters["plan_retry_s"] * NANOSECONDS)
+        self._rest(account)
         if self.frozen or account.frozen:
             self.outcomes.append(("frozen", account.name))
             return
