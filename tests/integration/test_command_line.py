@@ -144,7 +144,9 @@ async def test_what_an_operator_says_is_taken_by_the_machines(kafka: Cluster, to
         ("unfreeze", "acc-1", "partition 0: account, by bob: "),
     ]
     attestor = Attestor(0, 1)
-    assert [effects.now for effects in applied(attestor, [tick, *said])] == [[], [], []]
+    told = [effect for effects in applied(attestor, [tick, *said]) for effect in effects.now]
+    assert [(d.outcome, "by eve" in d.note) for d in told if isinstance(d, Decision)] == [("guardian_set", True)]
+    assert len(told) == 1
     rows = dict(attestor.take_cut().rows)
     record = rows[CUT_KEY]
     assert record is not None
