@@ -6,7 +6,7 @@ import asyncio
 import random
 import sys
 import time
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 from aiokafka import AIOKafkaProducer
@@ -81,14 +81,14 @@ class _Fills:
         return msgspec.convert(message, Fill)
 
 
-class _Sender:
+class Sender:
     """Messages to their source topics; `async with`."""
 
     def __init__(self, settings: Settings) -> None:
         self._clients = Clients(settings)
         self._producer = AIOKafkaProducer(**kafka_client_options(settings), enable_idempotence=True, linger_ms=2)
 
-    async def __aenter__(self) -> _Sender:
+    async def __aenter__(self) -> Sender:
         await self._producer.start()
         return self
 
@@ -124,7 +124,7 @@ class ToyWorkload:
         pass
 
     async def flow(self, settings: Settings) -> None:
-        async with _Sender(settings) as sender:
+        async with Sender(settings) as sender:
             while self._fills.going_on:
                 await sender.send(*[self._fills.next() for _ in range(self._fills.burst)])
                 await asyncio.sleep(PAUSE_S)
@@ -166,18 +166,18 @@ class BookWorkload:
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", "from engine.warm import warm; warm()", cwd=ROOT)
         assert await process.wait() == 0
 
-    async def prepare(self, settings: Settings) -> None:
+    async def prepare(self, settings: Settings, **parameters_changed: Any) -> None:
         now = time.time_ns()
         changes = {"grant_interval_s": 1.0, "order_ttl_s": 1.0, "plan_retry_s": 0.5, "throttle_share": 10.0, "throttle_burst": 100.0}
-        parameters = RiskParameters(v=1, version="v1", parameters={**small_world.PARAMETERS, **changes}, time_ns=now)
+        parameters = RiskParameters(v=1, version="v1", parameters={**small_world.PARAMETERS, **changes, **parameters_changed}, time_ns=now)
         depths = [Depth(v=1, asset=asset, depth_usd=1e8, spread_bps=2.0, time_ns=now) for asset in small_world.PRICES]
-        async with _Sender(settings) as sender:
+        async with Sender(settings) as sender:
             await sender.send(parameters, SetMode(v=1, by="test", mode="publish", time_ns=now), *small_world.definitions(), *depths)
-            await sender.send(*self._prices(1.0))
+            await sender.send(*self.prices(1.0))
         await self._until_known(settings, len(small_world.definitions()))
 
     async def flow(self, settings: Settings) -> None:
-        async with _Sender(settings) as sender:
+        async with Sender(settings) as sender:
             deposits = [
                 self._fills.next(f"account-{number}", instrument="USD", kind="funding", price_ticks=0, cash=5_000_000_000)
                 for number in range(ACCOUNTS)
@@ -186,7 +186,7 @@ class BookWorkload:
             began = time.monotonic()
             while self._fills.going_on:
                 swing = 1.0 + 0.1 * abs((time.monotonic() - began) % 4.0 - 2.0) * self._random.uniform(0.9, 1.1)
-                await sender.send(*self._prices(swing))
+                await sender.send(*self.prices(swing))
                 for _ in range(8):
                     await sender.send(*[self._fills.next() for _ in range(self._fills.burst)])
                     await asyncio.sleep(PAUSE_S)
@@ -208,7 +208,7 @@ class BookWorkload:
                 held |= lots(book, "ex", "BTC-PERP")
         return held
 
-    def _prices(self, factor: float) -> list[OraclePrice]:
+    def prices(self, factor: float) -> list[OraclePrice]:
         return [
             OraclePrice(v=1, asset=asset, source=source, price=price * (factor if asset == "BTC" else 1.0), publish_time_ns=time.time_ns())
             for asset, price in small_world.PRICES.items()
