@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.consumer import fetcher
 
 from streams.messages import FRAME_BYTES_MAX, prefixed
 from streams.settings import Settings, kafka_client_options
@@ -20,6 +21,21 @@ FETCH_BYTES_MAX = 8 * 1024 * 1024
 FETCH_WAIT_MS = 50
 FETCH_ALONE_WAIT_MS = 500
 TRANSACTION_TIMEOUT_MS = 30_000  # after it the broker itself ends what a lost worker left open; a new owner does so at once
+
+
+def _as_parsed(value: bytes | None) -> bytes | None:
+    """Marks a consumer whose records are handed out as they were parsed."""
+    return value
+
+
+class _FetchedRecords(fetcher.PartitionRecords):
+    """What one fetch brought of a partition: to wrap each record in a `ConsumerRecord` costs as much as to read it."""
+
+    def _consumer_record(self, tp: TopicPartition, record: Any) -> Any:
+        return record if self._value_deserializer is _as_parsed else super()._consumer_record(tp, record)
+
+
+fetcher.PartitionRecords = _FetchedRecords  # where aiokafka's fetcher looks for it; consumers that aren't bare see no difference
 
 
 class Clients:
@@ -57,7 +73,7 @@ class Clients:
             **self._common(),
         )
 
-    def consumer(self, fetch_wait_ms: int = FETCH_WAIT_MS) -> AIOKafkaConsumer:
+    def consumer(self, fetch_wait_ms: int = FETCH_WAIT_MS, *, bare: bool = False) -> AIOKafkaConsumer:
         """Reads what is assigned to it by hand, committed records only; an offset that is gone is an error, never a jump."""
         return AIOKafkaConsumer(
             group_id=None,
@@ -67,13 +83,14 @@ class Clients:
             fetch_max_wait_ms=fetch_wait_ms,
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
             fetch_max_bytes=4 * FETCH_BYTES_MAX,
+            value_deserializer=_as_parsed if bare else None,
             **self._common(),
         )
 
     @asynccontextmanager
-    async def reading(self, *partitions: TopicPartition) -> AsyncIterator[AIOKafkaConsumer]:
-        """A started consumer with these partitions assigned; stopped at the end."""
-        consumer = self.consumer(FETCH_ALONE_WAIT_MS if len(partitions) == 1 else FETCH_WAIT_MS)
+    async def reading(self, *partitions: TopicPartition, bare: bool = False) -> AsyncIterator[AIOKafkaConsumer]:
+        """A started consumer with these partitions assigned; stopped at the end. `bare` records don't know their topic and partition."""
+        consumer = self.consumer(FETCH_ALONE_WAIT_MS if len(partitions) == 1 else FETCH_WAIT_MS, bare=bare)
         await consumer.start()
         try:
             consumer.assign(list(partitions))

@@ -12,6 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -109,12 +110,14 @@ class _Ingest:
         self._outputs = bus.outputs
         self._metrics = bus.metrics
 
-    async def append(self, topic: str, partitions: int, records: Sequence[Any], covers_from: int, appender: _Appender) -> int:
-        """Append the records' frames; returns the offset that is covered now."""
+    async def append(
+        self, topic: str, partition: int, partitions: int, records: Sequence[Any], covers_from: int, appender: _Appender
+    ) -> int:
+        """Append the frames of records of one of `partitions`; returns the offset that is covered now."""
         step = SIGNED_BATCH if SOURCES[topic].kind is FrameKind.ATTESTATIONS else len(records)
         for start in range(0, len(records), step):
             part = records[start : start + step]
-            batch = await self._framed(topic, partitions, part, covers_from)
+            batch = await self._framed(topic, partition, partitions, part, covers_from)
             await self._send_letters(batch)
             for frame in batch.frames:
                 await appender.append(encode_frame(frame), part[0].timestamp)
@@ -122,11 +125,10 @@ class _Ingest:
         self._metrics.events_in.labels(topic).inc(len(records))
         return covers_from
 
-    async def _framed(self, topic: str, partitions: int, records: Sequence[Any], covers_from: int) -> Batch:
+    async def _framed(self, topic: str, partition: int, partitions: int, records: Sequence[Any], covers_from: int) -> Batch:
         most = self._clients.settings.frame_max_events
-        if SOURCES[topic].kind is FrameKind.ATTESTATIONS:
-            return await asyncio.to_thread(frame_batch, topic, records, covers_from, partitions=partitions, frame_max_events=most)
-        return frame_batch(topic, records, covers_from, partitions=partitions, frame_max_events=most)
+        framed = partial(frame_batch, topic, records, covers_from, partitions=partitions, partition=partition, frame_max_events=most)
+        return await asyncio.to_thread(framed) if SOURCES[topic].kind is FrameKind.ATTESTATIONS else framed()
 
     async def _send_letters(self, batch: Batch) -> None:
         deliveries = []
@@ -180,7 +182,7 @@ class SourceFeeder:
     async def _feed(self) -> None:
         life = self._life
         names = {self._clients.partition(topic, life.partition): topic for topic in self._sources}
-        async with self._clients.reading(*names) as consumer:
+        async with self._clients.reading(*names, bare=True) as consumer:
             covered = {where: await _position(consumer, where, life, topic) for where, topic in names.items()}
             most, partitions = self._clients.settings.frame_max_events, life.kind.partitions
             with _LagTold(self._metrics, consumer, names, covered) as lag:
@@ -189,7 +191,9 @@ class SourceFeeder:
                         while _clock_is_behind(self._clients, life):
                             lag.tell()
                             await asyncio.sleep(CLOCK_WAIT_S)
-                        covered[where] = await self._ingest.append(names[where], partitions, records, covered[where], self._appender)
+                        covered[where] = await self._ingest.append(
+                            names[where], where.partition, partitions, records, covered[where], self._appender
+                        )
                         if len(records) < most:
                             await self._appender.settle()
                         await self._appender.not_too_far_ahead()
@@ -264,7 +268,7 @@ class ControlKeeper:
                     else:
                         found = await consumer.getmany(timeout_ms=POLL_MS, max_records=most)
                     for where, records in found.items():
-                        covered[where] = await self._ingest.append(names[where], 1, records, covered[where], appender)
+                        covered[where] = await self._ingest.append(names[where], 0, 1, records, covered[where], appender)
                     await appender.settle()
                     lag.tell()
 

@@ -43,7 +43,7 @@ DETAIL_CHARACTERS_MAX = 300
 
 
 class SourceRecord(Protocol):
-    """What ingest needs of a consumed record; aiokafka's `ConsumerRecord` and `Record` both have it."""
+    """What ingest needs of a consumed record; aiokafka's `ConsumerRecord`, what it makes that from, and `Record` have it."""
 
     @property
     def offset(self) -> int: ...
@@ -51,8 +51,6 @@ class SourceRecord(Protocol):
     def key(self) -> bytes | None: ...
     @property
     def value(self) -> bytes | None: ...
-    @property
-    def partition(self) -> int: ...
 
 
 class Record(NamedTuple):
@@ -79,34 +77,48 @@ class Batch(NamedTuple):
 
 
 def frame_batch(
-    topic: str, records: Sequence[SourceRecord], covers_from: int, *, partitions: int, frame_max_events: int = FRAME_MAX_EVENTS
+    topic: str,
+    records: Sequence[SourceRecord],
+    covers_from: int,
+    *,
+    partitions: int,
+    partition: int | None = None,
+    frame_max_events: int = FRAME_MAX_EVENTS,
 ) -> Batch:
     """Frames and dead letters of consecutive records of one partition of a source topic.
 
     `covers_from` is the offset up to which earlier frames cover this partition (-1: none); the frames returned follow on without a gap
     and the last covers the last record, so a batch of nothing but bad records still gives one frame, with no events. `partitions` is
-    the topic's number of partitions: a record that its key's murmur2 hash puts elsewhere is refused. Frames hold at most
-    `frame_max_events` events and FRAME_BYTES_MAX bytes. Refused fills whose account can be told have frames of their own, in the order of
-    offsets, so that their accounts know of them. Raises FrameFault for a bad record of `treasury.partials`, which is ours.
+    the topic's number of partitions: a record that its key's murmur2 hash puts elsewhere is refused. `partition` need not be given where
+    the records know theirs. Frames hold at most `frame_max_events` events and FRAME_BYTES_MAX bytes. Refused fills whose account can be
+    told have frames of their own, in the order of offsets, so that their accounts know of them. Raises FrameFault for a bad record of
+    `treasury.partials`, which is ours.
     """
     source = SOURCES[topic]
     frames: list[Frame] = []
     letters: list[DeadLetter] = []
+    partition = _own_partition(records) if partition is None else partition
     for chunk in _chunks(source, records, frame_max_events):
         last = chunk[-1].offset
         if source.kind is FrameKind.FILLS:
-            frames += _fill_frames(source, chunk, covers_from, partitions, letters)
+            frames += _fill_frames(source, chunk, covers_from, partition, partitions, letters)
         else:
-            events, offsets = _events(source, chunk, partitions, letters)
+            events, offsets = _events(source, chunk, partition, partitions, letters)
             for start, end in _observations(events) if source.kind is FrameKind.PRICES else [(0, len(events))]:
                 covers_to = last if end == len(events) else offsets[end] - 1
-                frames.append(Frame(source.kind, topic, chunk[0].partition, covers_from, covers_to, events[start:end], offsets[start:end]))
+                frames.append(Frame(source.kind, topic, partition, covers_from, covers_to, events[start:end], offsets[start:end]))
                 covers_from = covers_to
         covers_from = last
     return Batch(frames, letters)
 
 
-def decode_record(source: SourceTopic, record: SourceRecord, partitions: int) -> Any | Refused:
+def _own_partition(records: Sequence[Any]) -> int:
+    """The partition that the records say they are of."""
+    assert not records or records[0].partition == records[-1].partition, "frames cover one partition each"
+    return records[0].partition if records else 0
+
+
+def decode_record(source: SourceTopic, record: Record, partitions: int) -> Any | Refused:
     """The event in one record, or why it is refused."""
     value = record.value
     if value is None:
@@ -132,11 +144,14 @@ def decode_record(source: SourceTopic, record: SourceRecord, partitions: int) ->
 _DECODERS: Final[dict[str, Any]] = {topic: msgspec.json.Decoder(source.type) for topic, source in SOURCES.items()}
 
 
-def _events(source: SourceTopic, chunk: Sequence[SourceRecord], partitions: int, letters: list[DeadLetter]) -> tuple[list[Any], list[int]]:
+def _events(
+    source: SourceTopic, chunk: Sequence[SourceRecord], partition: int, partitions: int, letters: list[DeadLetter]
+) -> tuple[list[Any], list[int]]:
     """(events, their offsets) of a chunk; what is refused is added to `letters`."""
     events = []
     offsets = []
-    for record in chunk:
+    for given in chunk:
+        record = Record(given.offset, given.key, given.value, partition)
         event = decode_record(source, record, partitions)
         if not isinstance(event, Refused):
             events.append(event)
@@ -144,7 +159,7 @@ def _events(source: SourceTopic, chunk: Sequence[SourceRecord], partitions: int,
         elif source.kind is FrameKind.PARTIALS:
             raise FrameFault(f"{source.topic} offset {record.offset}: {event.reason}, {event.detail}; run the release that wrote it")
         else:
-            letters.append(dead_letter(source.topic, record.partition, record.offset, record.key, record.value, *event))
+            letters.append(dead_letter(source.topic, partition, record.offset, record.key, record.value, *event))
     return events, offsets
 
 
@@ -177,7 +192,7 @@ def _fault_of_tree(content: Any, depth: int) -> Refused | None:
     return None
 
 
-def _misplaced(source: SourceTopic, message: Any, record: SourceRecord, partitions: int) -> Refused | None:
+def _misplaced(source: SourceTopic, message: Any, record: Record, partitions: int) -> Refused | None:
     try:
         key = source.key(message)
     except ValueError:  # an attestation too short to name its emitter; `verify` says what is wrong with it
@@ -254,9 +269,12 @@ def _why_invalid(text: str) -> Refused:
 def _chunks(source: SourceTopic, records: Sequence[SourceRecord], frame_max_events: int) -> Iterator[Sequence[SourceRecord]]:
     """The records of one frame each. A fill's row takes 64 bytes and its names less than its JSON; other events at most twice theirs."""
     assert frame_max_events > 0
-    assert not records or records[0].partition == records[-1].partition, "frames cover one partition each"
     of_json, more = (1, 80) if source.kind is FrameKind.FILLS else (2, 512)
-    sizes = [of_json * min(len(record.value or b""), MESSAGE_BYTES_MAX) + more for record in records]
+    lengths = [len(record.value or b"") for record in records]
+    if of_json * sum(lengths) + more * len(lengths) <= FRAME_BYTES_MAX - 1024:  # nearly always: no frame of these can be too large
+        yield from (records[start : start + frame_max_events] for start in range(0, len(records), frame_max_events))
+        return
+    sizes = [of_json * min(length, MESSAGE_BYTES_MAX) + more for length in lengths]
     start = 0
     while start < len(records):
         end = min(start + frame_max_events, len(records))
@@ -319,24 +337,25 @@ _FAST_DECODER: Final[Any] = msgspec.json.Decoder(_FAST_FILL)
 
 
 def _fill_frames(
-    source: SourceTopic, chunk: Sequence[SourceRecord], covers_from: int, partitions: int, letters: list[DeadLetter]
+    source: SourceTopic, chunk: Sequence[SourceRecord], covers_from: int, partition: int, partitions: int, letters: list[DeadLetter]
 ) -> Iterator[Frame]:
     """The frames of a chunk: good fills in columns, refused ones of an account between them. What is refused is added to `letters`."""
-    where, last = (source.topic, chunk[0].partition), chunk[-1].offset
+    where, last = (source.topic, partition), chunk[-1].offset
     fast = _decoded_fast([record.value for record in chunk])
     decoded = chunk if None not in fast else [record for record, fill in zip(chunk, fast, strict=True) if fill is not None]
     columns = _columns([fill for fill in fast if fill is not None], [record.offset for record in decoded])
-    sound = _sound(columns, [record.key for record in decoded], chunk[0].partition, partitions)
+    sound = _sound(columns, [record.key for record in decoded], partition, partitions)
     if decoded is chunk and sound.all():
         yield Frame(FrameKind.FILLS, *where, covers_from, last, columns, [])
         return
     good = set(columns.rows["offset"][sound].tolist())
     kept: list[tuple[int, Any]] = []
-    for record, fill in zip(chunk, fast, strict=True):
+    for given, fill in zip(chunk, fast, strict=True):
+        record = Record(given.offset, given.key, given.value, partition)
         if record.offset not in good:
             fill = decode_record(source, record, partitions)
             if isinstance(fill, Refused):
-                letters.append(dead_letter(source.topic, record.partition, record.offset, record.key, record.value, *fill))
+                letters.append(dead_letter(source.topic, partition, record.offset, record.key, record.value, *fill))
                 fill = _refused_fill(record, fill, partitions)
         if fill is not None:
             kept.append((record.offset, fill))
@@ -351,7 +370,7 @@ def _fill_frames(
         covers_from = covers_to
 
 
-def _refused_fill(record: SourceRecord, refused: Refused, partitions: int) -> RefusedFill | None:
+def _refused_fill(record: Record, refused: Refused, partitions: int) -> RefusedFill | None:
     """Whose fill it was (by its key), and its venue and number where they can be read; None if it is no account's of this partition.
 
     A record under another account's key, or in another account's partition, says nothing about either: its producer is what is wrong.
