@@ -312,9 +312,11 @@ class Bus:
         """Records by key to their partitions, in batches; how many each got."""
         options = {**kafka_client_options(self.settings), "enable_idempotence": True, "max_batch_size": BATCH_BYTES}
         producer = AIOKafkaProducer(**options)
-        await producer.start()
-        counts, batches, deliveries = [0] * partitions, [producer.create_batch() for _ in range(partitions)], []
+        counts = [0] * partitions
+        deliveries: list[asyncio.Future[Any]] = []
         try:
+            await producer.start()
+            batches = [producer.create_batch() for _ in range(partitions)]
             for key, value in pairs:
                 partition = partition_of(key, partitions)
                 counts[partition] += 1

@@ -1,5 +1,7 @@
 """The engine's benchmark measures what it says: numpy's valuation and the engine's are the same, and a wrong one is noticed."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -68,3 +70,8 @@ def test_ratios_are_taken_within_rounds() -> None:
     assert found["bus"]["plimsoll"] == 98
     assert found["ratios"] == {"plimsoll/faust_agent": 5.5, "plimsoll/faust_table": 55.0, "plimsoll/raw_getmany": 1.0}
     assert found["aim"] == {"plimsoll/faust_table": 50.0, "met": True}
+
+
+def test_what_was_too_quick_to_be_watched_is_null_in_json() -> None:
+    found = in_figures({name: [Speed(1.0, math.nan)] for name in BUS})
+    assert found["bus_cpu_us"] == dict.fromkeys(BUS)
