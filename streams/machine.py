@@ -62,6 +62,10 @@ class NotSealed(Exception):
 class Owner(Protocol):
     """Who runs machine partitions: the worker's shell."""
 
+    @property
+    def trial(self) -> asyncio.Lock:
+        """Held while a frame is on trial. One at a time: should the process end meanwhile, no other frame is to blame."""
+
     def seek(self, life: Life) -> None:
         """Have the log handed out again from where `life` stands."""
 
@@ -217,24 +221,30 @@ class Life:
 
     async def deliver_carefully(self, offset: int, value: bytes, since_ms: int, acknowledge: Callable[[], object]) -> bool:
         """As `deliver`; but while earlier owners seem to have died of a frame near here, each is named before it is applied."""
+        if not self._must_try(offset):
+            return self.deliver(offset, value, since_ms, acknowledge)
+        async with self._owner.trial:
+            async with self._cut_lock:
+                if trials := self._must_try(offset):  # it may have been lost or halted while it waited
+                    try:
+                        await self._commit([trials.row_for(offset, self.cut_applied)])
+                    except KafkaError as error:
+                        self._owner.lost(self, error)
+                        return False
+                    self._on_trial = True
+            if not self.deliver(offset, value, since_ms, acknowledge):
+                return False
+            self._careful_cut = asyncio.create_task(self._cut_or_lose())
+            await asyncio.wait([self._careful_cut], timeout=ROOM_S)
+            if not self._careful_cut.done():
+                self._stand()
+            return True
+
+    def _must_try(self, offset: int) -> Trials | None:
+        """What is known of earlier owners, where the frame at `offset` comes next and has to be named before it is applied."""
         trials = self._trials
         is_due = offset == self.applied + 1 and self.phase is Phase.RUNNING and not self._stands
-        if trials is None or offset > trials.careful_until or not is_due:
-            return self.deliver(offset, value, since_ms, acknowledge)
-        try:
-            async with self._cut_lock:
-                await self._commit([trials.row_for(offset, self.cut_applied)])
-                self._on_trial = True
-        except KafkaError as error:
-            self._owner.lost(self, error)
-            return False
-        if not self.deliver(offset, value, since_ms, acknowledge):
-            return False
-        self._careful_cut = asyncio.create_task(self._cut_or_lose())
-        await asyncio.wait([self._careful_cut], timeout=ROOM_S)
-        if not self._careful_cut.done():
-            self._stand()
-        return True
+        return trials if trials is not None and is_due and offset <= trials.careful_until else None
 
     async def room(self) -> None:
         """Wait while too much is applied and not cut, or decided and not published.
@@ -379,8 +389,9 @@ class Life:
             if assignments == self._assignments:
                 self.unproven = False
             self._acknowledge(cut.applied)
-            self._below_uncut_bound.set()
-            if self._stands:
+            if self.applied - cut.applied <= UNCUT_FRAMES_MAX:
+                self._below_uncut_bound.set()
+            if self._stands and cut.applied == self.applied:
                 self._stands = False
                 self._owner.seek(self)  # what went by
             self.cutting_since = None

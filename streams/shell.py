@@ -63,6 +63,7 @@ class Shell:
         self.assigned = False  # an assignment was received, maybe an empty one
         self.unsealed = 0  # partitions whose last cut a clean stop could not seal
         self.opened_at: float | None = None
+        self.trial = asyncio.Lock()
         self.loop_at = time.monotonic()  # when the event loop last turned, for the watchdog
         self._kinds: dict[str, MachineKind] = {kind.log: kind for kind in roster}
         self._group = group

@@ -27,6 +27,7 @@ from streams.outbox import Outbox
 from streams.settings import Settings, kafka_client_options, load_settings
 from streams.store import committed_rows
 from streams.topics_admin import create_topics
+from tests.settled import settled_rows
 from tests.toy import STEP_LOTS, Toy, machines
 
 VENUE = "alpha"
@@ -41,6 +42,7 @@ class Watcher:
         self.gaps = 0
         self.halts = 0
         self.errors: list[BaseException] = []
+        self.trial = asyncio.Lock()
 
     def seek(self, life: Life) -> None:
         self.seeks.append(life.applied)
@@ -158,7 +160,7 @@ async def living(log: Log) -> AsyncIterator[Run]:
 
 
 async def last_record(clients: Clients) -> CutRecord:
-    return msgspec.msgpack.decode((await committed_rows(clients, "ledger.rows", 0))[CUT_KEY], type=CutRecord)
+    return msgspec.msgpack.decode((await settled_rows(clients, "ledger.rows", 0))[CUT_KEY], type=CutRecord)
 
 
 async def write_rows(clients: Clients, rows: list[tuple[bytes, bytes]]) -> None:
@@ -281,7 +283,7 @@ async def test_a_row_beyond_a_batch_goes_alone_and_one_beyond_the_topic_fails_lo
         await run.phase(Phase.RUNNING)
         await run.cut()
         await run.life._commit([(b"first", b"1"), (b"large", bytes(ROWS_BATCH_BYTES + 50_000)), (b"last", b"1")])
-        rows = await committed_rows(log.clients, "ledger.rows", 0)
+        rows = await settled_rows(log.clients, "ledger.rows", 0)
         assert [len(rows[key]) for key in (b"first", b"large", b"last")] == [1, ROWS_BATCH_BYTES + 50_000, 1]
         with pytest.raises(KafkaError):
             await run.life._commit([(b"huge", bytes(2_000_000))])

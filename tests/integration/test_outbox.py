@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import msgspec
 import pytest
 
+from engine.machine import Cut
 from streams import machine, outbox
 from streams.broker import Cluster
 from streams.clients import Clients
-from streams.machine import Phase
+from streams.machine import Batches, Phase
 from streams.messages import topic_specs
 from streams.outbox import Outbox, orders_spec
 from streams.settings import Settings, kafka_client_options, load_settings
+from streams.store import committed_rows
 from streams.topics_admin import check_topics, create_topics
+from streams.verdicts import TRIAL_KEY
 from tests.integration.test_machine import TIMEOUT_S, VENUE, Log, Run, living, orders, until
 
+LastValues = Callable[[Cut], Awaitable[Batches]]
 GHOST = "ghost"
 REFUSED = 3  # replicas of a topic, more than one broker can hold: it refuses to create it
 
@@ -142,3 +147,52 @@ async def test_a_partition_whose_cut_waits_does_not_hold_the_stream(log: Log, mo
         assert run.watcher.seeks[-1] == run.life.cut_applied == applied - 1
         assert run.deliver(*log.records[applied])
     assert numbers(await orders(log.clients, GHOST)) == [1]
+
+
+@pytest.mark.parametrize("log", [REFUSED], indirect=True)
+async def test_a_partition_stands_until_a_cut_holds_all_that_it_applied(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "ROOM_S", 0.05)
+    monkeypatch.setattr(machine, "UNCUT_FRAMES_MAX", 3)
+    gate = asyncio.Event()
+
+    async def as_late(cut: Cut, last_values: LastValues) -> Batches:
+        await gate.wait()
+        return await last_values(cut)
+
+    async with living(log) as run:
+        monkeypatch.setattr(run.life, "_last_values", partial(as_late, last_values=run.life._last_values))
+        await run.phase(Phase.RUNNING)
+        await until(lambda: run.life.cutting_since is not None)  # a cut that holds nothing of what is applied below
+        await run.write_and_deliver(4, 1_000, GHOST)
+        await run.life.room()
+        gate.set()
+        await until(lambda: not run.life.unproven)
+        seeks = len(run.watcher.seeks)
+        assert (run.life.cut_applied, run.life.applied) == (-1, 3)
+        offset, value = (await log.append(1))[0]
+        assert not run.deliver(offset, value)
+        await make_topic(log)
+        await until(lambda: len(run.watcher.seeks) > seeks)
+        assert run.watcher.seeks[-1] == run.life.cut_applied == 3
+        assert run.deliver(offset, value)
+
+
+async def test_one_frame_is_on_trial_at_a_time(log: Log) -> None:
+    async with living(log) as run:
+        await run.phase(Phase.RUNNING)
+        assert run.life._trials is not None
+        run.life._trials.careful_until = 100
+        (first,), (second,) = await log.append(1), await log.append(1)
+        async with run.watcher.trial:  # of another partition
+            delivery = asyncio.create_task(run.life.deliver_carefully(*first, 0, lambda: None))
+            await asyncio.sleep(0.1)
+            assert run.life.applied == -1
+            assert TRIAL_KEY not in await committed_rows(log.clients, "ledger.rows", 0, shell_rows=True)
+        assert await delivery
+        assert run.life.applied == 0
+        async with run.watcher.trial:
+            delivery = asyncio.create_task(run.life.deliver_carefully(*second, 0, lambda: None))
+            await asyncio.sleep(0)
+            await run.life.close()
+        assert not await delivery  # lost while it waited
+        assert run.life.applied == 0

@@ -26,6 +26,7 @@ from streams.topics_admin import create_topics
 from streams.worker import UNSEALED
 from tests.fault.workers import WorkerProcess
 from tests.fault.workloads import ToyWorkload
+from tests.settled import settled_rows
 from tests.toy import POISON_LOTS, POISONED, Toy
 
 MACHINES = "tests.toy:machines"
@@ -78,7 +79,16 @@ async def records(clients: Clients, topic: str, partition: int = 0) -> list[Any]
 
 
 async def last_cut(clients: Clients, partition: int) -> CutRecord:
-    return msgspec.msgpack.decode((await committed_rows(clients, "ledger.rows", partition))[CUT_KEY], type=CutRecord)
+    return _record(await committed_rows(clients, "ledger.rows", partition))
+
+
+async def final_cut(clients: Clients, partition: int) -> CutRecord:
+    """Of workers that have stopped."""
+    return _record(await settled_rows(clients, "ledger.rows", partition))
+
+
+def _record(rows: dict[bytes, bytes]) -> CutRecord:
+    return msgspec.msgpack.decode(rows[CUT_KEY], type=CutRecord)
 
 
 def fill(sequence: int, **fields: Any) -> dict[str, Any]:
@@ -134,7 +144,7 @@ async def test_bad_input_goes_to_dead_letters_and_a_stop_seals(kafka: Cluster, t
         assert worker.get("ready")[0] == 200
         assert await worker.stop() == 0
     for partition in (0, 1):
-        assert (await last_cut(clients, partition)).sealed
+        assert (await final_cut(clients, partition)).sealed
     report = await replay_ledger(settings, machines=MACHINES, all_cuts_restored=True)
     assert report.differences == []
     assert report.orders == report.published == 3
@@ -188,8 +198,8 @@ async def test_a_venue_without_a_topic_is_told_and_a_stop_without_a_seal_is_no_s
         await until(measured, "what the metrics say")
         assert await worker.stop() == UNSEALED
         assert re.search(r"book\[0\] is not sealed", worker.text())
-    assert not (await last_cut(clients, 0)).sealed
-    assert (await last_cut(clients, 1)).sealed
+    assert not (await final_cut(clients, 0)).sealed
+    assert (await final_cut(clients, 1)).sealed
     async with running(settings, tmp_path, "allowed") as worker:
 
         async def all_cut() -> bool:
@@ -296,7 +306,7 @@ async def test_a_frame_that_ends_its_owners_is_set_aside(kafka: Cluster, topic_p
         if worker.process.poll() is None:
             worker.kill()
     toy = Toy(home)
-    toy.restore((await committed_rows(clients, "ledger.rows", home)).items())
+    toy.restore((await settled_rows(clients, "ledger.rows", home)).items())
     assert toy.totals() == {"someone": 2_400}
     report = await replay_ledger(settings, machines="tests.toy:mortal_machines", all_cuts_restored=True)
     assert report.differences == []
