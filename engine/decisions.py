@@ -377,6 +377,7 @@ class Supervisor:
             if flight.order_id == identity:
                 self._accounts.columns.dirty[a] = 1
                 flight.filled_lots += abs(lots)
+                flight.heard = True
                 target = abs(flight.lots) if flight.final_lots < 0 else flight.final_lots
                 if flight.filled_lots >= target:
                     self.end_flight(a, life, flight, Outcome.FILLED, occasion, "")

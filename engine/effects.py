@@ -104,6 +104,64 @@ class Decision(Output, frozen=True, kw_only=True):
     ledger: str = ""
 
 
+class SourceReport(Struct, frozen=True, kw_only=True):
+    """One source of a mark: its newest price, how old it is, and whether it counts."""
+
+    source: str
+    price_usd: float | None
+    publish_ns: int  # -1: never
+    age_seconds: float | None
+    counts: bool
+    why: str  # it does not count: never | stale | apart
+
+
+class HaircutReport(Struct, frozen=True, kw_only=True):
+    """The terms of one asset's haircut on one chain (docs/model.md, section 4), for an account that also has positions elsewhere."""
+
+    chain: str
+    eligible: bool
+    base: float
+    security: float
+    latency: float
+    depeg: float
+    size_1m: float  # the concentration term of 1,000,000 USD
+    total_1m: float
+
+
+class AssetReport(Output, frozen=True, kw_only=True):
+    """`risk.marks`, key asset: the mark with all that it was made of, as the books see it. None where it is not known."""
+
+    asset: str
+    asset_class: str
+    mark_usd: float | None
+    reason: str  # why it is unknown, or ""
+    dispersion: float
+    confidence: float
+    age_seconds: float | None
+    depth_usd: float
+    depth_age_seconds: float | None
+    spread_bps: float
+    sigma_maintenance: float
+    sigma_initial: float
+    bound_usd: float | None  # what it can be redeemed for
+    sources: list[SourceReport]
+    haircuts: list[HaircutReport]
+    clock_ns: int
+
+
+class ChainReport(Output, frozen=True, kw_only=True):
+    """`risk.chains`, key chain: how long its word takes, as the books see it."""
+
+    chain: str
+    layer: str
+    finality_seconds: float
+    lag_p95_seconds: float | None
+    heartbeat_age_seconds: float | None
+    breaker: str  # closed | tripped | recovering
+    security_premium: float
+    clock_ns: int
+
+
 class Refused(Struct, frozen=True, kw_only=True):
     """An input that `apply` refused: goes to `<origin_topic>.dlq` with its origin; readers deduplicate by origin."""
 

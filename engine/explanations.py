@@ -29,11 +29,49 @@ class HaircutTerms(NamedTuple):
     lost_usd: float
 
 
+class HaircutRates(NamedTuple):
+    """The terms of H_ij that an asset has on a chain, whoever holds it; fractions, `size` by the root of the USD held."""
+
+    eligible: bool
+    base: float
+    security: float
+    latency: float  # of an account that also has a position on a chain that is not reached at once
+    depeg: float
+    size: float
+
+    def total(self, held_usd: float, *, away: bool) -> float:
+        """The haircut of `held_usd` of the asset on that chain; 1 where it is not eligible."""
+        if not self.eligible:
+            return 1.0
+        terms = self.base + self.security + (self.latency if away else 0.0) + self.depeg + self.size * math.sqrt(held_usd)
+        return min(1.0, max(0.0, terms))
+
+
+def haircut_rates(market: Market, asset: int, chain: int, level: int = MAINTENANCE_LEVEL) -> HaircutRates:
+    """The terms as they are now, from what was observed."""
+    universe = market.universe
+    definition, on = universe.assets[asset], universe.chains[chain]
+    p = market.parameters.classes[definition.asset_class]
+    lag_s = on.messaging_delay_s
+    if market.lags.heartbeat_ns[chain] >= 0:
+        lag_s = max(lag_s, int(market.lags.p95_ns[chain]) / 1e9)
+    tau = (on.finality_s + lag_s + market.parameters.auction_s + definition.redemption_delay_s) / SECONDS_PER_YEAR
+    mark, bound = market.mark(asset), float(market.bounds.bound[asset])
+    return HaircutRates(
+        eligible=definition.eligible_chains is None or on.name in definition.eligible_chains,
+        base=p.base_haircut,
+        security=on.security_premium,
+        latency=market.parameters.latency_z * float(market.inputs.sigma[level, asset]) * math.sqrt(tau),
+        depeg=p.depeg_coefficient * max(0.0, bound / mark - 1.0) if mark is not None and not math.isnan(bound) else 0.0,
+        size=p.size_coefficient / math.sqrt(market.depth_usd(asset)),
+    )
+
+
 def haircut_terms(
     market: Market, instrument: Sequence[int], quantity: Sequence[int], cash: Sequence[int], level: int = MAINTENANCE_LEVEL
 ) -> list[HaircutTerms]:
     """The haircut of each positive spot position of an account that can be valued, in slot order."""
-    universe, parameters = market.universe, market.parameters
+    universe = market.universe
     terms = universe.instrument_arrays
     chains = {int(terms.chain[i]) for i, q, c in zip(instrument, quantity, cash, strict=True) if q != 0 or c != 0}
     held = [
@@ -46,43 +84,30 @@ def haircut_terms(
     for slot, i, value in held:
         asset, chain = int(terms.underlying[i]), int(terms.chain[i])
         definition, on = universe.assets[asset], universe.chains[chain]
-        p = parameters.classes[definition.asset_class]
-        eligible = definition.eligible_chains is None or on.name in definition.eligible_chains
+        rates = haircut_rates(market, asset, chain, level)
         here = sum(v for _, k, v in held if terms.underlying[k] == asset and terms.chain[k] == chain)
         away = any(k != chain and (on.atomic_group is None or universe.chains[k].atomic_group != on.atomic_group) for k in chains)
-        lag_s = (
-            max(on.messaging_delay_s, int(market.lags.p95_ns[chain]) / 1e9)
-            if market.lags.heartbeat_ns[chain] >= 0
-            else on.messaging_delay_s
-        )
-        tau = (on.finality_s + lag_s + parameters.auction_s + definition.redemption_delay_s) / SECONDS_PER_YEAR if away else 0.0
-        mark, bound = market.mark(asset), float(market.bounds.bound[asset])
-        latency = parameters.latency_z * float(market.inputs.sigma[level, asset]) * math.sqrt(tau)
-        depeg = p.depeg_coefficient * max(0.0, bound / mark - 1.0) if mark is not None and not math.isnan(bound) else 0.0
-        size = p.size_coefficient * math.sqrt(here / market.depth_usd(asset))
-        haircut = min(1.0, max(0.0, p.base_haircut + on.security_premium + latency + depeg + size)) if eligible else 1.0
+        haircut = rates.total(here, away=away)
         over = 0.0
-        if eligible:
+        if rates.eligible:
             over = value - min(value, max(0.0, definition.cap_usd_per_account - used.get(asset, 0.0)))
             used[asset] = used.get(asset, 0.0) + value
-        name = f"{universe.instruments[i].venue} {universe.instruments[i].name}"
-        lost = over + (value - over) * haircut
         result.append(
             HaircutTerms(
-                slot,
-                name,
-                definition.name,
-                on.name,
-                value,
-                eligible,
-                p.base_haircut,
-                on.security_premium,
-                latency,
-                depeg,
-                size,
-                haircut,
-                over,
-                lost,
+                slot=slot,
+                instrument=f"{universe.instruments[i].venue} {universe.instruments[i].name}",
+                asset=definition.name,
+                chain=on.name,
+                value_usd=value,
+                eligible=rates.eligible,
+                base=rates.base,
+                security=rates.security,
+                latency=rates.latency if away else 0.0,
+                depeg=rates.depeg,
+                size=rates.size * math.sqrt(here),
+                haircut=haircut,
+                over_cap_usd=over,
+                lost_usd=over + (value - over) * haircut,
             )
         )
     return result

@@ -92,13 +92,17 @@ class AssetDefinition(Definition, frozen=True, kw_only=True, tag="asset"):
 
 
 class ChainDefinition(Definition, frozen=True, kw_only=True, tag="chain"):
-    """A chain. Chains of one `atomic_group` share a sequencer; `emitter` (hex, 32 bytes) signs its attested transfers."""
+    """A chain. Chains of one `atomic_group` share a sequencer; `emitter` (hex, 32 bytes) signs its attested transfers.
+
+    `messaging_layer` is whose guardians those transfers depend on: for reports of exposure.
+    """
 
     name: Name
     finality_s: NonNegative
     messaging_delay_s: NonNegative
     security_premium: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
     atomic_group: Name | None = None
+    messaging_layer: Name = "wormhole"
     emitter_chain: Annotated[int, Meta(ge=0, le=65535)] = 0
     emitter_address: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")] = "00" * 32
 

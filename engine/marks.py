@@ -20,6 +20,13 @@ NO_QUORUM: Final = int(Unknown.NO_QUORUM)
 SOURCES_APART: Final = int(Unknown.SOURCES_APART)
 NEVER_NS: Final = -1
 
+# What became of a source's newest price, by `Marks.verdict`.
+NEVER: Final = 0
+STALE: Final = 1
+APART: Final = 2
+COUNTS: Final = 3
+VERDICTS: Final = ("never", "stale", "apart", "")  # why it does not count
+
 
 class Observations(NamedTuple):
     """The newest observation of each asset and source, [ASSETS_MAX, SOURCES_MAX]. State: goes into the cut."""
@@ -38,6 +45,7 @@ class Marks(NamedTuple):
     confidence: NDArray[np.float64]  # weighted mean of the accepted sources'
     newest_ns: NDArray[np.int64]  # newest publish time of the accepted sources, NEVER_NS: none
     divergence: NDArray[np.float64]  # what the divergence breaker looks at; nan: too few fresh sources to tell
+    verdict: NDArray[np.int8]  # [ASSETS_MAX, SOURCES_MAX], for those who look
     work: NDArray[np.float64]  # [3, SOURCES_MAX] scratch of `aggregate`
 
 
@@ -54,6 +62,7 @@ def new_marks() -> Marks:
         confidence=np.zeros(ASSETS_MAX),
         newest_ns=np.full(ASSETS_MAX, NEVER_NS, dtype=np.int64),
         divergence=np.full(ASSETS_MAX, math.nan),
+        verdict=np.zeros((ASSETS_MAX, SOURCES_MAX), dtype=np.int8),
         work=np.zeros((3, SOURCES_MAX)),
     )
 
@@ -76,14 +85,18 @@ def aggregate(
     prices = marks.work[0]
     held = marks.work[1]  # weight by sorted place, 0 once rejected
     order = marks.work[2]  # source number by sorted place
+    verdict = marks.verdict[asset]
     seen = 0
     fresh = 0
     for source in range(SOURCES_MAX):
+        verdict[source] = NEVER
         if weights[source] <= 0.0 or publish_ns[source] == NEVER_NS:
             continue
         seen += 1
+        verdict[source] = STALE
         if now_ns - publish_ns[source] > max_age_ns:
             continue
+        verdict[source] = COUNTS
         at = fresh
         while at > 0 and prices[at - 1] > price[source]:
             prices[at] = prices[at - 1]
@@ -118,6 +131,7 @@ def aggregate(
         if abs(prices[at] - centre) > limit:
             rejected_weight += held[at]
             held[at] = 0.0
+            verdict[source] = APART
             continue
         if accepted == 0:
             low = prices[at]

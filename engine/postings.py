@@ -302,10 +302,11 @@ class Postings:
             if life is not None and report.order_id in life.ended:
                 return None, None
             return (Refusal.UNKNOWN_ORDER, f"order {report.order_id} was not sent by this book, or long ago"), None
+        flight.heard = True
+        self._accounts.columns.dirty[a] = 1
         outcome = _FINAL_REPORTS.get(report.status)
         if outcome is None:
             return None, None
-        self._accounts.columns.dirty[a] = 1
         flight.final_lots = min(report.filled_lots, abs(flight.lots))
         if flight.filled_lots < flight.final_lots:
             return None, None

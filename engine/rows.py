@@ -48,6 +48,7 @@ class Flight(Struct, array_like=True):
     notional_usd: float  # reserved from the asset's budget
     expires_ns: int
     attempt: int
+    heard: bool = False  # a report or a fill has come
 
 
 class Life(Struct, array_like=True):

@@ -13,7 +13,7 @@ import msgspec
 import orjson
 from msgspec import Struct
 
-from engine.effects import Breaker, Decision, Health, MarginCall, Order, Output, Refused
+from engine.effects import AssetReport, Breaker, ChainReport, Decision, Health, MarginCall, Order, Output, Refused
 from engine.inputs import (
     AnyCommand,
     AnyDefinition,
@@ -46,7 +46,10 @@ __all__ = [
     "TOPICS",
     "TOPIC_TABLE",
     "DeadLetter",
+    "LastValue",
     "PartialMessage",
+    "PartitionStatus",
+    "PublicEffect",
     "SourceTopic",
     "Topic",
     "TopicSpec",
@@ -99,6 +102,28 @@ class DeadLetter(Output, frozen=True, kw_only=True):
     raw_base64: str | None = None
     raw_bytes: int | None = None
     event: Any = None
+
+
+class PartitionStatus(Output, frozen=True, kw_only=True):
+    """`pipeline.status`, key `<machine>/<partition>`: who owns a partition and how it stood at a cut; an old one tells of trouble."""
+
+    machine: str
+    partition: int
+    owner: str  # <host>:<process id>
+    pages: str  # where the owner's pages are, http://host:port
+    applied: int
+    log_first: int  # where the log began when the partition was acquired
+    log_end: int
+    cut_applied: int  # the cut that this came with
+    cut_seconds: float  # how long the cut before it took
+    oldest_seconds: float  # age of the oldest event taken in and not applied
+    clock_ns: int
+    at_ms: int  # the owner's wall clock
+    rows: int
+    engine_version: int
+    parameters: str  # the version in force
+    mode: str  # books: observe | publish
+    loaded_seconds: float  # from assignment to caught up
 
 
 class SourceTopic(NamedTuple):
@@ -165,7 +190,11 @@ def encode_source(message: Message | PartialMessage) -> tuple[str, bytes, bytes]
     return source.topic, source.key(message), encode(message)
 
 
-def encode_effect(effect: Order | MarginCall | Health | Breaker | Decision | Refused | DeadLetter | Partial) -> tuple[str, bytes, bytes]:
+LastValue = Health | Breaker | Partial | AssetReport | ChainReport | PartitionStatus  # written with a cut
+PublicEffect = LastValue | Order | MarginCall | Decision | Refused | DeadLetter
+
+
+def encode_effect(effect: PublicEffect) -> tuple[str, bytes, bytes]:
     """(topic, key, value) of whatever a machine or ingest puts out, topics without prefix."""
     match effect:
         case Order():
@@ -176,6 +205,12 @@ def encode_effect(effect: Order | MarginCall | Health | Breaker | Decision | Ref
             return "account.health", effect.account.encode(), encode(effect)
         case Breaker():
             return "risk.breakers", f"{effect.trigger}/{effect.name}/{effect.partition}".encode(), encode(effect)
+        case AssetReport():
+            return "risk.marks", effect.asset.encode(), encode(effect)
+        case ChainReport():
+            return "risk.chains", effect.chain.encode(), encode(effect)
+        case PartitionStatus():
+            return "pipeline.status", f"{effect.machine}/{effect.partition}".encode(), encode(effect)
         case Decision():
             return "audit.decisions", (effect.account or effect.venue or "all").encode(), encode(effect)
         case Partial():
@@ -340,6 +375,9 @@ TOPICS: tuple[Topic, ...] = (
     Topic("margin.calls", "account", "P", "MarginCall", Kept.WEEK, "accounts in grace, or below initial margin"),
     Topic("account.health", "account", "P", "Health", Kept.LATEST, "the last word on each account"),
     Topic("risk.breakers", "`<trigger>/<name>/<partition>`", "1", "Breaker", Kept.LATEST, "each breaker as a partition sees it"),
+    Topic("risk.marks", "asset", "1", "AssetReport", Kept.LATEST, "each mark with its sources and haircuts, as the books see it"),
+    Topic("risk.chains", "chain", "1", "ChainReport", Kept.LATEST, "how long each chain's word takes, as the books see it"),
+    Topic("pipeline.status", "`<machine>/<partition>`", "1", "PartitionStatus", Kept.LATEST, "who owns each partition, and how it stands"),
     Topic("audit.decisions", "account, or scope", "P", "Decision", Kept.YEAR, "every decision and its grounds"),
     Topic(
         "<topic>.dlq",
@@ -412,6 +450,9 @@ def json_schemas() -> dict[str, dict[str, Any]]:
         "margin.calls": MarginCall,
         "account.health": Health,
         "risk.breakers": Breaker,
+        "risk.marks": AssetReport,
+        "risk.chains": ChainReport,
+        "pipeline.status": PartitionStatus,
         "audit.decisions": Decision,
         "dlq": DeadLetter,
     }

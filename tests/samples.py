@@ -8,7 +8,7 @@ import msgspec.inspect as mi
 import numpy as np
 from hypothesis import strategies as st
 
-from engine.effects import Breaker, Decision, Health, MarginCall, Order
+from engine.effects import AssetReport, Breaker, ChainReport, Decision, HaircutReport, Health, MarginCall, Order, SourceReport
 from engine.inputs import (
     FILL_DTYPE,
     FILL_KINDS,
@@ -39,7 +39,7 @@ from engine.inputs import (
 )
 from engine.transfers import Direction, Transfer, encode_transfer
 from streams.frames import _EVENT_TYPES
-from streams.messages import PartialMessage
+from streams.messages import PartialMessage, PartitionStatus
 from streams.verify import encode_body, sign_vaa, synthetic_keys
 
 NAME_STARTS = "ABCXYZabcxyz019"
@@ -121,7 +121,48 @@ HEALTH = Health(
     ledger="3:100",
 )
 
-OUTPUT_MESSAGES: tuple[Order | MarginCall | Health | Breaker | Decision, ...] = (
+ASSET_REPORT = AssetReport(
+    asset="USDe",
+    asset_class="synthetic_dollar",
+    mark_usd=0.999,
+    reason="",
+    dispersion=0.001,
+    confidence=0.0,
+    age_seconds=2.5,
+    depth_usd=4e6,
+    depth_age_seconds=None,
+    spread_bps=3.0,
+    sigma_maintenance=0.05,
+    sigma_initial=0.9,
+    bound_usd=1.0,
+    sources=[SourceReport(source="binance", price_usd=0.65, publish_ns=NOW_NS, age_seconds=0.0, counts=False, why="apart")],
+    haircuts=[
+        HaircutReport(chain="base", eligible=True, base=0.02, security=0.01, latency=0.001, depeg=0.002, size_1m=0.05, total_1m=0.083)
+    ],
+    clock_ns=NOW_NS,
+)
+
+STATUS = PartitionStatus(
+    machine="book",
+    partition=3,
+    owner="host:4711",
+    pages="http://127.0.0.1:9464",
+    applied=120,
+    log_first=0,
+    log_end=121,
+    cut_applied=120,
+    cut_seconds=0.012,
+    oldest_seconds=0.0,
+    clock_ns=NOW_NS,
+    at_ms=NOW_NS // 10**6,
+    rows=12,
+    engine_version=1,
+    parameters="2025-10",
+    mode="observe",
+    loaded_seconds=0.4,
+)
+
+OUTPUT_MESSAGES: tuple[Order | MarginCall | Health | Breaker | AssetReport | ChainReport | PartitionStatus | Decision, ...] = (
     Order(
         order_id="0123456789abcdef",
         account="alice",
@@ -151,6 +192,18 @@ OUTPUT_MESSAGES: tuple[Order | MarginCall | Health | Breaker | Decision, ...] = 
     ),
     HEALTH,
     Breaker(trigger="asset_move", name="BTC", partition=3, state="tripped", since_ns=NOW_NS, value=0.16, limit=0.1),
+    ASSET_REPORT,
+    ChainReport(
+        chain="base",
+        layer="wormhole",
+        finality_seconds=12.0,
+        lag_p95_seconds=90.0,
+        heartbeat_age_seconds=None,
+        breaker="closed",
+        security_premium=0.01,
+        clock_ns=NOW_NS,
+    ),
+    STATUS,
     Decision(outcome="no_plan", account="alice", note="nothing on offer", decided_ns=NOW_NS),
 )
 

@@ -107,6 +107,8 @@ def test_what_has_no_value_is_null() -> None:
     assert b'"equity_usd":null' in encode(msgspec.structs.replace(HEALTH, equity_usd=None))
 
 
+LOOKED_AT = ("risk.marks", "risk.chains", "pipeline.status")
+
 # ---- effects --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -115,8 +117,8 @@ def test_what_has_no_value_is_null() -> None:
     [
         *zip(
             OUTPUT_MESSAGES,
-            ("orders.binance", "margin.calls", "account.health", "risk.breakers", "audit.decisions"),
-            (b"alice", b"alice", b"alice", b"asset_move/BTC/3", b"alice"),
+            ("orders.binance", "margin.calls", "account.health", "risk.breakers", *LOOKED_AT, "audit.decisions"),
+            (b"alice", b"alice", b"alice", b"asset_move/BTC/3", b"USDe", b"base", b"book/3", b"alice"),
             strict=True,
         ),
         (Decision(outcome="freeze", account="", venue="okx", decided_ns=1), "audit.decisions", b"okx"),
@@ -289,7 +291,7 @@ def test_what_a_lost_record_would_break_is_replicated_and_never_elected_uncleanl
 
 def test_logs_are_kept_and_last_values_compacted() -> None:
     compacted = {name for name, spec in SPECS.items() if spec.config["cleanup.policy"] == "compact"}
-    assert compacted == {"ledger.rows", "attest.rows", "treasury.rows", PARTIALS, "account.health", "risk.breakers"}
+    assert compacted == {"ledger.rows", "attest.rows", "treasury.rows", PARTIALS, "account.health", "risk.breakers", *LOOKED_AT}
     for name in ("control", "ledger", "attest.ledger", "treasury.ledger"):
         assert (SPECS[name].config["retention.ms"], SPECS[name].config["retention.bytes"]) == ("-1", "-1")
         assert int(SPECS[name].config["max.message.bytes"]) > FRAME_BYTES_MAX
