@@ -45,6 +45,17 @@ class TopicState:
     config: Mapping[str, str]
 
 
+@asynccontextmanager
+async def admin_client(client_options: Mapping[str, Any]) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A started admin client, closed at the end."""
+    admin = AIOKafkaAdminClient(**client_options)
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
+
+
 async def create_topics(client_options: Mapping[str, Any], specs: Sequence[TopicSpec], prefix: str = "") -> list[str]:
     """Create those of `specs` that are missing and wait until each of all their partitions has a leader.
 
@@ -52,7 +63,7 @@ async def create_topics(client_options: Mapping[str, Any], specs: Sequence[Topic
     TopicsError with every refusal.
     """
     wanted = {prefixed(prefix, spec.name): spec for spec in specs}
-    async with _admin(client_options) as admin:
+    async with admin_client(client_options) as admin:
         existing = set(await admin.list_topics())
         missing = [
             NewTopic(name, spec.partitions, spec.replication, topic_configs=dict(spec.config))
@@ -90,7 +101,7 @@ async def check_topics(client_options: Mapping[str, Any], specs: Sequence[TopicS
 async def describe_topics(client_options: Mapping[str, Any], specs: Sequence[TopicSpec], prefix: str = "") -> list[TopicState]:
     """Those of `specs` that the cluster has, in their order, as it has them."""
     wanted = {prefixed(prefix, spec.name): spec for spec in specs}
-    async with _admin(client_options) as admin:
+    async with admin_client(client_options) as admin:
         existing = set(await admin.list_topics())
         names = [name for name in wanted if name in existing]
         if not names:
@@ -127,16 +138,6 @@ def _differences(spec: TopicSpec, state: TopicState) -> list[TopicFault]:
             remedy = f"kafka-configs --alter --entity-type topics --entity-name {state.name} --add-config {key}={value}"
             faults.append(TopicFault(state.name, f"has {key}={state.config.get(key, '')}, not {value}", remedy))
     return faults
-
-
-@asynccontextmanager
-async def _admin(client_options: Mapping[str, Any]) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(**client_options)
-    try:
-        await admin.start()
-        yield admin
-    finally:
-        await admin.close()
 
 
 async def _configs(admin: AIOKafkaAdminClient, keys: Mapping[str, Iterable[str]]) -> dict[str, dict[str, str]]:
