@@ -2,14 +2,55 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import os
+import sys
+from typing import Annotated
 
 import typer
 
 from streams.commands.common import FOUND_WANTING, SettingsFile, fail, reach, settings_of
 
-if TYPE_CHECKING:
-    pass
+LAST_BY_DEFAULT = 10
+
+
+def tail(
+    topic: Annotated[str, typer.Argument(help="Without the prefix, as in `plimsoll topics list --markdown`; orders: those of all venues.")],
+    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="All records that are kept.")] = False,
+    last: Annotated[int | None, typer.Option(min=0, help=f"The newest of each partition; {LAST_BY_DEFAULT} by default.")] = None,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", "-f", help="Then go on with each that comes, until Ctrl-C.")] = False,
+    key: Annotated[str | None, typer.Option(help="Only records with this key.")] = None,
+    partition: Annotated[int | None, typer.Option(min=0, help="Only this partition.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for jq.")] = False,
+    settings_file: SettingsFile = None,
+) -> None:
+    """Print the records of any topic readably: messages, frames, rows, dead letters; committed ones only."""
+    if from_beginning and last is not None:
+        fail(ValueError("say --from-beginning or --last, not both"))
+    settings = settings_of(settings_file)
+    from streams.tailing import Choice, TailFault
+    from streams.tailing import tail as said
+
+    newest = None if from_beginning else LAST_BY_DEFAULT if last is None else last
+    choice = Choice(last=newest, follow=follow, key=key, partition=partition)
+    try:
+        reach(settings, said(settings, topic, choice, _say, as_json=as_json))
+    except TailFault as fault:
+        fail(fault)
+    except _ReaderLeft:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain when it flushes at its end
+    except KeyboardInterrupt:
+        pass  # how a reader ends it
+
+
+class _ReaderLeft(Exception):
+    """Whoever read our output has gone, as `head` does when it has enough."""
+
+
+def _say(text: str) -> None:
+    try:
+        typer.echo(text)
+    except BrokenPipeError:
+        raise _ReaderLeft from None
 
 
 def replay(
