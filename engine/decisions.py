@@ -1,5 +1,6 @@
 """What follows from an account's health: its state, its cause, grace, margin calls, orders and their life (docs/model.md, 6 and 8)."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -62,6 +63,7 @@ class Supervisor:
     """Values accounts and decides about them. Shares its arrays with the book; `lives` holds what few accounts have."""
 
     def __init__(self, market: Market, accounts: Accounts, lives: dict[int, Life], limits: Limits) -> None:
+        self.unheard: Counter[str] = Counter()  # by venue: orders that ended by their time without a report or a fill, for those who look
         self._market = market
         self._accounts = accounts
         self._lives = lives
@@ -392,6 +394,8 @@ class Supervisor:
             return False
         over = [flight for flight in life.flights if flight.expires_ns <= self._market.clock_ns]
         for flight in over:
+            if not flight.heard:
+                self.unheard[self._market.universe.instruments[flight.instrument].venue] += 1
             self.end_flight(a, life, flight, Outcome.EXPIRED, occasion, "")
         return bool(over)
 

@@ -96,6 +96,12 @@ class Book:
         """Credits that wait for their chains, or for the instruments that they move."""
         return len(self._held)
 
+    def take_unheard(self) -> dict[str, int]:
+        """By venue, orders that ended by their time without a report or a fill, since the last call."""
+        unheard = dict(self._supervisor.unheard)
+        self._supervisor.unheard.clear()
+        return unheard
+
     def source_applied(self, source: str, partition: int) -> int:
         """Highest offset applied of one source, -1 if none."""
         return self._sources.applied(source, partition)

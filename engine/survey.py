@@ -16,7 +16,7 @@ from engine.market import ASSET_MOVE, ATTESTATION_LAG, SOURCE_DIVERGENCE, Market
 from engine.marks import COUNTS, NEVER_NS, VERDICTS
 from engine.reasons import Cause, State, Unknown
 from engine.rows import Life
-from engine.tables import CHAIN, CHAINS_MAX, INITIAL_LEVEL, MAINTENANCE_LEVEL, NOTIONAL, UNIT_UNKNOWN, RiskTables
+from engine.tables import CHAIN, CHAINS_MAX, INITIAL_LEVEL, MAINTENANCE_LEVEL, NOTIONAL, SPOT, UNIT_UNKNOWN, RiskTables
 from engine.universe import USD
 from engine.volatility import NS_PER_SECOND
 
@@ -143,9 +143,16 @@ def _asset_report(market: Market, asset: int) -> AssetReport:
         sigma_initial=float(market.inputs.sigma[INITIAL_LEVEL, asset]),
         bound_usd=None if math.isnan(bound) else bound,
         sources=[_source_report(market, asset, slot) for slot in range(len(universe.sources[asset]))],
-        haircuts=[_haircut_report(market, asset, chain) for chain in range(universe.chain_count)],
+        haircuts=[_haircut_report(market, asset, chain) for chain in _chains_holding(market, asset)] if market.live else [],
         clock_ns=now_ns,
     )
+
+
+def _chains_holding(market: Market, asset: int) -> list[int]:
+    """Chains where an account can hold the asset."""
+    terms, count = market.universe.instrument_arrays, market.universe.instrument_count
+    holds = (terms.underlying[:count] == asset) & (terms.contract[:count] == SPOT)
+    return sorted({int(chain) for chain in terms.chain[:count][holds]})
 
 
 def _source_report(market: Market, asset: int, slot: int) -> SourceReport:
@@ -176,7 +183,7 @@ def _haircut_report(market: Market, asset: int, chain: int) -> HaircutReport:
 
 
 def _age_seconds(now_ns: int, then_ns: int) -> float | None:
-    return (now_ns - then_ns) / NS_PER_SECOND if then_ns != NEVER_NS else None
+    return max(0, now_ns - then_ns) / NS_PER_SECOND if then_ns != NEVER_NS else None
 
 
 @kernel

@@ -34,6 +34,7 @@ from engine.inputs import (
 from engine.machine import Machine
 from engine.monitor import Book
 from engine.murmur2 import partitions_of
+from engine.survey import totals
 from engine.treasury import Treasury
 
 SECOND_NS: Final = 1_000_000_000
@@ -57,6 +58,7 @@ def warm() -> None:
         report = OrderReport(v=1, account=ACCOUNT, order_id=order.order_id, status="expired", filled_lots=0, time_ns=ledger.now_ns)
         book.apply(ledger.offset(), ledger.frame(FrameKind.REPORTS, [report]))
     _keep(book, rows)
+    totals(book.accounts, book.market)
     Book(0, 1).restore(rows.items())
 
     for machine, own in ((Treasury(1), _partial), (Attestor(0, 1), _heartbeat)):

@@ -60,27 +60,36 @@ class SourceLost(Exception):
     """A source no longer has the records that come next: its retention was shorter than its feeder stood still, or it was replaced."""
 
 
+class _InFlight(NamedTuple):
+    """A frame that was sent and not acknowledged yet."""
+
+    delivery: asyncio.Future[Any]
+    since_ms: int  # the broker's time of its oldest event
+    source: str
+
+
 class _Appender:
     """Frames into one partition of one log, in order, a bounded number of them unacknowledged."""
 
-    def __init__(self, producer: AIOKafkaProducer, topic: str, partition: int, life: Life | None = None) -> None:
-        self._producer = producer
-        self._topic = topic
+    def __init__(self, bus: Bus, log_name: str, partition: int, life: Life | None = None) -> None:
+        self._producer = bus.frames
+        self._metrics = bus.metrics
+        self._topic = bus.clients.name(log_name)
         self._partition = partition
         self._life = life  # whose log it is
-        self._in_flight: deque[tuple[asyncio.Future[Any], int]] = deque()
+        self._in_flight: deque[_InFlight] = deque()
         self.end = -1  # offset of the last frame acknowledged
 
-    async def append(self, value: bytes, since_ms: int) -> None:
+    async def append(self, value: bytes, since_ms: int, source: str) -> None:
         while len(self._in_flight) >= IN_FLIGHT_FRAMES_MAX:
             await self._oldest()
-        await self.append_freely(value, since_ms)
+        await self.append_freely(value, since_ms, source)
 
-    async def append_freely(self, value: bytes, since_ms: int) -> None:
+    async def append_freely(self, value: bytes, since_ms: int, source: str) -> None:
         """Without waiting for acknowledgements; the caller bounds how many."""
         headers = source_time(since_ms)
         delivery = await self._producer.send(self._topic, value, partition=self._partition, headers=headers)
-        self._in_flight.append((delivery, since_ms))
+        self._in_flight.append(_InFlight(delivery, since_ms, source))
 
     async def settle(self) -> None:
         """Wait until everything appended is acknowledged. Meanwhile records gather, so that the next frame is larger under load."""
@@ -95,8 +104,9 @@ class _Appender:
             await asyncio.sleep(WAIT_S)
 
     async def _oldest(self) -> None:
-        delivery, since_ms = self._in_flight.popleft()
+        delivery, since_ms, source = self._in_flight.popleft()
         metadata = await delivery
+        self._metrics.ingest_seconds.labels(source).observe(max(0.0, time.time() - since_ms / 1000))
         self.end = max(self.end, metadata.offset)
         if self._life is not None:
             self._life.appended(metadata.offset, since_ms)
@@ -120,7 +130,7 @@ class _Ingest:
             batch = await self._framed(topic, partition, partitions, part, covers_from)
             await self._send_letters(batch)
             for frame in batch.frames:
-                await appender.append(encode_frame(frame), part[0].timestamp)
+                await appender.append(encode_frame(frame), part[0].timestamp, topic)
             covers_from = batch.frames[-1].covers_to
         self._metrics.events_in.labels(topic).inc(len(records))
         return covers_from
@@ -171,7 +181,7 @@ class SourceFeeder:
         self._life = life
         self._clients = bus.clients
         self._metrics = bus.metrics
-        self._appender = _Appender(bus.frames, bus.clients.name(life.kind.log), life.partition, life)
+        self._appender = _Appender(bus, life.kind.log, life.partition, life)
         self._ingest = _Ingest(bus)
         self._sources = [topic for topic, source in SOURCES.items() if source.target == life.kind.log]
 
@@ -207,7 +217,7 @@ class ControlCopier:
         self._life = life
         self._clients = bus.clients
         self._metrics = bus.metrics
-        self._appender = _Appender(bus.frames, bus.clients.name(life.kind.log), life.partition, life)
+        self._appender = _Appender(bus, life.kind.log, life.partition, life)
 
     async def run(self) -> None:
         await _feed_forever("control", self._copy, self._life, self._metrics)
@@ -220,7 +230,8 @@ class ControlCopier:
                 for records in (await consumer.getmany(timeout_ms=POLL_MS, max_records=COPIES_MAX)).values():
                     for record in records:
                         since_ms = read_source_time(record.headers) or record.timestamp
-                        await self._appender.append_freely(wrap_control(record.value, record.offset, covers_from), since_ms)
+                        copy = wrap_control(record.value, record.offset, covers_from)
+                        await self._appender.append_freely(copy, since_ms, CONTROL)
                         covers_from = record.offset
                     await self._appender.settle()
                     await self._appender.not_too_far_ahead()
@@ -233,7 +244,7 @@ class ControlKeeper:
         self._life = life
         self._clients = bus.clients
         self._metrics = bus.metrics
-        self._frames = bus.frames
+        self._bus = bus
         self._ingest = _Ingest(bus)
 
     async def run(self) -> None:
@@ -256,7 +267,7 @@ class ControlKeeper:
     async def _market(self) -> None:
         await self._control_applied()
         names = {self._clients.partition(topic, 0): topic for topic, source in SOURCES.items() if source.target == CONTROL}
-        appender = _Appender(self._frames, self._clients.name(CONTROL), 0)
+        appender = _Appender(self._bus, CONTROL, 0)
         async with self._clients.reading(*names) as consumer:
             covered = {where: await _position(consumer, where, self._life, topic) for where, topic in names.items()}
             most = self._clients.settings.frame_max_events
@@ -274,12 +285,12 @@ class ControlKeeper:
 
     async def _tick(self) -> None:
         await self._control_applied()
-        appender = _Appender(self._frames, self._clients.name(CONTROL), 0)
+        appender = _Appender(self._bus, CONTROL, 0)
         clock_ns = self._life.machine.clock_ns
         while True:
             for tick_ns in ticks(clock_ns, time.time_ns()):
                 frame = Frame(FrameKind.TICK, TICKER, 0, clock_ns, tick_ns, [Tick(tick_ns)], [tick_ns])
-                await appender.append_freely(encode_frame(frame), time.time_ns() // 1_000_000)
+                await appender.append_freely(encode_frame(frame), time.time_ns() // 1_000_000, TICKER)
                 clock_ns = tick_ns
             await appender.settle()
             await asyncio.sleep(self._clients.settings.tick_interval_ms / 1000)

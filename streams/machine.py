@@ -13,19 +13,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 
-from engine.effects import Breaker, Health
-from engine.inputs import Frame, Partial
+from engine.inputs import Frame
 from engine.machine import CUT_KEY, ENGINE_VERSION, Cut, CutRecord, DigestMismatch, Machine
 from streams import verdicts
 from streams.clients import ROWS_BATCH_BYTES, Clients, bounds
 from streams.frames import FrameFault, decode_frame
-from streams.messages import encode_effect, partition_of
+from streams.messages import LastValue, PartitionStatus, encode_effect, partition_of
 from streams.metrics import Metrics
 from streams.outbox import Outbox, Ticket
 from streams.roster import MachineKind
@@ -40,6 +39,7 @@ STOP_PRODUCER_S = 5.0
 SEEK_AGAIN_S = 1.0
 UNMOVED_S = 3.0
 UNCUT_FRAMES_MAX = 4_096  # applied and not cut yet; beyond it applying waits for the cut
+STATUS_S = 1.0  # how often a partition tells with its cut how it stands, for those who look
 ROOM_S = 1.0  # that one partition may keep the others of its worker waiting for its cut; then it lets its records go by instead
 
 
@@ -59,8 +59,19 @@ class NotSealed(Exception):
     """A clean stop could not commit its last cut, since the partition was halted or lost meanwhile."""
 
 
+class Place(NamedTuple):
+    """Where a worker runs, for those who look."""
+
+    owner: str  # <host>:<process id>
+    pages: str  # http://host:port, '' while there are none
+
+
 class Owner(Protocol):
     """Who runs machine partitions: the worker's shell."""
+
+    @property
+    def place(self) -> Place:
+        """Where it runs."""
 
     @property
     def trial(self) -> asyncio.Lock:
@@ -102,7 +113,12 @@ class Life:
         self.heard_at_s = time.time()  # when the broker last told where the log ends
         self.is_caught_up = False
         self.progress_at = self.began_at = time.monotonic()
+        self.log_first = 0  # where the log began when it was last asked
+        self.loaded_s = 0.0  # how long it took from assignment to caught up
+        self._assigned_at = self.began_at
         self._acquired_end = -1
+        self._cut_s = 0.0  # how long the last cut took
+        self._told_at = 0.0
         self._clients = clients
         self._outbox = outbox
         self._metrics = metrics
@@ -178,6 +194,7 @@ class Life:
             return True
         self.machine = machine
         self.cut_applied = machine.applied
+        self.log_first = first
         self._acquired_end = self.log_end = end
         log.info("%r loaded %d rows; cut at %d, log ends at %d", self, len(rows), machine.applied, end)
         return True
@@ -289,11 +306,14 @@ class Life:
             return False
         if self._trials is not None and offset in self._trials.verdicts:
             frame = set_aside(frame, self._trials.verdicts[offset])
+        self._metrics.frame_bytes.labels(self.kind.name).observe(len(value))
         self._apply(offset, frame, since_ms)
         return True
 
     def _apply(self, offset: int, frame: Frame, since_ms: int) -> None:
+        began = time.perf_counter()
         effects = self.machine.apply(offset, frame)
+        self._metrics.count_frame(self.kind.name, frame, time.perf_counter() - began)
         ticket = self._outbox.put(offset, effects, since_ms)
         if ticket is not None:
             self._tickets.append(ticket)
@@ -313,6 +333,8 @@ class Life:
     def _look_whether_caught_up(self) -> None:
         if self.machine.applied >= self._acquired_end - 1:
             self.is_caught_up = True
+            self.loaded_s = time.monotonic() - self._assigned_at
+            self._metrics.recovery_seconds.labels(self.kind.name).observe(self.loaded_s)
             self._owner.caught_up(self)
 
     def _seek_again(self) -> None:
@@ -396,10 +418,9 @@ class Life:
                 self._owner.seek(self)  # what went by
             self.cutting_since = None
             self.cut_at = self.progress_at = time.monotonic()
-            self._metrics.cut_seconds.labels(self.kind.name).observe(self.cut_at - started)
+            self._cut_s = self.cut_at - started
+            self._metrics.cut_seconds.labels(self.kind.name).observe(self._cut_s)
             self._metrics.cut_rows.labels(self.kind.name).inc(len(cut.rows))
-            for partial in cut.partials:
-                self._metrics.count_accounts(partial.partition, partial.accounts_by_state)
             return True
 
     async def _commit(self, rows: Iterable[tuple[bytes, bytes | None]], others: Batches | None = None) -> None:
@@ -416,7 +437,10 @@ class Life:
 
     async def _last_values(self, cut: Cut) -> Batches:
         assert self._producer is not None, "a cut without a producer"
-        effects: list[Health | Breaker | Partial] = [*cut.health, *cut.breakers, *cut.partials]
+        effects: list[LastValue] = [*cut.health, *cut.breakers, *cut.partials]
+        if time.monotonic() - self._told_at >= STATUS_S:
+            self._told_at = time.monotonic()
+            effects += [self._status(cut), *self.kind.reports(self.machine)]
         counts: dict[str, int] = {}
         batches: Batches = {}
         for effect in effects:
@@ -425,6 +449,29 @@ class Life:
                 counts[topic] = len(await self._producer.partitions_for(self._clients.name(topic)))
             batches.setdefault((self._clients.name(topic), partition_of(key, counts[topic])), []).append((key, value))
         return batches
+
+    def _status(self, cut: Cut) -> PartitionStatus:
+        """How it stands, for those who look; with a cut, so that only the owner can say it."""
+        record = msgspec.msgpack.decode(cut.rows[-1][1] or b"", type=CutRecord)
+        return PartitionStatus(
+            machine=self.kind.name,
+            partition=self.partition,
+            owner=self._owner.place.owner,
+            pages=self._owner.place.pages,
+            applied=self.machine.applied,
+            log_first=self.log_first,
+            log_end=self.log_end,
+            cut_applied=cut.applied,
+            cut_seconds=self._cut_s,
+            oldest_seconds=self.oldest_s(),
+            clock_ns=record.clock_ns,
+            at_ms=int(time.time() * 1000),
+            rows=record.rows,
+            engine_version=record.engine_version,
+            parameters=record.parameters_version,
+            mode=self.kind.mode(self.machine),
+            loaded_seconds=self.loaded_s,
+        )
 
     async def _send(
         self, producer: AIOKafkaProducer, topic: str, partition: int, records: Iterable[tuple[bytes, bytes | None]]

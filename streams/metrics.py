@@ -9,18 +9,24 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from engine.effects import Decision, Effects, Order, Refused
-from engine.reasons import State
+from engine.inputs import Frame
+from engine.machine import ENGINE_VERSION
 from streams.documents import MadeTable, as_table, run
+from streams.risk_metrics import RiskMetrics
 
 log = logging.getLogger(__name__)
 
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _CUT_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_APPLY_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_EVENTS = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 8_000)
+_BYTES = (256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304)
 _PARTITION = ("machine", "partition")
 
 
@@ -43,6 +49,29 @@ class Metrics:
             buckets=_LATENCY_S,
             registry=registry,
         )
+        self.ingest_seconds = Histogram(
+            "plimsoll_ingest_seconds",
+            "From the broker's time of a batch's oldest record to its frame in the log",
+            ["topic"],
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+        self.apply_seconds = Histogram("plimsoll_apply_seconds", "Applying one frame", ["machine"], buckets=_APPLY_S, registry=registry)
+        self.publish_seconds = Histogram(
+            "plimsoll_publish_seconds",
+            "From a frame applied to an output of it acknowledged",
+            buckets=_CUT_S,
+            registry=registry,
+        )
+        self.frame_events = Histogram("plimsoll_frame_events", "Events of a frame", ["machine"], buckets=_EVENTS, registry=registry)
+        self.frame_bytes = Histogram("plimsoll_frame_bytes", "Size of a frame", ["machine"], buckets=_BYTES, registry=registry)
+        self.recovery_seconds = Histogram(
+            "plimsoll_recovery_seconds",
+            "From assignment to caught up with the log",
+            ["machine"],
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
         self.cut_seconds = Histogram(
             "plimsoll_cut_seconds", "Duration of a cut, orders' acknowledgements included", ["machine"], buckets=_CUT_S, registry=registry
         )
@@ -56,24 +85,22 @@ class Metrics:
         )
         self.lag_frames = Gauge("plimsoll_lag_frames", "Frames in the log that are not applied yet", _PARTITION, registry=registry)
         self.uncut_frames = Gauge("plimsoll_uncut_frames", "Frames applied and not in a committed cut", _PARTITION, registry=registry)
+        self.log_start = Gauge(
+            "plimsoll_log_start_minus_cut_frames",
+            "Where the log begins, less where it goes on from the last cut: above 0, what a recovery needs is gone",
+            _PARTITION,
+            registry=registry,
+        )
+        self.partitions = Gauge("plimsoll_partitions", "Partitions that a machine has, whoever owns them", ["machine"], registry=registry)
+        self.build_info = Gauge("plimsoll_build_info", "1; the labels say what runs", ["version", "engine_version"], registry=registry)
         self.outbox_backlog = Gauge("plimsoll_outbox_backlog_records", "Outputs that no producer has taken yet", registry=registry)
         self.orders_waiting = Gauge(
             "plimsoll_orders_waiting", "Orders that wait for their venue's topic, and cuts with them", ["venue"], registry=registry
         )
-        self.credits_held = Gauge(
-            "plimsoll_credits_held", "Credits that wait for their chain, or for their instrument", ["partition"], registry=registry
-        )
-        self.snapshots_ignored = Gauge(
-            "plimsoll_snapshots_ignored",
-            "Snapshots that could not be compared, since the partition was loaded",
-            ["partition"],
-            registry=registry,
-        )
         self.source_lag = Gauge(
             "plimsoll_source_lag_records", "Records of a source not framed yet", ["topic", "partition"], registry=registry
         )
-        self.accounts = Gauge("plimsoll_accounts", "Accounts by state, as of the last cut", ["partition", "state"], registry=registry)
-        self.orders = Counter("plimsoll_orders_total", "Orders published", ["venue", "cause"], registry=registry)
+        self.orders = Counter("plimsoll_orders_total", "Orders published", ["venue", "state", "cause"], registry=registry)
         self.decisions = Counter("plimsoll_decisions_total", "Decisions told to the audit", ["outcome"], registry=registry)
         self.dead_letters = Counter("plimsoll_dead_letters_total", "Refused input", ["topic", "reason"], registry=registry)
         self.skipped = Counter("plimsoll_skipped_events_total", "Events that had been applied before", ["machine"], registry=registry)
@@ -91,6 +118,13 @@ class Metrics:
         self.feeder_restarts = Counter("plimsoll_feeder_restarts_total", "Feeders begun again after a fault", ["feeder"], registry=registry)
         self.frames = Counter("plimsoll_frames_applied_total", "Frames applied", ["machine"], registry=registry)
         self.events_in = Counter("plimsoll_events_in_total", "Source records taken in", ["topic"], registry=registry)
+        self.risk = RiskMetrics(registry)
+        self.build_info.labels(version("plimsoll"), ENGINE_VERSION).set(1)
+
+    def count_frame(self, machine: str, frame: Frame, seconds: float) -> None:
+        """A frame that was applied in so many seconds."""
+        self.apply_seconds.labels(machine).observe(seconds)
+        self.frame_events.labels(machine).observe(len(frame.events) if isinstance(frame.events, list) else len(frame.events.rows))
 
     def count_effects(self, machine: str, partition: int, effects: Effects) -> None:
         """Count what one frame did, but for its orders, which count when they are out."""
@@ -107,19 +141,9 @@ class Metrics:
 
     def count_order(self, order: Order, seconds: float | None) -> None:
         """Count an order that the broker has acknowledged."""
-        self.orders.labels(order.venue, order.cause).inc()
+        self.orders.labels(order.venue, order.state, order.cause).inc()
         if seconds is not None:
             self.order_seconds.labels(order.venue).observe(seconds)
-
-    def count_accounts(self, partition: int, by_state: Iterable[int]) -> None:
-        """`by_state` is indexed by engine.reasons.State."""
-        for state, count in zip(State, by_state, strict=False):
-            self.accounts.labels(partition, state.name).set(count)
-
-    def tell_book(self, partition: int, snapshots_ignored: int, credits_held: int) -> None:
-        """What only books can tell, as of now."""
-        self.snapshots_ignored.labels(partition).set(snapshots_ignored)
-        self.credits_held.labels(partition).set(credits_held)
 
     def tell_outbox(self, backlog: int, orders_waiting: Mapping[str, int]) -> None:
         """`orders_waiting` by venue, none that waits no more."""
@@ -130,16 +154,21 @@ class Metrics:
 
     def forget(self, machine: str, partition: int, sources: Iterable[str] = ()) -> None:
         """Drop the gauges of a partition that somebody else owns now; a frozen value would look alive. `sources` fed it."""
-        gauges = (self.cut_age_seconds, self.clock_behind_seconds, self.oldest_seconds, self.lag_frames, self.uncut_frames, self.halted)
-        for gauge in gauges:
+        of_a_partition = (
+            self.cut_age_seconds,
+            self.clock_behind_seconds,
+            self.oldest_seconds,
+            self.lag_frames,
+            self.uncut_frames,
+            self.log_start,
+            self.halted,
+        )
+        for gauge in of_a_partition:
             gauge.remove(machine, partition)
         for topic in sources:
             self.source_lag.remove(topic, partition)
         if machine == "book":
-            for state in State:
-                self.accounts.remove(partition, state.name)
-            self.credits_held.remove(partition)
-            self.snapshots_ignored.remove(partition)
+            self.risk.forget_book(partition)
 
 
 Problems = Callable[[], list[str]]
@@ -178,7 +207,8 @@ async def serve(metrics: Metrics, problems: Problems, host: str, port: int) -> t
 def metrics_table() -> str:
     """All metrics as a table in Markdown, in the order of their definition."""
     rows = []
-    for family in vars(Metrics()).values():
+    metrics = Metrics()
+    for family in [*vars(metrics).values(), *vars(metrics.risk).values()]:
         if isinstance(family, Counter | Gauge | Histogram):
             told = next(iter(family.describe()))
             name = f"{told.name}_total" if told.type == "counter" else told.name

@@ -34,12 +34,13 @@ TOPIC_RETRY_S = 5.0
 class Ticket:
     """Stands for one frame's output: `done` once every record is acknowledged."""
 
-    __slots__ = ("done", "left", "offset", "since_ms")
+    __slots__ = ("done", "left", "offset", "put_at", "since_ms")
 
     def __init__(self, offset: int, records: int, since_ms: int) -> None:
         self.offset = offset
         self.left = records
         self.since_ms = since_ms
+        self.put_at = time.monotonic()
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def acknowledge(self) -> None:
@@ -233,6 +234,7 @@ class _Delivered:
                 ticket.done.set_exception(delivery.exception() or asyncio.CancelledError())
             return
         ticket.acknowledge()
+        self._metrics.publish_seconds.observe(time.monotonic() - ticket.put_at)
         if self._record.order is not None:
             seconds = time.time() - ticket.since_ms / 1000 if ticket.since_ms else None
             self._metrics.count_order(self._record.order, seconds)

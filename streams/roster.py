@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
 from engine.machine import Machine
+from streams.messages import LastValue
 from streams.settings import Settings
 
 
@@ -15,6 +16,7 @@ class MachineKind(Struct, frozen=True, kw_only=True):
     """One kind of machine: `partitions` of `log`, one machine each. `make(partition)` gives a machine that has applied nothing yet.
 
     The owner of a `keeps_control` machine (one partition, which has applied control) also feeds control: market ingest and the ticker.
+    `reports` and `mode` are for those who look: last values to be told with a cut now and then, and whether a book observes or publishes.
     """
 
     name: str
@@ -23,6 +25,8 @@ class MachineKind(Struct, frozen=True, kw_only=True):
     partitions: int
     make: Callable[[int], Machine]
     keeps_control: bool = False
+    reports: Callable[[Machine], Sequence[LastValue]] = lambda _: ()
+    mode: Callable[[Machine], str] = lambda _: ""
 
 
 Roster = list[MachineKind]
@@ -52,11 +56,23 @@ def product(settings: Settings) -> Roster:
     """What a worker runs: books, attestors and the treasury."""
     from engine.attestor import Attestor
     from engine.monitor import Book
+    from engine.survey import asset_reports, chain_reports
     from engine.treasury import Treasury
+
+    def market(book: Machine) -> Sequence[LastValue]:
+        """The market, from one of the books: all have the same."""
+        assert isinstance(book, Book)
+        return [*asset_reports(book.market), *chain_reports(book.market)] if book.partition == 0 else []
+
+    def mode(book: Machine) -> str:
+        assert isinstance(book, Book)
+        return "publish" if book.limits.publish else "observe"
 
     ledger, attest = settings.ledger_partitions, settings.attest_partitions
     return [
-        MachineKind(name="book", log="ledger", rows="ledger.rows", partitions=ledger, make=lambda p: Book(p, ledger)),
+        MachineKind(
+            name="book", log="ledger", rows="ledger.rows", partitions=ledger, make=lambda p: Book(p, ledger), reports=market, mode=mode
+        ),
         MachineKind(name="attestor", log="attest.ledger", rows="attest.rows", partitions=attest, make=lambda p: Attestor(p, ledger)),
         MachineKind(
             name="treasury", log="treasury.ledger", rows="treasury.rows", partitions=1, make=lambda _: Treasury(ledger), keeps_control=True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
@@ -13,9 +15,10 @@ from aiokafka.errors import KafkaError
 from faust.exceptions import NotReady
 
 from engine.monitor import Book
+from engine.survey import asset_reports, chain_reports, flights, open_breakers, totals
 from streams.clients import Clients
 from streams.feeders import Bus, ControlCopier, ControlKeeper, SourceFeeder
-from streams.machine import Life, Phase, is_fenced
+from streams.machine import Life, Phase, Place, is_fenced
 from streams.messages import CONTROL, SOURCES
 from streams.metrics import Metrics
 from streams.outbox import Outbox
@@ -34,6 +37,8 @@ READY_LAG_S = 5.0
 READY_CLOCK_S = 5.0
 BROKER_SILENT_S = 5.0  # without an answer to a fetch, empty ones included
 SEAL_S = 10.0
+SURVEY_S = 1.0
+LOG_STARTS_S = 30.0
 
 Key = tuple[str, int]  # a log's name without prefix, and a partition
 
@@ -64,7 +69,9 @@ class Shell:
         self.unsealed = 0  # partitions whose last cut a clean stop could not seal
         self.opened_at: float | None = None
         self.trial = asyncio.Lock()
+        self.place = Place(f"{socket.gethostname()}:{os.getpid()}", "")
         self.loop_at = time.monotonic()  # when the event loop last turned, for the watchdog
+        self._looked_at = 0.0  # when books were last surveyed
         self._kinds: dict[str, MachineKind] = {kind.log: kind for kind in roster}
         self._group = group
         self._fatal = fatal
@@ -76,6 +83,8 @@ class Shell:
         self._outputs: AIOKafkaProducer | None = None
         self._frames: AIOKafkaProducer | None = None
         self._outbox: Outbox | None = None
+        for kind in roster:
+            self.metrics.partitions.labels(kind.name).set(kind.partitions)
 
     # ---- start and end ----------------------------------------------------------------------------------------------------------------
 
@@ -89,6 +98,7 @@ class Shell:
         self._outbox = Outbox(self.clients, self._outputs, self._frames, self.metrics)
         self._spawn(self._outbox.run(), "outbox")
         self._spawn(self._keep_house(), "housekeeping")
+        self._spawn(self._look_where_logs_begin(), "log starts")
 
     async def seal(self) -> None:
         """A clean stop: no more feeding, nothing more applied, and each running partition's last cut sealed."""
@@ -290,10 +300,40 @@ class Shell:
             self.metrics.uncut_frames.labels(*labels).set(life.applied - life.cut_applied)
             self.metrics.clock_behind_seconds.labels(*labels).set(self._clock_behind_s(life))
             self.metrics.oldest_seconds.labels(*labels).set(life.oldest_s())
-            if isinstance(life.machine, Book):
-                self.metrics.tell_book(life.partition, life.machine.snapshots_ignored, life.machine.credits_held)
+            self.metrics.log_start.labels(*labels).set(life.log_first - life.cut_applied - 1)
             if life.phase is Phase.RUNNING and not life.unproven and now - life.began_at > HEALTHY_AFTER_S:
                 self._failures.pop(key, None)
+
+        if now - self._looked_at >= SURVEY_S:
+            self._looked_at = now
+            for life in self.lives.values():
+                if isinstance(life.machine, Book) and life.phase is Phase.RUNNING:
+                    self._survey(life.machine)
+
+    def _survey(self, book: Book) -> None:
+        """What a book's accounts come to, and from one of the books what the market is."""
+        risk, market, partition = self.metrics.risk, book.market, book.partition
+        chains = [(chain.name, chain.messaging_layer) for chain in market.universe.chains]
+        risk.tell_totals(partition, totals(book.accounts, market), chains)
+        venues = [venue.name for venue in market.universe.venues if not venue.vault]
+        risk.tell_flights(partition, flights(book.lives, market), venues, book.take_unheard())
+        risk.tell_book(partition, book.limits, book.snapshots_ignored, book.credits_held)
+        if partition == 0:
+            risk.tell_market(asset_reports(market), chain_reports(market), open_breakers(market))
+
+    async def _look_where_logs_begin(self) -> None:
+        """Retention moves a log's beginning; beyond the last cut, there would be nothing to recover from."""
+        while True:
+            await asyncio.sleep(LOG_STARTS_S)
+            lives = {self.clients.partition(*key): life for key, life in self.lives.items()}
+            if not lives:
+                continue
+            try:
+                async with self.clients.reading(*lives) as consumer:
+                    for where, first in (await consumer.beginning_offsets(list(lives))).items():
+                        lives[where].log_first = first
+            except (KafkaError, OSError) as error:
+                log.warning("cannot ask where the logs begin: %r", error)
 
     def crash(self, error: BaseException, where: str) -> None:
         """End the worker for an error that nobody expected."""

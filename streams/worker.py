@@ -7,6 +7,7 @@ import faulthandler
 import gc
 import logging
 import os
+import socket
 import sys
 import threading
 import time
@@ -41,6 +42,7 @@ def run_worker(settings: Settings, machines: str = PRODUCT) -> NoReturn:
     async def opened() -> None:
         await shell.open()
         _, port = await serve(shell.metrics, shell.problems, settings.listen, settings.metrics_port)
+        shell.place = shell.place._replace(pages=f"http://{reachable(settings.listen)}:{port}")
         log.info("metrics and health at http://%s:%d", settings.listen, port)
 
     app = make_app(settings, roster, shell, opened)
@@ -57,6 +59,13 @@ def run_worker(settings: Settings, machines: str = PRODUCT) -> NoReturn:
             raise SystemExit(UNSEALED) from None
         raise
     raise SystemExit(0)
+
+
+def reachable(listen: str) -> str:
+    """The host by which others reach what listens at this address: where that is every address, this machine's name."""
+    if listen in {"0.0.0.0", "::", ""}:  # noqa: S104 - compared with, not bound to
+        return socket.gethostname()
+    return f"[{listen}]" if ":" in listen else listen
 
 
 def _warm() -> None:

@@ -58,7 +58,7 @@ class WorkerProcess:
     def metric(self, name: str) -> float:
         """Sum of a metric over its labels, 0 where it isn't told."""
         _, text = self.get("metrics")
-        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.split("{")[0] == name)
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if re.split(r"[{ ]", line, maxsplit=1)[0] == name)
 
     def books(self) -> int:
         """How many partitions of the books' ledger it owns."""

@@ -20,7 +20,7 @@ from engine.machine import CUT_KEY, ENGINE_VERSION, CutRecord
 from streams.broker import Cluster
 from streams.clients import ROWS_BATCH_BYTES, Clients, bounds, scan
 from streams.frames import encode_frame
-from streams.machine import Life, NotSealed, Phase, RecordTooLarge, is_fenced
+from streams.machine import Life, NotSealed, Phase, Place, RecordTooLarge, is_fenced
 from streams.messages import topic_specs
 from streams.metrics import Metrics
 from streams.outbox import Outbox
@@ -43,6 +43,7 @@ class Watcher:
         self.halts = 0
         self.errors: list[BaseException] = []
         self.trial = asyncio.Lock()
+        self.place = Place("here:1", "")
 
     def seek(self, life: Life) -> None:
         self.seeks.append(life.applied)

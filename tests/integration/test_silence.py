@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import pytest
 
-from engine.effects import Health
+from engine.effects import AssetReport, ChainReport, Health
 from engine.inputs import Fill, OraclePrice
 from streams.broker import Cluster
 from streams.clients import Clients, bounds, scan
-from streams.messages import topic_specs
+from streams.messages import PartitionStatus, topic_specs
 from streams.settings import Settings, kafka_client_options, load_settings
+from streams.store import committed_rows
 from streams.topics_admin import create_topics
+from tests import small_world
 from tests.fault.workers import WorkerProcess
 from tests.fault.workloads import BookWorkload, Sender
 
@@ -38,6 +43,32 @@ async def told(clients: Clients, topic: str) -> list[Health]:
             async for records in scan(consumer, where, *await bounds(consumer, where)):
                 found += [msgspec.json.decode(record.value, type=Health) for record in records]
     return found
+
+
+T = TypeVar("T")
+
+
+async def last_values(clients: Clients, topic: str, kind: type[T]) -> dict[str, T]:
+    """The last value of each key of a topic with one partition."""
+    return {key.decode(): msgspec.json.decode(value, type=kind) for key, value in (await committed_rows(clients, topic, 0)).items()}
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(TIMEOUT_S):
+        while not await holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+
+
+async def says_what_the_topics_say(worker: WorkerProcess) -> bool:
+    """Whether its metrics tell that nobody has a mark, and everybody is unknown for it."""
+    expected = {f'plimsoll_source_counts{{asset="BTC",source="{source}"}} 0.0' for source in small_world.SOURCES}
+    expected |= {
+        'plimsoll_mark_known{asset="BTC"} 0.0',
+        'plimsoll_publishing{partition="1"} 1.0',
+        'plimsoll_partitions{machine="book"} 2.0',
+    }
+    _, text = await asyncio.to_thread(worker.get, "metrics")
+    return expected <= set(text.splitlines()) and await asyncio.to_thread(worker.metric, "plimsoll_accounts_unknown") == ACCOUNTS
 
 
 async def ordered(clients: Clients) -> int:
@@ -113,6 +144,24 @@ async def test_silent_sources_make_everybody_unknown_in_time_and_nothing_is_orde
         assert {health.reason for health in unknown.values()} == {"stale_mark"}
         assert max(health.clock_ns for health in unknown.values()) - silent_ns <= (MAX_AGE_S + ALLOWED_S) * NS_PER_S
         assert all(health.equity_usd is None for health in unknown.values())
+
+        await until(partial(says_what_the_topics_say, worker))
+        for name in ("recovery_seconds", "frame_events", "frame_bytes", "ingest_seconds", "apply_seconds", "publish_seconds"):
+            assert await asyncio.to_thread(worker.metric, f"plimsoll_{name}_count") > 0
+        marks: dict[str, AssetReport] = {}
+
+        async def all_unknown() -> bool:
+            marks.update(await last_values(clients, "risk.marks", AssetReport))
+            return {(mark.mark_usd, mark.reason) for mark in marks.values()} == {(None, "stale_mark")}
+
+        await until(all_unknown)
+        status = await last_values(clients, "pipeline.status", PartitionStatus)
+        assert {(source.counts, source.why) for mark in marks.values() for source in mark.sources} == {(False, "stale")}
+        assert set(status) == {"book/0", "book/1", "attestor/0", "attestor/1", "treasury/0"}
+        assert {one.pages for one in status.values()} == {worker.address}
+        assert all(one.cut_applied <= one.applied < one.log_end for one in status.values())
+        assert {one.mode for one in status.values()} == {"publish", ""}
+        assert all(chain.lag_p95_seconds is None for chain in (await last_values(clients, "risk.chains", ChainReport)).values())
 
         # A fill that would sink the account at the old prices: it stays unknown, and no order goes out.
         async with Sender(settings) as sender:

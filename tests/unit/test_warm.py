@@ -8,6 +8,7 @@ import sys
 
 from numba.core.dispatcher import Dispatcher
 
+from engine.survey import totals
 from engine.warm import warm
 from tests.random_ledger import RandomLedger
 
@@ -29,6 +30,7 @@ for seed in range(3):
     ledger = RandomLedger(seed)
     ledger.steps(200)
     ledger.book.take_cut()
+    totals(ledger.book.accounts, ledger.book.market)
 later = compiled() - before
 assert not later, later
 print("nothing more to compile")

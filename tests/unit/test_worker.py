@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import aiohttp
 import pytest
 
 from engine.effects import Effects, Order, Refused
+from engine.limits import Limits
 from engine.parameters import Parameters
 from streams.feeders import CLOCK_BEHIND_MAX_NS, TICK_STEP_MAX_NS, TICKS_AT_ONCE_MAX, ticks
 from streams.machine import Life, Phase
@@ -19,7 +21,7 @@ from streams.outbox import read_source_time, source_time
 from streams.roster import product
 from streams.settings import load_settings
 from streams.shell import Shell
-from streams.worker import Seldom, stuck
+from streams.worker import Seldom, reachable, stuck
 
 NOW = 1_000.0
 WALL_S = 1.76e9
@@ -116,7 +118,6 @@ async def test_live_and_ready_differ_and_metrics_count_in_seconds() -> None:
         refused = Refused(topic="venue.fills", partition=0, offset=1, reason="unknown_instrument", detail="", event={})
         metrics.count_effects("book", 2, Effects(now=[refused], sends=[], skipped=3, gap=True))
         metrics.count_order(order(), 0.02)
-        metrics.count_accounts(2, [5, 4, 3, 2, 1])
         _, text = await page(port, "metrics")
     finally:
         await runner.cleanup()
@@ -124,10 +125,9 @@ async def test_live_and_ready_differ_and_metrics_count_in_seconds() -> None:
     assert 'plimsoll_dead_letters_total{reason="unknown_instrument",topic="venue.fills"} 1.0' in lines
     assert 'plimsoll_skipped_events_total{machine="book"} 3.0' in lines
     assert 'plimsoll_gaps_total{machine="book",partition="2"} 1.0' in lines
-    assert 'plimsoll_orders_total{cause="PRICE",venue="alpha"} 1.0' in lines
+    assert 'plimsoll_orders_total{cause="PRICE",state="LIQUIDATABLE",venue="alpha"} 1.0' in lines
     assert 'plimsoll_event_to_order_seconds_bucket{le="0.025",venue="alpha"} 1.0' in lines
     assert 'plimsoll_event_to_order_seconds_bucket{le="0.01",venue="alpha"} 0.0' in lines
-    assert 'plimsoll_accounts{partition="2",state="LIQUIDATABLE"} 3.0' in lines
     assert "someone" not in text
 
 
@@ -135,8 +135,7 @@ def test_a_partition_that_was_lost_leaves_no_frozen_gauges() -> None:
     metrics = Metrics()
     metrics.cut_age_seconds.labels("book", 1).set(5)
     metrics.uncut_frames.labels("book", 1).set(5)
-    metrics.count_accounts(1, [1, 0, 0, 0, 0])
-    metrics.tell_book(1, 2, 3)
+    metrics.risk.tell_book(1, Limits(), 2, 3)
     metrics.source_lag.labels("venue.fills", 1).set(7)
     assert told(metrics) >= {"plimsoll_credits_held", "plimsoll_snapshots_ignored", "plimsoll_source_lag_records", "plimsoll_uncut_frames"}
     metrics.forget("book", 1, ["venue.fills"])
@@ -151,12 +150,20 @@ def test_each_look_round_tells_how_a_partition_stands() -> None:
     owner = Shell(settings, roster, group, lambda _: None)
     outbox: Any = None
     life = Life(book, 0, owner.clients, outbox, owner.metrics, owner)
+    life.phase = Phase.RUNNING
     owner.lives["ledger", 0] = life
     owner.look_round()
     for name, value in {"plimsoll_lag_frames": 12, "plimsoll_uncut_frames": 0}.items():
         assert owner.metrics.registry.get_sample_value(name, {"machine": "book", "partition": "0"}) == value
     for name in ("plimsoll_credits_held", "plimsoll_snapshots_ignored"):
         assert owner.metrics.registry.get_sample_value(name, {"partition": "0"}) == 0
+    assert owner.metrics.registry.get_sample_value("plimsoll_partitions", {"machine": "attestor"}) == settings.attest_partitions
+
+
+def test_pages_are_told_by_a_name_that_others_can_use() -> None:
+    assert reachable("127.0.0.1") == "127.0.0.1"
+    assert reachable("::1") == "[::1]"
+    assert reachable("0.0.0.0") == reachable("::") == socket.gethostname()
 
 
 def told(metrics: Metrics) -> set[str]:

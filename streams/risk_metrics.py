@@ -1,0 +1,143 @@
+"""What a worker tells about risk: its books' totals, and, from the owner of book 0, the market as all books have it.
+
+Books see the same market, so one of them tells it: each series is there once, whatever the number of workers. The labels are bounded by
+what is defined (assets, sources, chains, venues); no label is an account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from engine.breakers import BREAKER_STATES, CLOSED, RECOVERING, TRIPPED
+from engine.effects import AssetReport, ChainReport
+from engine.limits import Limits
+from engine.reasons import Cause, State, Unknown
+from engine.survey import LEVELS, SIDES, Flights, OpenBreaker, Totals
+
+# Breakers by how bad they are, not by the engine's numbers: an alert compares.
+_BREAKER_RANKS = {BREAKER_STATES[CLOSED]: 0, BREAKER_STATES[RECOVERING]: 1, BREAKER_STATES[TRIPPED]: 2}
+
+
+class RiskMetrics:
+    """Gauges of risk, in a worker's registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._of_a_book: list[Gauge] = []
+        self._of_the_market: list[Gauge] = []
+
+        def book(name: str, says: str, *labels: str) -> Gauge:
+            gauge = Gauge(f"plimsoll_{name}", says, ["partition", *labels], registry=registry)
+            self._of_a_book.append(gauge)
+            return gauge
+
+        def market(name: str, says: str, *labels: str) -> Gauge:
+            gauge = Gauge(f"plimsoll_{name}", says, labels, registry=registry)
+            self._of_the_market.append(gauge)
+            return gauge
+
+        self.accounts = book("accounts", "Accounts by state and by what made them fall", "state", "cause")
+        self.unknown = book("accounts_unknown", "Accounts that cannot be valued, by reason", "reason")
+        self.equity = book("equity_usd", "Equity of accounts that can be valued", "state")
+        self.shortfall = book("shortfall_usd", "What accounts miss to a level, summed", "level")
+        self.bad_debt = book("bad_debt_usd", "Unhaircut equity below zero, as a positive number")
+        self.exposure = book("exposure_usd", "Notional of positions whose mark is known", "chain", "layer", "side")
+        self.in_flight = book("orders_in_flight", "Orders that may still be filled", "venue")
+        self.unreported = book("orders_unreported", "Orders in flight of which nothing was heard, neither report nor fill", "venue")
+        self.oldest_unreported = book("oldest_unreported_order_seconds", "How long, by the book's clock, the oldest of them has been out")
+        self.expired_unreported = Counter(
+            "plimsoll_orders_expired_unreported_total",
+            "Orders that ended by their time and unheard",
+            ["venue"],
+            registry=registry,
+        )
+        self.credits_held = book("credits_held", "Credits that wait for their chain, or for their instrument")
+        self.snapshots_ignored = book("snapshots_ignored", "Snapshots that could not be compared, since the partition was loaded")
+        self.publishing = book("publishing", "1: orders go out; 0: the book observes")
+        self.frozen = book("frozen", "Freezes in force", "scope")
+
+        self.mark_known = market("mark_known", "1: the asset has a mark", "asset")
+        self.mark = market("mark_usd", "The mark, while it is known", "asset")
+        self.mark_age = market("mark_age_seconds", "Age of the newest price that counts, by the books' clock", "asset")
+        self.dispersion = market("mark_dispersion_ratio", "Spread of the sources that count, as a fraction of the mark", "asset")
+        self.depth = market("depth_usd", "Depth in force, observed or the floor of its class", "asset")
+        self.volatility = market("volatility_ratio", "Annualised volatility in force at maintenance", "asset")
+        self.source_age = market("source_age_seconds", "Age of a source's newest price, by the books' clock", "asset", "source")
+        self.source_counts = market("source_counts", "1: the source counts for the mark; 0: it is stale or apart", "asset", "source")
+        self.lag = market("attestation_lag_seconds", "95th percentile of the observed attestation lag", "chain")
+        self.heartbeat_age = market("heartbeat_age_seconds", "Time since a chain's newest heartbeat, by the books' clock", "chain")
+        self.breaker = market("breaker_state", "Of breakers that were ever open: 0 closed, 1 recovering, 2 tripped", "trigger", "name")
+
+    # ---- a book -----------------------------------------------------------------------------------------------------------------------
+
+    def tell_totals(self, partition: int, totals: Totals, chains: Sequence[tuple[str, str]]) -> None:
+        """Sums over a book's accounts; `chains` are (name, messaging layer) by number."""
+        for state in State:
+            for cause in Cause:
+                self.accounts.labels(partition, state.name, cause.name.lower()).set(totals.accounts[state, cause])
+            if state is not State.UNKNOWN:
+                self.equity.labels(partition, state.name).set(totals.equity_usd[state])
+        for reason in Unknown:
+            if reason is not Unknown.NONE:
+                self.unknown.labels(partition, reason.name.lower()).set(totals.unknown[reason])
+        for level, usd in zip(LEVELS, totals.shortfall_usd, strict=True):
+            self.shortfall.labels(partition, level).set(usd)
+        self.bad_debt.labels(partition).set(totals.bad_debt_usd[0])
+        for (chain, layer), exposures in zip(chains, totals.exposure_usd, strict=False):
+            for side, usd in zip(SIDES, exposures, strict=True):
+                self.exposure.labels(partition, chain, layer, side).set(usd)
+
+    def tell_flights(self, partition: int, flights: Flights, venues: Sequence[str], expired_unreported: Mapping[str, int]) -> None:
+        """Orders in flight of every venue in `venues`, and those that ended unheard since the last call."""
+        for venue in venues:
+            self.in_flight.labels(partition, venue).set(flights.in_flight.get(venue, 0))
+            self.unreported.labels(partition, venue).set(flights.unreported.get(venue, 0))
+            self.expired_unreported.labels(venue).inc(expired_unreported.get(venue, 0))
+        self.oldest_unreported.labels(partition).set(flights.oldest_unreported_ns / 1e9)
+
+    def tell_book(self, partition: int, limits: Limits, snapshots_ignored: int, credits_held: int) -> None:
+        """What only books can tell, as of now."""
+        self.snapshots_ignored.labels(partition).set(snapshots_ignored)
+        self.credits_held.labels(partition).set(credits_held)
+        self.publishing.labels(partition).set(limits.publish)
+        frozen = {"all": int(limits.frozen_all), "account": len(limits.frozen_accounts), "venue": len(limits.frozen_venues)}
+        for scope, count in frozen.items():
+            self.frozen.labels(partition, scope).set(count)
+
+    def forget_book(self, partition: int) -> None:
+        """Drop the gauges of a book that somebody else owns now; a frozen value would look alive."""
+        for gauge in self._of_a_book:
+            gauge.remove_by_labels({"partition": str(partition)})
+        if partition == 0:
+            for gauge in self._of_the_market:
+                gauge.clear()
+
+    # ---- the market -------------------------------------------------------------------------------------------------------------------
+
+    def tell_market(self, assets: Sequence[AssetReport], chains: Sequence[ChainReport], breakers: Sequence[OpenBreaker]) -> None:
+        """The market as all books have it. What is not known has no value, so that it isn't taken for one."""
+        for asset in assets:
+            name = asset.asset
+            self.mark_known.labels(name).set(asset.mark_usd is not None)
+            _set_or_remove(self.mark, asset.mark_usd, name)
+            _set_or_remove(self.mark_age, asset.age_seconds, name)
+            self.dispersion.labels(name).set(asset.dispersion)
+            self.depth.labels(name).set(asset.depth_usd)
+            self.volatility.labels(name).set(asset.sigma_maintenance)
+            for source in asset.sources:
+                _set_or_remove(self.source_age, source.age_seconds, name, source.source)
+                self.source_counts.labels(name, source.source).set(source.counts)
+        for chain in chains:
+            _set_or_remove(self.lag, chain.lag_p95_seconds, chain.chain)
+            _set_or_remove(self.heartbeat_age, chain.heartbeat_age_seconds, chain.chain)
+        for breaker in breakers:
+            self.breaker.labels(breaker.trigger, breaker.name).set(_BREAKER_RANKS[breaker.state])
+
+
+def _set_or_remove(gauge: Gauge, value: float | None, *labels: Any) -> None:
+    if value is None:
+        gauge.remove(*labels)
+    else:
+        gauge.labels(*labels).set(value)

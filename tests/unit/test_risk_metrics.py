@@ -1,0 +1,76 @@
+"""Gauges of risk: one series for what exists, none for what is not known, none left of a book that was lost."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from engine.reasons import State
+from engine.survey import asset_reports, chain_reports, flights, open_breakers, totals
+from streams.risk_metrics import RiskMetrics
+from tests.random_ledger import RandomLedger
+
+
+@pytest.fixture
+def ledger() -> RandomLedger:
+    ledger = RandomLedger(3, accounts=12)
+    ledger.steps(120)
+    ledger.book.take_cut()
+    return ledger
+
+
+def told(registry: CollectorRegistry) -> set[str]:
+    """Families that have a sample and are not counters."""
+    return {family.name for family in registry.collect() for _ in family.samples if family.type == "gauge"}
+
+
+def tell(risk: RiskMetrics, ledger: RandomLedger, partition: int) -> None:
+    book = ledger.book
+    chains = [(chain.name, chain.messaging_layer) for chain in book.market.universe.chains]
+    risk.tell_totals(partition, totals(book.accounts, book.market), chains)
+    risk.tell_flights(partition, flights(book.lives, book.market), ["ex", "sx"], {"ex": 2})
+    risk.tell_book(partition, book.limits, 1, 2)
+    risk.tell_market(asset_reports(book.market), chain_reports(book.market), open_breakers(book.market))
+
+
+def test_a_book_and_the_market_are_told_and_forgotten(ledger: RandomLedger) -> None:
+    registry = CollectorRegistry()
+    risk = RiskMetrics(registry)
+    tell(risk, ledger, 0)
+    tell(risk, ledger, 1)
+    of_a_book = {name for name in told(registry) if registry_has(registry, name, "partition")}
+    of_the_market = told(registry) - of_a_book
+    assert {"plimsoll_accounts", "plimsoll_exposure_usd", "plimsoll_orders_unreported", "plimsoll_frozen"} <= of_a_book
+    assert {"plimsoll_mark_known", "plimsoll_source_counts", "plimsoll_depth_usd"} <= of_the_market
+    accounts = [registry.get_sample_value("plimsoll_accounts", labels) for labels in cells("0")]
+    assert sum(filter(None, accounts)) == len(ledger.book.accounts)
+    assert registry.get_sample_value("plimsoll_orders_expired_unreported_total", {"venue": "ex"}) == 4
+    risk.forget_book(1)
+    assert told(registry) == of_a_book | of_the_market
+    risk.forget_book(0)
+    assert told(registry) == set()
+    risk.forget_book(0)
+
+
+def test_a_mark_that_is_unknown_has_no_value(ledger: RandomLedger) -> None:
+    registry = CollectorRegistry()
+    risk = RiskMetrics(registry)
+    tell(risk, ledger, 0)
+    ledger.log.tick(5.0)
+    assert registry.get_sample_value("plimsoll_mark_usd", {"asset": "BTC"}) == ledger.book.market.mark(1)
+    ledger.log.tick(120.0)
+    tell(risk, ledger, 0)
+    assert registry.get_sample_value("plimsoll_mark_known", {"asset": "BTC"}) == 0
+    assert registry.get_sample_value("plimsoll_mark_usd", {"asset": "BTC"}) is None
+    assert registry.get_sample_value("plimsoll_source_counts", {"asset": "BTC", "source": "one"}) == 0
+    assert registry.get_sample_value("plimsoll_source_age_seconds", {"asset": "BTC", "source": "one"}) > 60  # type: ignore[operator]
+    assert sum(filter(None, (registry.get_sample_value("plimsoll_accounts", one) for one in cells("0", State.UNKNOWN)))) > 0
+
+
+def registry_has(registry: CollectorRegistry, name: str, label: str) -> bool:
+    return any(label in sample.labels for family in registry.collect() if family.name == name for sample in family.samples)
+
+
+def cells(partition: str, *states: State) -> list[dict[str, str]]:
+    causes = ("none", "price", "fill", "funding", "haircut", "regime", "credit")
+    return [{"partition": partition, "state": state.name, "cause": cause} for state in states or tuple(State) for cause in causes]
