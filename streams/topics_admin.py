@@ -42,6 +42,7 @@ class TopicState:
     partitions: int
     replication: int
     leaders: int
+    in_sync: int  # replicas in sync of the partition that has fewest
     config: Mapping[str, str]
 
 
@@ -114,6 +115,7 @@ async def describe_topics(client_options: Mapping[str, Any], specs: Sequence[Top
                 partitions=len(described[name]),
                 replication=min((len(partition["replicas"]) for partition in described[name]), default=0),
                 leaders=sum(partition["leader"] >= 0 for partition in described[name]),
+                in_sync=min((len(partition["isr"]) for partition in described[name]), default=0),
                 config=configs[name],
             )
             for name in names
@@ -131,7 +133,7 @@ def _differences(spec: TopicSpec, state: TopicState) -> list[TopicFault]:
         remedy = f"give each partition {spec.replication} replicas with kafka-reassign-partitions"
         faults.append(TopicFault(state.name, f"has {state.replication} replicas, not {spec.replication}", remedy))
     if state.leaders < state.partitions:
-        remedy = "see that all brokers run"
+        remedy = "see that all brokers run: `plimsoll doctor` says which answer"
         faults.append(TopicFault(state.name, f"has no leader for {state.partitions - state.leaders} of its partitions", remedy))
     for key, value in spec.config.items():
         if state.config.get(key) != value:

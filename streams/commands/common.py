@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeVar
@@ -67,9 +68,10 @@ def on_topics(settings: Settings, ask: Callable[[dict[str, Any], list[TopicSpec]
 
 
 def reach(settings: Settings, asked: Coroutine[Any, Any, T]) -> T:
-    """What the cluster answers, or the end of the command."""
+    """What the cluster answers, or the end of the command: then the error is told, not all that clients logged before it."""
     from streams.settings import SettingsError
 
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     try:
         return asyncio.run(asked)
     except SettingsError as error:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import Annotated
 
+import msgspec
 import typer
 
-from streams.commands.common import FOUND_WANTING, SettingsFile, fail, reach, settings_of
+from streams.commands.common import FOUND_WANTING, SettingsFile, fail, reach, settings_of, specs_of
 
 LAST_BY_DEFAULT = 10
 
@@ -51,6 +53,26 @@ def _say(text: str) -> None:
         typer.echo(text)
     except BrokenPipeError:
         raise _ReaderLeft from None
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="A list of findings: check, grade, found, remedy.")] = False,
+    settings_file: SettingsFile = None,
+) -> None:
+    """Look at brokers, topics, clocks, parameters, workers and letters, and say what to do; exit code 1 where a fault was found."""
+    settings = settings_of(settings_file)
+    try:
+        from streams.diagnosis import Grade
+        from streams.doctor import examine
+    except OSError as error:  # kernels have their folder made when they are imported
+        fail(RuntimeError(f"the folder of compiled kernels cannot be made: {error}; name one by PLIMSOLL_CACHE_DIR"))
+    findings = reach(settings, examine(settings, specs_of(settings)))
+    if as_json:
+        typer.echo(json.dumps(msgspec.to_builtins(findings), indent=2))
+    for finding in () if as_json else findings:
+        typer.echo(str(finding))
+    if any(finding.grade is Grade.FAULT for finding in findings):
+        raise typer.Exit(FOUND_WANTING)
 
 
 def replay(

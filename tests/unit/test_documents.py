@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import importlib
 import re
-import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
-from typer.core import TyperGroup
 
 from engine.parameters import ClassParameters, Parameters
-from streams.command_line import app
 from streams.documents import MadeTable, allowed_values, as_table, as_written, renewed
 from streams.messages import TOPIC_TABLE
 from streams.metrics import METRICS_TABLE, Metrics
 from streams.parameters import CLASSES_TABLE, OF_A_CLASS, OF_A_SET, PARAMETERS_TABLE, read_parameters
 from streams.settings import OTHER_VARIABLES, SETTINGS_TABLE, Security, Settings, load_settings
+from tests.given_commands import parse_command
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -120,12 +116,7 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("line", commands())
 def test_commands_can_be_given_as_they_are_shown(line: str) -> None:
-    command: Any = typer.main.get_command(app)
-    words = shlex.split(line)
-    while isinstance(command, TyperGroup):
-        assert words[0] in command.commands, line
-        command = command.commands[words.pop(0)]
-    command.make_context(line, words)  # raises for an option that is not there
+    parse_command(line)
 
 
 def test_variables_that_are_named_exist() -> None:
