@@ -14,13 +14,15 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from typer.testing import CliRunner, Result
 
-from engine.inputs import GuardianSet
+from engine.inputs import GuardianSet, InstrumentDefinition
 from streams.broker import Cluster
 from streams.clients import Clients
 from streams.command_line import FAULT, FOUND_WANTING, app
 from streams.messages import TopicSpec, topic_specs
 from streams.settings import Settings, kafka_client_options, load_settings
+from streams.store import committed_rows
 from streams.topics_admin import create_topics
+from tests import small_world
 from tests.fault.workers import WorkerProcess
 from tests.fault.workloads import BookWorkload, Sender
 
@@ -67,7 +69,7 @@ def until_faults(settings: Settings, *checks: str) -> dict[str, list[tuple[str, 
 def until(look: Callable[[], T], is_so: Callable[[T], bool]) -> T:
     ends = time.monotonic() + TIMEOUT_S
     while not is_so(found := look()):
-        assert time.monotonic() < ends, found
+        assert time.monotonic() < ends, json.dumps(found)
     return found
 
 
@@ -85,6 +87,20 @@ async def create(settings: Settings, wanted: list[TopicSpec]) -> None:
     await create_topics(kafka_client_options(settings), wanted, settings.topic_prefix)
 
 
+async def define(settings: Settings) -> None:
+    """Send the definitions, and wait until every book has a cut with all instruments."""
+    async with Sender(settings) as sender:
+        await sender.send(*small_world.definitions())
+    instruments = sum(isinstance(one, InstrumentDefinition) for one in small_world.definitions())
+    async with asyncio.timeout(TIMEOUT_S):
+        for partition in range(PARTITIONS):
+            while True:
+                rows = await committed_rows(Clients(settings), "ledger.rows", partition)
+                if sum(key.startswith(b"p:market:instrument:") for key in rows) == instruments:
+                    break
+                await asyncio.sleep(0.1)
+
+
 @pytest.fixture(scope="module")
 def well(kafka: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, WorkerProcess]]:
     """One worker, with parameters, definitions, prices, guardians, and some fills."""
@@ -96,6 +112,7 @@ def well(kafka: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
 
     async def work() -> None:
         await worker.ready()
+        await define(settings)  # first: a price of what no book knows yet is refused
         await workload.prepare(settings)
         async with Sender(settings) as sender:
             await sender.send(GuardianSet(v=1, by="ann", index=0, addresses=["ab" * 20], time_ns=time.time_ns()))
