@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
-from typing import Annotated
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
-from streams.commands.common import FOUND_WANTING, SettingsFile, fail, reach, settings_of, specs_of
+from streams.commands.common import FOUND_WANTING, LOG_FORMAT, SettingsFile, fail, reach, settings_of, specs_of
+
+if TYPE_CHECKING:
+    from streams.replay import ReplayReport
 
 LAST_BY_DEFAULT = 10
 
@@ -80,6 +85,10 @@ def replay(
     ledger: Annotated[bool, typer.Option("--ledger", help="Read the ledgers, compute what must have come out, and compare.")] = False,
     partition: Annotated[int | None, typer.Option(min=0, help="Only this partition of the books' ledger.")] = None,
     all_cuts: Annotated[bool, typer.Option("--all-cuts", help="Restore every committed cut, not only some of them.")] = False,
+    every: Annotated[float | None, typer.Option(min=1, metavar="SECONDS", help="Do it again and again, until SIGTERM.")] = None,
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="With --every: where its own metrics are, at the address `listen`; 0 takes a free one.")
+    ] = 0,
 ) -> None:
     """Put a live run to the test: compute it again offline, with the engine alone; exit code 1 at any difference."""
     if not ledger:
@@ -87,7 +96,23 @@ def replay(
     settings = settings_of(settings_file)
     from streams.replay import replay_ledger
 
-    report = reach(settings, replay_ledger(settings, partition=partition, all_cuts_restored=all_cuts))
+    def replayed() -> Coroutine[None, None, ReplayReport]:
+        return replay_ledger(settings, partition=partition, all_cuts_restored=all_cuts)
+
+    if every is None:
+        _tell(reach(settings, replayed()))
+        return
+    from streams.replay_watch import MetricsFault, watch
+
+    logging.basicConfig(level=settings.log_level, format=LOG_FORMAT, stream=sys.stderr)
+    logging.getLogger("aiokafka").setLevel(logging.WARNING)  # each run makes a dozen clients
+    try:
+        reach(settings, watch(replayed, every, settings.listen, metrics_port))
+    except MetricsFault as fault:
+        fail(fault)
+
+
+def _tell(report: ReplayReport) -> None:
     typer.echo(f"{report.events} events in {report.frames} frames ask for {report.orders} orders; {report.distinct} orders were published")
     typer.echo(f"({report.published} times, {report.repeated} more than once, {report.conflicting} with two contents).")
     typer.echo(f"{report.cuts_checked} cuts checked, {report.cuts_restored} of them restored, in {report.seconds:.1f} s.")

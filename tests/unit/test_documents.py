@@ -13,6 +13,7 @@ from streams.documents import MadeTable, allowed_values, as_table, as_written, r
 from streams.messages import TOPIC_TABLE
 from streams.metrics import METRICS_TABLE, Metrics
 from streams.parameters import CLASSES_TABLE, OF_A_CLASS, OF_A_SET, PARAMETERS_TABLE, read_parameters
+from streams.replay_watch import REPLAY_METRICS_TABLE, ReplayMetrics
 from streams.settings import OTHER_VARIABLES, SETTINGS_TABLE, Security, Settings, load_settings
 from tests.given_commands import parse_command
 
@@ -27,6 +28,7 @@ MADE = [
     ("docs/operation.md", PARAMETERS_TABLE),
     ("docs/operation.md", CLASSES_TABLE),
     ("docs/metrics.md", METRICS_TABLE),
+    ("docs/metrics.md", REPLAY_METRICS_TABLE),
 ]
 
 
@@ -82,7 +84,7 @@ def test_every_setting_parameter_and_metric_says_what_it_is() -> None:
         assert [name for name, field in section.model_fields.items() if not field.description] == []
     assert set(OF_A_SET) == set(Parameters.model_fields) - {"classes"}
     assert set(OF_A_CLASS) == set(ClassParameters.model_fields)
-    for family in Metrics().registry.collect():
+    for family in [*Metrics().registry.collect(), *ReplayMetrics().registry.collect()]:
         assert family.documentation
 
 
@@ -127,7 +129,7 @@ def test_variables_that_are_named_exist() -> None:
 
 
 def test_metrics_that_are_named_exist() -> None:
-    known = set(re.findall(r"`(plimsoll_\w+)`", METRICS_TABLE.make()))
+    known = set(re.findall(r"`(plimsoll_\w+)`", METRICS_TABLE.make() + REPLAY_METRICS_TABLE.make()))
     named = set(re.findall(r"plimsoll_[a-z_]+[a-z]", everything()))
     assert {name.removesuffix("_bucket") for name in named} - known == set()
 
