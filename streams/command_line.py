@@ -191,6 +191,18 @@ def worker(settings_file: SettingsFile = None) -> None:
 
 
 @app.command()
+def console(
+    settings_file: SettingsFile = None,
+    port: Annotated[int | None, typer.Option(help="Where the page is; metrics_port by default, or a free one where that is taken.")] = None,
+) -> None:
+    """Serve the console in a process of its own, for those who do not want it in their workers. Ctrl-C ends it."""
+    from streams.console.alone import run_alone
+
+    settings = _settings(settings_file)
+    run_alone(settings if port is None else settings.model_copy(update={"metrics_port": port}))
+
+
+@app.command()
 def demo(
     scenario: Annotated[DemoScenario | None, typer.Option(help="A: USDe falls on one venue; B: on all. Both by default.")] = None,
     minutes: Annotated[int, typer.Option(min=1, max=120, help="How much of 20:30 to 22:30 UTC.")] = 120,

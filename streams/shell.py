@@ -144,6 +144,11 @@ class Shell:
     def life(self, log_name: str, partition: int) -> Life | None:
         return self.lives.get((log_name, partition))
 
+    def book(self, partition: int) -> Book | None:
+        """The book of a ledger partition, where it is ours and runs; to be looked at on the event loop, between two frames."""
+        life = self.lives.get(("ledger", partition))
+        return life.machine if life is not None and life.phase is Phase.RUNNING and isinstance(life.machine, Book) else None
+
     def _begin(self, key: Key) -> None:
         assert self._outbox is not None, "open() comes first"
         delay_s = self._back_off(key)
