@@ -35,7 +35,7 @@ def encode(content: Any) -> bytes:
     return _ENCODER.encode(content)
 
 
-def overview(view: View, machines: Sequence[Machines], problem: str, behind: int) -> dict[str, Any]:
+def overview(view: View, machines: Sequence[Machines], problem: str, behind: int | None) -> dict[str, Any]:
     """How it stands, in a few numbers, and what is wrong."""
     now_ms = int(time.time() * 1000)
     return {
@@ -120,9 +120,9 @@ SECTION_CONTENT: Final[dict[Section, Callable[[View], dict[str, Any]]]] = {
 }
 
 
-def _problems(view: View, machines: Sequence[Machines], now_ms: int, behind: int) -> list[str]:
+def _problems(view: View, machines: Sequence[Machines], now_ms: int, behind: int | None) -> list[str]:
     """What somebody should look at, in words. While the topics are still being read, nothing is known to be missing."""
-    if behind:
+    if behind is None or behind > 0:
         return []
     found = []
     for machine in machines:

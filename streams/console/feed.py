@@ -76,8 +76,8 @@ class Feed:
         self._sent: dict[Section, int] = {}
         self._newest: dict[str, bytes] = {}
 
-    async def view(self) -> View:
-        """What is known; begins the watch where nobody has looked for a while."""
+    async def view(self, wait_s: float = 0.0) -> View:
+        """What is known; begins the watch where nobody has looked for a while, and waits up to `wait_s` until it has read what was there."""
         self._asked_at = time.monotonic()
         if self._watch is None:
             log.info("somebody looks: reading the topics for the console")
@@ -85,11 +85,14 @@ class Feed:
             self._sent, self._newest = {}, {}
             await self._watch.start()
             self._task = asyncio.create_task(self._run(self._watch), name="console feed")
-        return self._watch.view
+        watch, ends = self._watch, time.monotonic() + wait_s
+        while watch.behind() != 0 and (left_s := ends - time.monotonic()) > 0:
+            await watch.changed(min(left_s, PERIOD_S))
+        return watch.view
 
-    async def overview(self) -> bytes:
+    async def overview(self, wait_s: float) -> bytes:
         """The newest overview, as JSON."""
-        await self.view()
+        await self.view(wait_s)
         return self._overview()
 
     async def join(self) -> Reader:

@@ -23,6 +23,7 @@ from streams.view import SECTIONS
 log = logging.getLogger(__name__)
 
 STALLED_S = 60.0  # without taking a byte, a reader loses its place
+FIRST_READ_S = 5.0  # that whoever asks waits for what was on the topics, where the watch has just begun
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _STREAM: Final = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -69,22 +70,22 @@ class Console:
     # ---- JSON -------------------------------------------------------------------------------------------------------------------------
 
     async def _overview(self, _: web.Request) -> web.Response:
-        return _json(await self.feed.overview())
+        return _json(await self.feed.overview(FIRST_READ_S))
 
     async def _history(self, _: web.Request) -> web.Response:
-        return _json(content.encode(content.history(await self.feed.view())))
+        return _json(content.encode(content.history(await self.feed.view(FIRST_READ_S))))
 
     async def _workers(self, _: web.Request) -> web.Response:
-        view = await self.feed.view()
+        view = await self.feed.view(FIRST_READ_S)
         return _json(content.encode(await self._owners.ready(view.pipeline())))
 
     async def _accounts(self, request: web.Request) -> web.Response:
-        view, asked = await self.feed.view(), request.query
+        view, asked = await self.feed.view(FIRST_READ_S), request.query
         limit = _limit(asked.get("limit", str(ROWS_SENT)))
         return _json(content.encode(content.accounts(view, limit, asked.get("state", ""), asked.get("search", ""))))
 
     async def _account(self, request: web.Request) -> web.Response:
-        view, name = await self.feed.view(), request.match_info["account"]
+        view, name = await self.feed.view(FIRST_READ_S), request.match_info["account"]
         owner = view.owner("book", self._owners.partition(name))
         explained = await self._owners.explain(name, owner)
         return _json(content.encode({**content.account(view, name), "owner": owner, "report": explained.report, "why": explained.why}))
@@ -94,7 +95,7 @@ class Console:
         return _json(content.encode(self._owners.own(request.match_info["account"])))
 
     async def _section(self, request: web.Request) -> web.Response:
-        view, asked = await self.feed.view(), request.match_info["section"]
+        view, asked = await self.feed.view(FIRST_READ_S), request.match_info["section"]
         for section in SECTIONS:
             if section == asked:
                 return _json(content.encode(content.SECTION_CONTENT[section](view)))
