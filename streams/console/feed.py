@@ -77,7 +77,7 @@ class Feed:
         self._newest: dict[str, bytes] = {}
 
     async def view(self, wait_s: float = 0.0) -> View:
-        """What is known; begins the watch where nobody has looked for a while, and waits up to `wait_s` until it has read what was there."""
+        """What is known; begins the watch where nobody has looked for a while, and waits up to `wait_s` until it has caught up."""
         self._asked_at = time.monotonic()
         if self._watch is None:
             log.info("somebody looks: reading the topics for the console")
