@@ -79,7 +79,15 @@ async def records(clients: Clients, topic: str, partition: int = 0) -> list[Any]
 
 
 async def last_cut(clients: Clients, partition: int) -> CutRecord:
-    return _record(await committed_rows(clients, "ledger.rows", partition))
+    """The newest that readers see; a worker can be ready a moment before they see its first."""
+    rows: dict[bytes, bytes] = {}
+
+    async def there() -> bool:
+        rows.update(await committed_rows(clients, "ledger.rows", partition))
+        return CUT_KEY in rows
+
+    await until(there, "a cut")
+    return _record(rows)
 
 
 async def final_cut(clients: Clients, partition: int) -> CutRecord:
