@@ -36,7 +36,7 @@ setup: $(STAMPS)/venv ## make .venv from the lock file
 lint: $(STAMPS)/venv ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy engine streams tests
+	$(BIN)/mypy engine streams grafana tests
 
 format: $(STAMPS)/venv ## let ruff fix and format
 	$(BIN)/ruff check --fix .
@@ -67,7 +67,7 @@ lock: $(STAMPS)/venv ## resolve pyproject.toml again into requirements.lock
 
 clean: ## caches and outputs; keeps .venv and the broker's jars
 	rm -rf out .mypy_cache .ruff_cache .pytest_cache .hypothesis .kafka/data
-	find engine streams tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find engine streams grafana tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## everything that was made here
 	rm -rf $(VENV) $(STAMPS) .kafka
