@@ -57,7 +57,11 @@ def test_a_made_table_is_current(path: str, table: MadeTable) -> None:
 
 
 def test_no_document_has_a_made_table_that_nobody_renews() -> None:
-    marked = {(path, name) for path in DOCUMENTS for name in re.findall(r"<!-- (\w+): made by `python -m (?:streams|grafana)\.(?!demo)", text_of(path))}
+    marked = {
+        (path, name)
+        for path in DOCUMENTS
+        for name in re.findall(r"<!-- (\w+): made by `python -m (?:streams|grafana)\.(?!demo)", text_of(path))
+    }
     assert marked == {(path, table.name) for path, table in MADE}
 
 
