@@ -15,7 +15,6 @@ from aiokafka.errors import KafkaError
 from faust.exceptions import NotReady
 
 from engine.monitor import Book
-from engine.survey import asset_reports, chain_reports, flights, open_breakers, totals
 from streams.clients import Clients
 from streams.feeders import Bus, ControlCopier, ControlKeeper, SourceFeeder
 from streams.machine import Life, Phase, Place, is_fenced
@@ -308,18 +307,7 @@ class Shell:
             self._looked_at = now
             for life in self.lives.values():
                 if isinstance(life.machine, Book) and life.phase is Phase.RUNNING:
-                    self._survey(life.machine)
-
-    def _survey(self, book: Book) -> None:
-        """What a book's accounts come to, and from one of the books what the market is."""
-        risk, market, partition = self.metrics.risk, book.market, book.partition
-        chains = [(chain.name, chain.messaging_layer) for chain in market.universe.chains]
-        risk.tell_totals(partition, totals(book.accounts, market), chains)
-        venues = [venue.name for venue in market.universe.venues if not venue.vault]
-        risk.tell_flights(partition, flights(book.lives, market), venues, book.take_unheard())
-        risk.tell_book(partition, book.limits, book.snapshots_ignored, book.credits_held)
-        if partition == 0:
-            risk.tell_market(asset_reports(market), chain_reports(market), open_breakers(market))
+                    self.metrics.risk.survey(life.machine)
 
     async def _look_where_logs_begin(self) -> None:
         """Retention moves a log's beginning; beyond the last cut, there would be nothing to recover from."""
