@@ -85,6 +85,7 @@ def demo(
     raise typer.Exit(code)
 
 
+app.command()(looking.console)
 app.command()(looking.doctor)
 app.command()(looking.tail)
 app.command()(looking.replay)

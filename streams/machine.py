@@ -394,8 +394,8 @@ class Life:
     async def _cut(self, *, sealed: bool) -> bool:
         """Whether a cut was committed; it is not where the partition was halted or closed while the cut was due."""
         async with self._cut_lock:
-            if self.phase not in {Phase.RUNNING, Phase.SEALING}:
-                return False
+            if self.phase is not (Phase.SEALING if sealed else Phase.RUNNING):
+                return False  # one that was due while the last cut was sealed must not come after it
             started = self.cutting_since = time.monotonic()
             assignments = self._assignments
             cut = self.machine.take_cut(sealed)  # between two frames: nothing here is awaited before it

@@ -14,8 +14,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from engine.breakers import BREAKER_STATES, CLOSED, RECOVERING, TRIPPED
 from engine.effects import AssetReport, ChainReport
 from engine.limits import Limits
+from engine.monitor import Book
 from engine.reasons import Cause, State, Unknown
-from engine.survey import LEVELS, SIDES, Flights, OpenBreaker, Totals
+from engine.survey import LEVELS, SIDES, Flights, OpenBreaker, Totals, asset_reports, chain_reports, flights, open_breakers, totals
 
 # Breakers by how bad they are, not by the engine's numbers: an alert compares.
 _BREAKER_RANKS = {BREAKER_STATES[CLOSED]: 0, BREAKER_STATES[RECOVERING]: 1, BREAKER_STATES[TRIPPED]: 2}
@@ -69,6 +70,18 @@ class RiskMetrics:
         self.lag = market("attestation_lag_seconds", "95th percentile of the observed attestation lag", "chain")
         self.heartbeat_age = market("heartbeat_age_seconds", "Time since a chain's newest heartbeat, by the books' clock", "chain")
         self.breaker = market("breaker_state", "Of breakers that were ever open: 0 closed, 1 recovering, 2 tripped", "trigger", "name")
+
+    def survey(self, book: Book) -> None:
+        """What a book's accounts come to, and from one of the books what the market is."""
+        market, partition = book.market, book.partition
+        self.tell_totals(
+            partition, totals(book.accounts, market), [(chain.name, chain.messaging_layer) for chain in market.universe.chains]
+        )
+        venues = [venue.name for venue in market.universe.venues if not venue.vault]
+        self.tell_flights(partition, flights(book.lives, market), venues, book.take_unheard())
+        self.tell_book(partition, book.limits, book.snapshots_ignored, book.credits_held)
+        if partition == 0:
+            self.tell_market(asset_reports(market), chain_reports(market), open_breakers(market))
 
     # ---- a book -----------------------------------------------------------------------------------------------------------------------
 

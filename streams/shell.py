@@ -15,7 +15,6 @@ from aiokafka.errors import KafkaError
 from faust.exceptions import NotReady
 
 from engine.monitor import Book
-from engine.survey import asset_reports, chain_reports, flights, open_breakers, totals
 from streams.clients import Clients
 from streams.feeders import Bus, ControlCopier, ControlKeeper, SourceFeeder
 from streams.machine import Life, Phase, Place, is_fenced
@@ -144,6 +143,11 @@ class Shell:
 
     def life(self, log_name: str, partition: int) -> Life | None:
         return self.lives.get((log_name, partition))
+
+    def book(self, partition: int) -> Book | None:
+        """The book of a ledger partition, where it is ours and runs; to be looked at on the event loop, between two frames."""
+        life = self.lives.get(("ledger", partition))
+        return life.machine if life is not None and life.phase is Phase.RUNNING and isinstance(life.machine, Book) else None
 
     def _begin(self, key: Key) -> None:
         assert self._outbox is not None, "open() comes first"
@@ -308,18 +312,7 @@ class Shell:
             self._looked_at = now
             for life in self.lives.values():
                 if isinstance(life.machine, Book) and life.phase is Phase.RUNNING:
-                    self._survey(life.machine)
-
-    def _survey(self, book: Book) -> None:
-        """What a book's accounts come to, and from one of the books what the market is."""
-        risk, market, partition = self.metrics.risk, book.market, book.partition
-        chains = [(chain.name, chain.messaging_layer) for chain in market.universe.chains]
-        risk.tell_totals(partition, totals(book.accounts, market), chains)
-        venues = [venue.name for venue in market.universe.venues if not venue.vault]
-        risk.tell_flights(partition, flights(book.lives, market), venues, book.take_unheard())
-        risk.tell_book(partition, book.limits, book.snapshots_ignored, book.credits_held)
-        if partition == 0:
-            risk.tell_market(asset_reports(market), chain_reports(market), open_breakers(market))
+                    self.metrics.risk.survey(life.machine)
 
     async def _look_where_logs_begin(self) -> None:
         """Retention moves a log's beginning; beyond the last cut, there would be nothing to recover from."""

@@ -49,6 +49,7 @@ class Watch:
         self._clients = clients
         self._topics: dict[TopicPartition, str] = {}
         self._next: dict[TopicPartition, int] = {}  # offsets to be read next, whatever becomes of the consumer
+        self._ends: dict[TopicPartition, int] | None = None  # when it was first looked where the topics end
         self._consumer: AIOKafkaConsumer | None = None  # one with all of `_topics` assigned
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -82,12 +83,11 @@ class Watch:
         except TimeoutError:
             return
 
-    def behind(self) -> int:
-        """Records that the topics are known to hold and that were not taken yet."""
-        if self._consumer is None:
-            return 0
-        ends = {partition: self._consumer.last_stable_offset(partition) for partition in self._topics}
-        return sum(max(0, end - self._next[partition]) for partition, end in ends.items() if end is not None)
+    def behind(self) -> int | None:
+        """Records still to be read of those that were there at the start; None while that is not known."""
+        if self._ends is None:
+            return None
+        return sum(max(0, end - self._next.get(partition, 0)) for partition, end in self._ends.items())
 
     # ---- reading ----------------------------------------------------------------------------------------------------------------------
 
@@ -165,4 +165,6 @@ class Watch:
             self._next |= await consumer.beginning_offsets(new) if new else {}
             for partition in topics:
                 consumer.seek(partition, self._next[partition])
+            if self._ends is None:
+                self._ends = await consumer.end_offsets(list(topics))
         self._consumer = consumer

@@ -60,6 +60,17 @@ def _say(text: str) -> None:
         raise _ReaderLeft from None
 
 
+def console(
+    settings_file: SettingsFile = None,
+    port: Annotated[int | None, typer.Option(help="Where the page is; metrics_port by default, or a free one where that is taken.")] = None,
+) -> None:
+    """Serve the console in a process of its own, for those who do not want it in their workers. Ctrl-C ends it."""
+    from streams.console.alone import run_alone
+
+    settings = settings_of(settings_file)
+    run_alone(settings if port is None else settings.model_copy(update={"metrics_port": port}))
+
+
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="A list of findings: check, grade, found, remedy.")] = False,
     settings_file: SettingsFile = None,

@@ -16,18 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.book import Accounts, Columns
-from engine.effects import Refused
 from engine.fills import value_accounts
-from engine.inputs import FILL_DTYPE, FILL_KINDS, Fills, Frame, FrameKind, Tick
 from engine.jit import kernel
 from engine.margin import OUT
 from engine.market import Market
 from engine.monitor import Book
 from engine.reasons import State
 from tests.bench import numpy_book
+from tests.bench.ledger import NOW_NS, fill_frame, open_book
+from tests.bench.looking import looked_at
 from tests.bench.world import COINS, OPTION_STRIKES, PERPETUALS, POSITIONS, SEED, VENUES, Population, market, option, perpetual
 
-NOW_NS: Final = 1_760_130_000_000_000_000
 SCENARIOS: Final = 28  # 13 price steps x 2 volatility shocks, and two extremes, for each driving group
 ACCOUNTS: Final = (100_000, 1_000_000)
 OPTION_ACCOUNTS: Final = 0.2  # of the second book: so many of its accounts hold OPTIONS_HELD options among their eight positions
@@ -192,14 +191,11 @@ def bandwidth_test(doubles: int = STREAM_DOUBLES) -> Callable[[], float]:
 def fills_in_frames(accounts: int, frame_events: int, frames: int) -> dict[str, Any]:
     """The book alone, no bus: microseconds a fill with health after each, and a cut of all accounts. Checks every position."""
     population, book = Population(accounts), Book(0, 1)
-    offsets = iter(range(10**9))
-    for kind, messages in _control():
-        _copy(book, kind, messages, next(offsets))
-    _feed(book, list(population.opening()))
+    open_book(book, population)
     book.take_cut()
     seconds = []
     for _ in range(frames):
-        frame = _fill_frame(book, list(population.trades(frame_events)))
+        frame = fill_frame(book, list(population.trades(frame_events)))
         started = time.perf_counter()
         effects = book.apply(book.applied + 1, frame)
         seconds.append(time.perf_counter() - started)
@@ -226,54 +222,6 @@ def fills_in_frames(accounts: int, frame_events: int, frames: int) -> dict[str, 
     }
 
 
-def _control() -> list[tuple[FrameKind, list[Any]]]:
-    messages = market(NOW_NS)
-    kinds = {"RiskParameters": FrameKind.PARAMETERS, "OraclePrice": FrameKind.PRICES}
-    found: dict[FrameKind, list[Any]] = {
-        FrameKind.DEFINITIONS: [],
-        FrameKind.PARAMETERS: [],
-        FrameKind.TICK: [Tick(NOW_NS)],
-        FrameKind.PRICES: [],
-    }
-    for message in messages:
-        found[kinds.get(type(message).__name__, FrameKind.DEFINITIONS)].append(message)
-    return list(found.items())
-
-
-def _copy(book: Book, kind: FrameKind, events: list[Any], at: int) -> None:
-    inner = Frame(kind, kind.name, 0, -1, len(events) - 1, events, list(range(len(events))))
-    effects = book.apply(book.applied + 1, Frame(FrameKind.CONTROL, "control", 0, at - 1, at, [inner], [at]))
-    refused = [effect for effect in effects.now if isinstance(effect, Refused)]
-    assert not refused, refused[:3]
-
-
-def _feed(book: Book, fills: list[Any]) -> None:
-    for start in range(0, len(fills), 8_000):
-        effects = book.apply(book.applied + 1, _fill_frame(book, fills[start : start + 8_000]))
-        assert not effects.now, effects.now[:3]
-
-
-def _fill_frame(book: Book, fills: list[Any]) -> Frame:
-    after = book.source_applied("venue.fills", 0)
-    accounts: dict[str, int] = {}
-    instruments: dict[tuple[str, str], int] = {}
-    rows = np.zeros(len(fills), FILL_DTYPE)
-    for k, fill in enumerate(fills):
-        rows[k] = (
-            accounts.setdefault(fill.account, len(accounts)),
-            instruments.setdefault((fill.venue, fill.instrument), len(instruments)),
-            -1,
-            FILL_KINDS.index(fill.kind),
-            fill.lots,
-            fill.price_ticks,
-            fill.cash,
-            fill.sequence,
-            NOW_NS,
-            after + 1 + k,
-        )
-    return Frame(FrameKind.FILLS, "venue.fills", 0, after, after + len(fills), Fills(list(accounts), list(instruments), [], rows), [])
-
-
 def measured(accounts: list[int], rounds: int, *, doubles: int = STREAM_DOUBLES, frames: int = 40) -> dict[str, Any]:
     """All of it."""
     bandwidth = bandwidth_test(doubles)
@@ -282,6 +230,7 @@ def measured(accounts: list[int], rounds: int, *, doubles: int = STREAM_DOUBLES,
         found[f"linear_{count}"] = revaluation(count, rounds, bandwidth)
         found[f"options_{count}"] = revaluation(count, rounds, bandwidth, option_accounts=OPTION_ACCOUNTS)
     found["fills"] = fills_in_frames(5_000, 8_000, frames)
+    found["looked_at"] = looked_at(min(accounts), rounds)
     return found
 
 

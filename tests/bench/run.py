@@ -239,12 +239,14 @@ def _engine_table(found: dict[str, Any]) -> str:
                     f"{one['share_of_bandwidth']:.1%}",
                 ]
             )
-    fills = found["fills"]
+    fills, looked = found["fills"], found["looked_at"]
     heads = ["revaluation", "accounts/s", "ns each", "spread", "numpy", "numpy, ends only", "times numpy", "share of memory bandwidth"]
     return (
         as_table(heads, rows)
         + f"\nMemory: {found['bandwidth_gb_per_s']:.1f} GB/s (a = b + f c, one thread). The book without a bus: {fills['us_per_fill']:.2f} "
         f"us a fill with health after each, {fills['cut_us_per_row']:.2f} us a row of a cut.\n"
+        + f"\nLooked at: a survey of {looked['accounts']:,} accounts and a scrape ({looked['series']} series) every second leave "
+        f"{looked['watched/unwatched']:.1%} of the revaluations; one look takes {looked['look_ms']} ms.\n"
     )
 
 

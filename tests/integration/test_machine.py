@@ -325,6 +325,20 @@ async def test_a_clean_stop_seals_its_cut(log: Log) -> None:
     assert record.applied == 2
 
 
+async def test_a_cut_that_was_due_while_the_last_one_was_sealed_does_not_come_after_it(log: Log) -> None:
+    async with living(log) as run:
+        await run.phase(Phase.RUNNING)
+        await run.cut()
+        async with run.life._cut_lock:
+            sealing = asyncio.create_task(run.life.seal())
+            await asyncio.sleep(0)
+            due = asyncio.create_task(run.life._cut(sealed=False))
+            await asyncio.sleep(0)
+        await sealing
+        assert not await due
+    assert (await last_record(log.clients)).sealed
+
+
 async def test_rows_that_are_not_those_of_the_cut_halt_the_partition(log: Log) -> None:
     async with living(log) as run:
         await run.phase(Phase.RUNNING)

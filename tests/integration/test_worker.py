@@ -78,8 +78,11 @@ async def records(clients: Clients, topic: str, partition: int = 0) -> list[Any]
         return [record async for some in scan(consumer, where, *await bounds(consumer, where)) for record in some]
 
 
-async def last_cut(clients: Clients, partition: int) -> CutRecord:
-    return _record(await committed_rows(clients, "ledger.rows", partition))
+async def in_cut(clients: Clients, partition: int) -> int:
+    """The last fill of a partition that its newest cut holds, of the cuts that readers see; -1 where it holds none, or there is none."""
+    rows = await committed_rows(clients, "ledger.rows", partition)
+    sources = _record(rows).sources if CUT_KEY in rows else []
+    return {source: last for source, _, last in sources}.get("venue.fills", -1)
 
 
 async def final_cut(clients: Clients, partition: int) -> CutRecord:
@@ -128,7 +131,7 @@ async def test_bad_input_goes_to_dead_letters_and_a_stop_seals(kafka: Cluster, t
                     await producer.send_and_wait(clients.name("venue.fills"), value, key, partition=partition)
 
         async def all_applied() -> bool:
-            return ("venue.fills", home, 5 + len(bad) - 2) in (await last_cut(clients, home)).sources
+            return await in_cut(clients, home) == 5 + len(bad) - 2
 
         await until(all_applied, "all fills in a cut")
         letters = [orjson.loads(record.value) for record in await records(clients, "venue.fills.dlq")]
@@ -163,9 +166,6 @@ async def test_a_venue_without_a_topic_is_told_and_a_stop_without_a_seal_is_no_s
             value = orjson.dumps(fill(sequence, account=account, venue=venue, lots=1_000))
             await producer.send_and_wait(clients.name("venue.fills"), value, account.encode())
 
-    async def in_cut(partition: int) -> int:
-        return {source: last for source, _, last in (await last_cut(clients, partition)).sources}.get("venue.fills", -1)
-
     refused = settings.model_copy(update={"replication": 3})  # more than the broker can hold, so it refuses to create the topic
     refused.model_fields_set.add("replication")
     async with running(refused, tmp_path, "refused") as worker:
@@ -184,10 +184,12 @@ async def test_a_venue_without_a_topic_is_told_and_a_stop_without_a_seal_is_no_s
         await send(free, 1, "alpha")
 
         async def others_go_on() -> bool:
-            return [len(await records(clients, "orders.alpha", partition)) for partition in (0, 1)] == [1, 1] and await in_cut(1) == 0
+            return [len(await records(clients, "orders.alpha", partition)) for partition in (0, 1)] == [1, 1] and await in_cut(
+                clients, 1
+            ) == 0
 
         await until(others_go_on, "orders of the other venue, and the other partition's cut")
-        assert await in_cut(0) == -1
+        assert await in_cut(clients, 0) == -1
 
         async def measured() -> bool:  # gauges are set by the housekeeping, twice a second
             waiting, uncut = await asyncio.gather(
@@ -203,7 +205,7 @@ async def test_a_venue_without_a_topic_is_told_and_a_stop_without_a_seal_is_no_s
     async with running(settings, tmp_path, "allowed") as worker:
 
         async def all_cut() -> bool:
-            return await in_cut(0) == 1
+            return await in_cut(clients, 0) == 1
 
         await until(all_cut, "the cut that waited")
         assert await worker.stop() == 0
@@ -295,7 +297,7 @@ async def test_a_frame_that_ends_its_owners_is_set_aside(kafka: Cluster, topic_p
     try:
 
         async def all_applied() -> bool:
-            return ("venue.fills", home, 4) in (await last_cut(clients, home)).sources
+            return await in_cut(clients, home) == 4
 
         await until(all_applied, "the fills behind the poisoned one in a cut")
         assert deaths >= 3

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from engine.reasons import State
-from engine.survey import asset_reports, chain_reports, flights, open_breakers, totals
+from engine.survey import Flights
 from streams.risk_metrics import RiskMetrics
 from tests.random_ledger import RandomLedger
 
@@ -25,12 +25,8 @@ def told(registry: CollectorRegistry) -> set[str]:
 
 
 def tell(risk: RiskMetrics, ledger: RandomLedger, partition: int) -> None:
-    book = ledger.book
-    chains = [(chain.name, chain.messaging_layer) for chain in book.market.universe.chains]
-    risk.tell_totals(partition, totals(book.accounts, book.market), chains)
-    risk.tell_flights(partition, flights(book.lives, book.market), ["ex", "sx"], {"ex": 2})
-    risk.tell_book(partition, book.limits, 1, 2)
-    risk.tell_market(asset_reports(book.market), chain_reports(book.market), open_breakers(book.market))
+    ledger.book.partition = partition
+    risk.survey(ledger.book)
 
 
 def test_a_book_and_the_market_are_told_and_forgotten(ledger: RandomLedger) -> None:
@@ -44,7 +40,10 @@ def test_a_book_and_the_market_are_told_and_forgotten(ledger: RandomLedger) -> N
     assert {"plimsoll_mark_known", "plimsoll_source_counts", "plimsoll_depth_usd"} <= of_the_market
     accounts = [registry.get_sample_value("plimsoll_accounts", labels) for labels in cells("0")]
     assert sum(filter(None, accounts)) == len(ledger.book.accounts)
-    assert registry.get_sample_value("plimsoll_orders_expired_unreported_total", {"venue": "ex"}) == 4
+    expired = registry.get_sample_value("plimsoll_orders_expired_unreported_total", {"venue": "ex"})
+    assert expired is not None
+    risk.tell_flights(1, Flights({}, {}, 0), ["ex", "sx"], {"ex": 2})
+    assert registry.get_sample_value("plimsoll_orders_expired_unreported_total", {"venue": "ex"}) == expired + 2
     risk.forget_book(1)
     assert told(registry) == of_a_book | of_the_market
     risk.forget_book(0)

@@ -1,0 +1,57 @@
+"""What it costs a book to be looked at: revaluations with a survey and a scrape every second, beside the same without."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any, Final
+
+from prometheus_client import generate_latest
+
+from engine.inputs import FrameKind, Tick
+from engine.monitor import Book
+from streams.metrics import Metrics
+from tests.bench.ledger import observe, open_book
+from tests.bench.world import Population, prices
+
+LOOK_EVERY_S: Final = 1.0  # as often as a worker surveys its books, and more often than Prometheus scrapes
+ROUND_S: Final = 3.0
+SECOND_NS: Final = 1_000_000_000
+
+
+def looked_at(accounts: int, rounds: int, round_s: float = ROUND_S) -> dict[str, Any]:
+    """Accounts revalued a second by price frames, unwatched and watched in turns; what one look costs; how large a scrape is."""
+    book, metrics = Book(0, 1), Metrics()
+    open_book(book, Population(accounts))
+    book.take_cut()
+    metrics.risk.survey(book)  # compiled before the clock starts
+    step = 0
+    rates: dict[bool, list[float]] = {False: [], True: []}
+    looks: list[float] = []
+    scrape = b""
+    for _ in range(rounds):
+        for watched in (False, True):
+            began = looked = time.perf_counter()
+            done = 0
+            while time.perf_counter() - began < round_s:
+                step += 1
+                now_ns = book.clock_ns + SECOND_NS
+                observe(book, FrameKind.TICK, [Tick(now_ns)])
+                observe(book, FrameKind.PRICES, list(prices(now_ns, step)))  # moves every mark, so that every account is valued anew
+                done += accounts
+                if watched and time.perf_counter() - looked >= LOOK_EVERY_S:
+                    looked = time.perf_counter()
+                    metrics.risk.survey(book)
+                    scrape = generate_latest(metrics.registry)
+                    looks.append(time.perf_counter() - looked)
+            rates[watched].append(done / (time.perf_counter() - began))
+    ratios = [watched / unwatched for unwatched, watched in zip(rates[False], rates[True], strict=True)]
+    return {
+        "accounts": accounts,
+        "unwatched_accounts_per_s": round(statistics.median(rates[False])),
+        "watched_accounts_per_s": round(statistics.median(rates[True])),
+        "watched/unwatched": round(statistics.median(ratios), 3),
+        "look_ms": round(statistics.median(looks) * 1e3, 2) if looks else None,
+        "scrape_bytes": len(scrape),
+        "series": sum(not line.startswith(b"#") for line in scrape.splitlines()),
+    }
