@@ -87,6 +87,7 @@ def demo(
 
 app.command()(looking.console)
 app.command()(looking.doctor)
+app.command()(looking.top)
 app.command()(looking.tail)
 app.command()(looking.replay)
 app.command()(operator.mode)

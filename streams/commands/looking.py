@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Coroutine
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -18,6 +19,21 @@ if TYPE_CHECKING:
     from streams.replay import ReplayReport
 
 LAST_BY_DEFAULT = 10
+
+
+class Sort(StrEnum):
+    WORST = "worst"
+    SHORTFALL = "shortfall"
+    EQUITY = "equity"
+    NAME = "name"
+
+
+class AccountState(StrEnum):
+    BANKRUPT = "BANKRUPT"
+    LIQUIDATABLE = "LIQUIDATABLE"
+    UNKNOWN = "UNKNOWN"
+    WARNING = "WARNING"
+    HEALTHY = "HEALTHY"
 
 
 def tail(
@@ -89,6 +105,27 @@ def doctor(
         typer.echo(str(finding))
     if any(finding.grade is Grade.FAULT for finding in findings):
         raise typer.Exit(FOUND_WANTING)
+
+
+def top(
+    sort: Annotated[Sort, typer.Option(help="Which accounts stand first.")] = Sort.WORST,
+    state: Annotated[AccountState | None, typer.Option(case_sensitive=False, help="Only accounts in this state.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print one picture and end.")] = False,
+    settings_file: SettingsFile = None,
+) -> None:
+    """Show the worst accounts, orders, breakers and the pipeline in a terminal, each second; q or Ctrl-C ends it."""
+    settings = settings_of(settings_file)
+    from rich.console import Console
+
+    from streams.top import TopFault, show, show_once
+    from streams.top_picture import Look
+
+    logging.getLogger("streams").addHandler(logging.NullHandler())  # the picture says what went wrong
+    look = Look(sort.value, "" if state is None else state.value)
+    try:
+        reach(settings, (show_once if once else show)(settings, look, Console()))
+    except TopFault as fault:
+        fail(fault)
 
 
 def replay(
