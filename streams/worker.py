@@ -17,11 +17,11 @@ from typing import NoReturn
 from faust import Worker
 
 from streams.faust_app import FaustGroup, make_app
-from streams.machine import Phase
+from streams.machine import BROKER_SILENT_S, Phase
 from streams.metrics import serve
 from streams.roster import PRODUCT, load_roster
 from streams.settings import Settings, load_settings
-from streams.shell import BROKER_SILENT_S, Shell
+from streams.shell import Shell
 
 log = logging.getLogger(__name__)
 
