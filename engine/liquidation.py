@@ -30,6 +30,7 @@ from engine.tables import (
 )
 from engine.universe import InstrumentArrays
 
+SIZES: Final = 16  # of a close that are looked at in each of two rounds
 COST_FLOOR: Final = 1e-6  # of the notional, so that a free closing has a finite score
 NO_SCORE: Final = -math.inf
 BPS: Final = 1e-4
@@ -42,6 +43,7 @@ class Scratch(NamedTuple):
     quantity: NDArray[np.int64]
     cash: NDArray[np.int64]
     used: NDArray[np.bool_]  # [POSITIONS_MAX] closed by this plan, or not to be touched
+    lots: NDArray[np.int64]  # [POSITIONS_MAX] of the close that is best for each candidate
     score: NDArray[np.float64]  # [POSITIONS_MAX]
     budget_usd: NDArray[np.float64]  # [ASSETS_MAX] what the throttle leaves
     out: NDArray[np.float64]  # [OUT]
@@ -65,6 +67,7 @@ def new_scratch() -> Scratch:
         quantity=np.zeros(POSITIONS_MAX, np.int64),
         cash=np.zeros(POSITIONS_MAX, np.int64),
         used=np.zeros(POSITIONS_MAX, np.bool_),
+        lots=np.zeros(POSITIONS_MAX, np.int64),
         score=np.zeros(POSITIONS_MAX, np.float64),
         budget_usd=np.zeros(ASSETS_MAX, np.float64),
         out=np.zeros(OUT, np.float64),
@@ -149,12 +152,39 @@ def _excess_after_close(
 
 
 @kernel
-def _smallest_close(
+def _best_close(
     slot: int, full: int, count: int, scratch: Scratch, terms: InstrumentArrays, tables: RiskTables, end_factor: float
-) -> int:
-    """The fewest lots that bring the excess to 0, by bisection on [1, full]; closing `full` does."""
-    low = 1
+) -> tuple[int, float]:
+    """(lots, excess) of the best of `SIZES` closes, and of as many around it; the first of equal ones.
+
+    To close all of one leg of a hedge may cost more margin than it frees where closing a part of it cures the account. The excess is all
+    but concave in the size (value falls by a convex cost, the requirement is a maximum of straight lines), so there is one best part.
+    """
+    best = full
+    excess = -math.inf
+    low = wide(0)
     high = full
+    for _ in range(2):
+        width = high - low
+        for k in range(1, SIZES + 1):
+            lots = low + width // SIZES * k + (width % SIZES * k + SIZES - 1) // SIZES
+            after = _excess_after_close(slot, lots, count, scratch, terms, tables, end_factor, False)
+            if after > excess:
+                best = lots
+                excess = after
+        step = width // SIZES + 1
+        low = max(best - step, 0)
+        high = min(best + step, full)
+    return best, excess
+
+
+@kernel
+def _smallest_close(
+    slot: int, enough: int, count: int, scratch: Scratch, terms: InstrumentArrays, tables: RiskTables, end_factor: float
+) -> int:
+    """The fewest lots that bring the excess to 0, by bisection on [1, enough]; closing `enough` does."""
+    low = 1
+    high = enough
     while low < high:
         middle = low + (high - low) // 2
         if _excess_after_close(slot, middle, count, scratch, terms, tables, end_factor, False) >= 0.0:
@@ -203,8 +233,13 @@ def plan(
             if lots == 0 or scratch.used[slot]:
                 continue
             i = wide(scratch.instrument[slot])
-            released = _excess_after_close(slot, lots, count, scratch, terms, tables, end_factor, False) - before
+            if everything:
+                after = _excess_after_close(slot, lots, count, scratch, terms, tables, end_factor, False)
+            else:
+                lots, after = _best_close(slot, lots, count, scratch, terms, tables, end_factor)
+            released = after - before
             if released > 0.0:
+                scratch.lots[slot] = lots
                 cost = closing_cost_usd(i, lots, tables)
                 floor = COST_FLOOR * lots * tables.instrument_float[i, NOTIONAL]
                 scratch.score[slot] = released / max(cost, floor)
@@ -218,7 +253,7 @@ def plan(
             if best < 0:
                 break
             i = wide(scratch.instrument[best])
-            lots = abs(scratch.quantity[best])
+            lots = scratch.lots[best]
             if not everything and _excess_after_close(best, lots, count, scratch, terms, tables, end_factor, False) > 0.0:
                 lots = _smallest_close(best, lots, count, scratch, terms, tables, end_factor)
             notional = tables.instrument_float[i, NOTIONAL]

@@ -39,6 +39,7 @@ STOP_PRODUCER_S = 5.0
 SEEK_AGAIN_S = 1.0
 UNMOVED_S = 3.0
 UNCUT_FRAMES_MAX = 4_096  # applied and not cut yet; beyond it applying waits for the cut
+BROKER_SILENT_S = 5.0  # without an answer to a fetch, empty ones included
 STATUS_S = 1.0  # how often a partition tells with its cut how it stands, for those who look
 ROOM_S = 1.0  # that one partition may keep the others of its worker waiting for its cut; then it lets its records go by instead
 
@@ -112,7 +113,9 @@ class Life:
         self.log_end = -1  # end of the log when it was acquired; later the newest end known
         self.heard_at_s = time.time()  # when the broker last told where the log ends
         self.is_caught_up = False
+        # Since when what waits has waited in vain: the last step forward, or when something began to wait, or the broker was back.
         self.progress_at = self.began_at = time.monotonic()
+        self.uncut_at = self.began_at  # since when there is something that no cut holds, while there is
         self.log_first = 0  # where the log began when it was last asked
         self.loaded_s = 0.0  # how long it took from assignment to caught up
         self._assigned_at = self.began_at
@@ -311,6 +314,8 @@ class Life:
         return True
 
     def _apply(self, offset: int, frame: Frame, since_ms: int) -> None:
+        if self.applied == self.cut_applied:
+            self.uncut_at = time.monotonic()
         began = time.perf_counter()
         effects = self.machine.apply(offset, frame)
         self._metrics.count_frame(self.kind.name, frame, time.perf_counter() - began)
@@ -346,17 +351,24 @@ class Life:
 
     def told(self, log_end: int, at_s: float) -> None:
         """The broker said at `at_s` where the log ends. Where records wait and none comes, have them handed out again."""
-        self.log_end = max(self.log_end, log_end)
+        if at_s - self.heard_at_s > BROKER_SILENT_S:
+            self.progress_at = time.monotonic()
         self.heard_at_s = at_s
+        self._log_ends(log_end)
         is_moving = self.phase is Phase.RUNNING and not self._stands
         if is_moving and self.log_end - 1 > self.applied and time.monotonic() - self.progress_at > UNMOVED_S:
             self._seek_again()
 
     def appended(self, offset: int, since_ms: int) -> None:
         """Its feeder has had a frame acknowledged at `offset`, whose oldest event the broker had at `since_ms`."""
-        self.log_end = max(self.log_end, offset + 1)
+        self._log_ends(offset + 1)
         self._appended.append((offset, since_ms))
         self.oldest_s()
+
+    def _log_ends(self, end: int) -> None:
+        if self.log_end - 1 <= self.applied == self.cut_applied:
+            self.progress_at = time.monotonic()  # nothing waited until now
+        self.log_end = max(self.log_end, end)
 
     def oldest_s(self) -> float:
         """Age of the oldest event that was taken in and is not applied yet, 0 where there is none."""
@@ -417,7 +429,7 @@ class Life:
                 self._stands = False
                 self._owner.seek(self)  # what went by
             self.cutting_since = None
-            self.cut_at = self.progress_at = time.monotonic()
+            self.cut_at = self.uncut_at = self.progress_at = time.monotonic()
             self._cut_s = self.cut_at - started
             self._metrics.cut_seconds.labels(self.kind.name).observe(self._cut_s)
             self._metrics.cut_rows.labels(self.kind.name).inc(len(cut.rows))

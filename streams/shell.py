@@ -17,7 +17,7 @@ from faust.exceptions import NotReady
 from engine.monitor import Book
 from streams.clients import Clients
 from streams.feeders import Bus, ControlCopier, ControlKeeper, SourceFeeder
-from streams.machine import Life, Phase, Place, is_fenced
+from streams.machine import BROKER_SILENT_S, Life, Phase, Place, is_fenced
 from streams.messages import CONTROL, SOURCES
 from streams.metrics import Metrics
 from streams.outbox import Outbox
@@ -34,7 +34,6 @@ FEEDERS_AGAIN_S = 1.0
 READY_CUTS_MISSED = 20  # of cut intervals without a cut, where there is something to cut
 READY_LAG_S = 5.0
 READY_CLOCK_S = 5.0
-BROKER_SILENT_S = 5.0  # without an answer to a fetch, empty ones included
 SEAL_S = 10.0
 SURVEY_S = 1.0
 LOG_STARTS_S = 30.0
@@ -272,8 +271,8 @@ class Shell:
                 )
             elif life.unproven and life.applied <= life.cut_applied:
                 found.append(f"{name}: no cut committed yet")
-            elif life.applied > life.cut_applied and now - life.cut_at > patience_s:
-                found.append(f"{name}: no cut for {now - life.cut_at:.1f} s")
+            elif life.applied > life.cut_applied and now - life.uncut_at > patience_s:
+                found.append(f"{name}: no cut for {now - life.uncut_at:.1f} s, since it was applied to {life.applied}")
             elif life.log_end - 1 > life.applied and now - life.progress_at > READY_LAG_S:
                 found.append(f"{name}: nothing applied for {now - life.progress_at:.1f} s, {life.log_end - 1 - life.applied} frames wait")
         return found

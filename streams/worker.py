@@ -20,11 +20,11 @@ from faust import Worker
 from streams.console.content import Machines
 from streams.console.server import Console
 from streams.faust_app import FaustGroup, make_app
-from streams.machine import Phase
+from streams.machine import BROKER_SILENT_S, Phase
 from streams.pages import health_routes, serve
 from streams.roster import PRODUCT, load_roster
 from streams.settings import Settings, load_settings
-from streams.shell import BROKER_SILENT_S, Shell
+from streams.shell import Shell
 
 log = logging.getLogger(__name__)
 

@@ -325,6 +325,21 @@ async def test_a_clean_stop_seals_its_cut(log: Log) -> None:
     assert record.applied == 2
 
 
+async def test_what_no_cut_holds_is_timed_from_when_it_was_applied(log: Log) -> None:
+    async with living(log) as run:
+        await run.phase(Phase.RUNNING)
+        await run.cut()
+        async with run.life._cut_lock:
+            run.life.uncut_at = 0.0  # long idle
+            await run.write_and_deliver(1)
+            since = run.life.uncut_at
+            assert since > 0.0
+            await run.write_and_deliver(1)
+            assert run.life.uncut_at == since
+        await run.cut()
+        assert run.life.uncut_at > since
+
+
 async def test_a_cut_that_was_due_while_the_last_one_was_sealed_does_not_come_after_it(log: Log) -> None:
     async with living(log) as run:
         await run.phase(Phase.RUNNING)

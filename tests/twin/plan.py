@@ -101,9 +101,9 @@ def _best_leg(
 ) -> tuple[Leg | None, bool]:
     """The leg of the best candidate that the budget pays for and that raises the excess; and whether a budget was in the way."""
     throttled = False
-    for _, key in _candidates(account, before, closable):
+    for _, key, best in _candidates(account, before, everything, closable):
         quantity = account.positions[key].quantity
-        n = abs(quantity) if everything else lots_needed(account, key)
+        n = best if everything else lots_needed(account, key, best)
         paid = budgets_usd.get(account.universe.instruments[key]["underlying"], 0.0)
         affordable = math.floor(paid / account.notional(key, 1))
         if affordable < n:
@@ -117,23 +117,42 @@ def _best_leg(
     return None, throttled
 
 
-def _candidates(account: Account, before: float, closable: Callable[[InstrumentKey], bool]) -> list[tuple[float, InstrumentKey]]:
-    """(score, instrument), best first, equal ones in slot order."""
-    found: list[tuple[float, InstrumentKey]] = []
+def _candidates(
+    account: Account, before: float, everything: bool, closable: Callable[[InstrumentKey], bool]
+) -> list[tuple[float, InstrumentKey, int]]:
+    """(score, instrument, lots of its best close), best first, equal ones in slot order."""
+    found: list[tuple[float, InstrumentKey, int]] = []
     for key, position in account.positions.items():
         instrument = account.universe.instruments[key]
         if position.quantity == 0 or instrument["contract"] == "loan" or not instrument.get("tradable", True) or not closable(key):
             continue
-        closed, cost = after_closing(account, key, abs(position.quantity))
+        n = abs(position.quantity) if everything else best_close(account, key)
+        closed, cost = after_closing(account, key, n)
         released = closed.excess() - before
         if released > 0:
-            found.append((released / max(cost, SMALLEST_COST * account.notional(key, position.quantity)), key))
+            found.append((released / max(cost, SMALLEST_COST * account.notional(key, n)), key, n))
     return sorted(found, key=lambda candidate: -candidate[0])
 
 
-def lots_needed(account: Account, key: InstrumentKey) -> int:
-    """The smallest number of lots whose closing leaves no shortfall to liquidation end; all, if all leave one."""
-    low, high = 1, abs(account.positions[key].quantity)
+def best_close(account: Account, key: InstrumentKey) -> int:
+    """The size with the highest excess of sixteen over the whole position, then of sixteen around that one."""
+    full = abs(account.positions[key].quantity)
+    looked_at = _sixteenths(0, full)
+    excess = {n: after_closing(account, key, n)[0].excess() for n in looked_at}
+    coarse = max(excess, key=excess.__getitem__)
+    step = full // 16 + 1
+    for n in _sixteenths(max(coarse - step, 0), min(coarse + step, full)):
+        excess.setdefault(n, after_closing(account, key, n)[0].excess())
+    return max(excess, key=excess.__getitem__)
+
+
+def _sixteenths(low: int, high: int) -> list[int]:
+    return [low + -(-k * (high - low) // 16) for k in range(1, 17)]
+
+
+def lots_needed(account: Account, key: InstrumentKey, best: int) -> int:
+    """The smallest number of lots whose closing leaves no shortfall to liquidation end; `best`, if that leaves one."""
+    low, high = 1, best
     if after_closing(account, key, high)[0].excess() <= 0:
         return high
     while low < high:

@@ -123,6 +123,32 @@ def test_a_hedge_is_kept() -> None:
     assert ("sx", "BTC-PERP") not in {(venue, name) for venue, name, _ in legs}
 
 
+def test_a_part_of_one_leg_is_closed_where_all_of_it_would_sink_the_account() -> None:
+    desk = Desk()
+    desk.hold("ex", "USD", 0, 5_000_000_000)
+    desk.hold("ex", "BTC-PERP", 1_000, -1_000 * 100_000_000)
+    desk.hold("sx", "BTC-PERP", -600, 600 * 100_000_000)
+    assert desk.excess() < 0
+    ((venue, name, lots),), throttled = desk.plan()
+    assert (venue, name, throttled) == ("ex", "BTC-PERP", False)
+    assert -400 < lots < 0  # at 400 nothing is left unhedged
+    assert desk.legs.excess_after_usd[0] >= 0.0
+    desk.close([(venue, name, lots)], desk.legs)
+    assert desk.excess() == pytest.approx(desk.legs.excess_after_usd[0], abs=1e-5)
+
+
+def test_where_no_part_reaches_the_end_the_best_part_is_closed() -> None:
+    desk = Desk()
+    desk.hold("ex", "USD", 0, -2_000_000_000)
+    desk.hold("ex", "BTC-PERP", 1_000, -1_000 * 100_000_000)
+    desk.hold("sx", "BTC-PERP", -600, 600 * 100_000_000)
+    (venue, name, lots), *others = desk.plan()[0]
+    assert (venue, name) == ("ex", "BTC-PERP")
+    assert lots == pytest.approx(-400, abs=1_000 // 128 + 1)  # where both legs are equal nothing but the debt is left
+    assert float(desk.legs.excess_after_usd[0]) < 0.0
+    assert not others  # of what is a hedge now
+
+
 def test_frozen_venues_loans_and_what_is_not_tradable_are_no_candidates() -> None:
     desk = Desk()
     desk.hold("lend", "STB-DEBT", -100_000)
@@ -237,3 +263,27 @@ def test_a_plan_raises_the_excess_of_any_book(desk: Desk, data: st.DataObject) -
     if legs:
         desk.close(legs, desk.legs)
         assert desk.excess() == pytest.approx(at, rel=1e-9, abs=1e-4)
+    elif before < 0 and not everything and float(desk.budget_usd[0]) > 1e9:
+        assert not any(better_by_closing_a_share(desk, before, share) for share in (0.1, 0.25, 0.5, 0.75, 1.0))
+
+
+def better_by_closing_a_share(desk: Desk, before: float, share: float) -> bool:
+    """Whether closing this share of any one position that may be closed, at the mark and less its cost, raises the excess."""
+    c, market = desk.book.accounts.columns, desk.book.market
+    a, count = desk.a, int(c.positions[desk.a])
+    for slot in range(count):
+        i, quantity = int(c.instrument[a, slot]), int(c.quantity[a, slot])
+        lots = int(abs(quantity) * share)
+        if lots == 0 or not market.universe.instruments[i].tradable:
+            continue
+        row = market.tables.instrument_float[i]
+        unit = float(row[16] if market.universe.instruments[i].contract == "spot" else row[0])
+        held, cash = c.quantity[a].copy(), c.cash[a].copy()
+        signed = lots if quantity > 0 else -lots
+        held[slot] -= signed
+        cash[slot] += round((signed * unit - closing_cost_usd(i, lots, market.tables)) / float(row[2]))
+        out = np.zeros(OUT)
+        assert evaluate(count, c.instrument[a], held, cash, market.tables, out) == 0
+        if float(out[EQUITY] - END_FACTOR * out[MAINTENANCE]) > before + 1e-6:
+            return True
+    return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import socket
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -147,8 +148,9 @@ def test_a_partition_that_was_lost_leaves_no_frozen_gauges() -> None:
     assert told(metrics) == set()
 
 
-def test_each_look_round_tells_how_a_partition_stands() -> None:
-    group: Any = SimpleNamespace(log_end=lambda *_: (12, 1e9))
+def a_life() -> tuple[Shell, Life]:
+    """A worker with one running partition that has nothing to do; its log ends at 12 as the broker says."""
+    group: Any = SimpleNamespace(log_end=lambda *_: (12, 1e9), seek=None)
     settings = load_settings(environment={}, ledger_partitions=1)
     book, *_ = roster = product(settings)
     owner = Shell(settings, roster, group, lambda _: None)
@@ -156,12 +158,38 @@ def test_each_look_round_tells_how_a_partition_stands() -> None:
     life = Life(book, 0, owner.clients, outbox, owner.metrics, owner)
     life.phase = Phase.RUNNING
     owner.lives["ledger", 0] = life
+    return owner, life
+
+
+def test_the_time_that_nothing_waited_is_not_held_against_a_partition() -> None:
+    owner, life = a_life()
+    life.progress_at = life.uncut_at = time.monotonic() - 1_000.0
+    life.told(1, time.time())
+    assert stuck(owner, time.monotonic(), time.time(), 60.0) == ""
+    assert "unmoved" in stuck(owner, time.monotonic() + 61.0, time.time(), 60.0)
+    life.progress_at = time.monotonic() - 61.0
+    life._sought_at = time.monotonic()  # it has asked for it again just now
+    life.told(2, time.time())
+    assert "unmoved" in stuck(owner, time.monotonic(), time.time(), 60.0)  # more of the same does not start it afresh
+
+
+def test_a_broker_that_was_away_does_not_leave_its_absence_behind() -> None:
+    owner, life = a_life()
+    life.log_end = 5
+    life.heard_at_s = time.time() - 300.0
+    life.progress_at = time.monotonic() - 300.0
+    life.told(5, time.time())
+    assert stuck(owner, time.monotonic(), time.time(), 60.0) == ""
+
+
+def test_each_look_round_tells_how_a_partition_stands() -> None:
+    owner, _ = a_life()
     owner.look_round()
     for name, value in {"plimsoll_lag_frames": 12, "plimsoll_uncut_frames": 0}.items():
         assert owner.metrics.registry.get_sample_value(name, {"machine": "book", "partition": "0"}) == value
     for name in ("plimsoll_credits_held", "plimsoll_snapshots_ignored"):
         assert owner.metrics.registry.get_sample_value(name, {"partition": "0"}) == 0
-    assert owner.metrics.registry.get_sample_value("plimsoll_partitions", {"machine": "attestor"}) == settings.attest_partitions
+    assert owner.metrics.registry.get_sample_value("plimsoll_partitions", {"machine": "attestor"}) == 2
 
 
 def test_pages_are_told_by_a_name_that_others_can_use() -> None:
