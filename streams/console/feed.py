@@ -117,16 +117,19 @@ class Feed:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self._stop()
 
     async def _run(self, watch: Watch) -> None:
-        try:
-            while self.readers or time.monotonic() - self._asked_at < self._idle_s:
-                await asyncio.gather(watch.changed(1.0), asyncio.sleep(PERIOD_S))
-                if self.readers:
-                    self._tell(watch)
-            log.info("nobody has looked for %.0f s: the console stops reading", self._idle_s)
-        finally:
-            self._watch = None
+        while self.readers or time.monotonic() - self._asked_at < self._idle_s:
+            await asyncio.gather(watch.changed(1.0), asyncio.sleep(PERIOD_S))
+            if self.readers:
+                self._tell(watch)
+        log.info("nobody has looked for %.0f s: the console stops reading", self._idle_s)
+        await self._stop()
+
+    async def _stop(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
             await watch.stop()
 
     def _tell(self, watch: Watch) -> None:

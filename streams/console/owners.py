@@ -18,6 +18,7 @@ from streams.messages import PartitionStatus, partition_of
 
 ANSWER_S = 2.0  # that another worker gets
 ANSWER_BYTES_MAX = 1_000_000
+CHUNK_BYTES = 65_536
 
 Books = Callable[[int], Book | None]
 
@@ -102,7 +103,12 @@ class Owners:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S), headers=self._headers)
         async with self._session.get(f"{pages}{path}", allow_redirects=False) as answer:
-            return answer.status, await answer.content.read(ANSWER_BYTES_MAX)
+            body = b""
+            async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
+                body += chunk
+                if len(body) > ANSWER_BYTES_MAX:
+                    raise ValueError("it answers with more than ANSWER_BYTES_MAX")
+            return answer.status, body
 
 
 _ANSWER = msgspec.json.Decoder(Explained)
