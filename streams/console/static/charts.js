@@ -35,9 +35,9 @@ function layout(height, more) {
 }
 
 // `make()` answers {traces, layout, said}: drawn anew on update() and when the theme changes; `said` is what it shows, in words.
-export function chart(height, make) {
+export function chart(title, height, make) {
   const plot = el("div", { class: "plot", style: `height:${height}px` });
-  const figure = el("div", { class: "chart", role: "img", "aria-label": "" }, plot);
+  const figure = el("div", { class: "chart", role: "img", "aria-label": title }, plot);
   let asked = false;
   async function update() {
     if (asked) return;

@@ -142,7 +142,7 @@ window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", red
 window.addEventListener("hashchange", () => show(false));
 listenToKeys({ dialog: byId("keys"), button: byId("help"), views: VIEWS.map(([path]) => `#/${path}`), hold: () => hold(!stream.held) });
 applyTheme(theme());
-watch(["overview"], showOverview);
-watch(["stream"], showStream);
+watch(["overview"], showOverview, { always: true });
+watch(["stream"], showStream, { always: true });
 show(true);
 connect();

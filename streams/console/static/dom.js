@@ -25,17 +25,10 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-let panels = 0;
-
 // A titled part of a view; `note` says in a line what it shows.
-export function panel(title, { note = "", className = "", level = 2 } = {}, ...children) {
-  const id = `panel-${++panels}`;
-  return el(
-    "section",
-    { class: `panel ${className}`.trim(), "aria-labelledby": id },
-    el("div", { class: "panel-head" }, el(`h${level}`, { id }, title), note ? el("p", { class: "note" }, note) : null),
-    ...children,
-  );
+export function panel(title, { note = "", className = "" } = {}, ...children) {
+  const head = el("div", { class: "panel-head" }, el("h2", {}, title), note ? el("p", { class: "note" }, note) : null);
+  return el("section", { class: `panel ${className}`.trim() }, head, ...children);
 }
 
 // Pairs of a name and what it is; values may be text or elements.

@@ -62,8 +62,12 @@ export function listenToKeys({ dialog, button, views, hold }) {
   button.addEventListener("click", () => dialog.showModal());
 
   function search() {
-    if (!document.getElementById("search")) location.hash = "#/accounts";
-    setTimeout(() => document.getElementById("search")?.focus());
+    const box = document.getElementById("search");
+    if (box) box.focus();
+    else {
+      location.hash = "#/accounts";
+      setTimeout(() => document.getElementById("search")?.focus()); // when the view is there
+    }
     return true;
   }
 

@@ -7,26 +7,27 @@ const SECTIONS = ["overview", "accounts", "orders", "breakers", "marks", "chains
 export const data = Object.fromEntries(SECTIONS.map((section) => [section, null]));
 export const stream = { state: "connecting", held: false };
 
-const listeners = new Map();
+const listeners = new Set();
 let source = null;
 let heardAt = performance.now();
 let polling = null;
 
-// `call` is called when one of `sections` ('stream' for the connection) has changed; the answer takes it off the list.
-export function watch(sections, call) {
-  const entry = { sections: new Set(sections), call };
-  listeners.set(entry, entry);
+// `call` is called when one of `sections` ('stream' for the connection) has changed, `always` even while the page is held; the answer
+// takes it off the list.
+export function watch(sections, call, { always = false } = {}) {
+  const entry = { sections: new Set(sections), call, always };
+  listeners.add(entry);
   return () => listeners.delete(entry);
 }
 
 function tell(section) {
-  for (const { sections, call } of [...listeners.values()]) if (sections.has(section)) call(section);
+  for (const { sections, call, always } of [...listeners]) if (sections.has(section) && (always || !stream.held)) call(section);
 }
 
 function take(section, content) {
   heardAt = performance.now();
   data[section] = content;
-  if (!stream.held || section === "overview") tell(section);
+  tell(section);
 }
 
 function setState(state) {

@@ -5,7 +5,7 @@ import { decisionColumns, decisionKey, orderColumns, orderKey, whyText } from ".
 import { el, facts, panel, setText } from "./dom.js";
 import { clock, count, duration, moment, percent, plusPercent, price, quantity, usd, words } from "./format.js";
 import { badge, distanceBar, haircutBar, loadLine, shareBar, termLegend } from "./parts.js";
-import { ask, data } from "./store.js";
+import { ask, data, stream } from "./store.js";
 import { liveTable } from "./table.js";
 
 const EVERY_MS = 1500;
@@ -116,7 +116,7 @@ export const account = {
     const orders = liveTable({ caption: "Its orders", columns: orderColumns(now, { account: false }), key: orderKey, empty: "It never had one, of those that are kept." });
     const decided = liveTable({ caption: "Decisions about it", columns: decisionColumns.slice(1), key: decisionKey, empty: "None, of those that are kept." });
     let went = null;
-    const course = chart(220, () => {
+    const course = chart("Equity against maintenance", 220, () => {
       const { times_ns: times, equity_usd: equity, maintenance_usd: maintenance, states } = went ?? { times_ns: [], equity_usd: [], maintenance_usd: [], states: [] };
       const at = times.map(utc);
       const trace = (name, y, color, dash) => ({ x: at, y, name, mode: "lines", line: { width: 1.6, color: colour(color), shape: "hv", dash }, connectgaps: false });
@@ -198,6 +198,7 @@ export const account = {
 
     async function question() {
       timer = 0;
+      if (stream.held) return;
       askedAt = performance.now();
       asking?.abort();
       asking = new AbortController();

@@ -82,7 +82,7 @@ export const overview = {
     const open = liveTable({ caption: "Breakers that are not closed", columns: breakerColumns(now), key: (row) => `${row.trigger}/${row.name}`, empty: "All are closed." });
     const decided = liveTable({ caption: "The newest decisions", columns: decisionColumns, key: decisionKey, empty: "Nothing has been decided." });
     let went = null;
-    const trouble = chart(190, () => {
+    const trouble = chart("Accounts that are not healthy, over the run", 190, () => {
       const { times_ns: times, states: counts } = went ?? { times_ns: [], states: {} };
       const at = times.map(utc);
       const traces = DRAWN.map((state) => ({

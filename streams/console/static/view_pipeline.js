@@ -2,7 +2,7 @@
 
 import { el, panel } from "./dom.js";
 import { clock, count, duration } from "./format.js";
-import { ask, data } from "./store.js";
+import { ask, data, stream } from "./store.js";
 import { liveTable } from "./table.js";
 
 const EVERY_MS = 5000;
@@ -53,6 +53,7 @@ export const pipeline = {
       panel("Workers", { note: "what /ready says at each" }, workers.element),
     );
     async function question() {
+      if (stream.held) return;
       try {
         workers.update(await ask("/api/workers"));
       } catch {
