@@ -44,7 +44,7 @@ LOOK_S = 30.0  # for one part of it all
 FETCH: Final = 1  # the number of fetch requests in the protocol
 
 T = TypeVar("T")
-Unseen = (KafkaError, OSError, TopicsError)  # an OSError is also what runs out of time
+_UNSEEN = (KafkaError, OSError, TopicsError)  # an OSError is also what runs out of time
 
 
 async def examine(settings: Settings, specs: list[TopicSpec]) -> list[Finding]:
@@ -73,8 +73,10 @@ class Deployment:
             try:
                 async with asyncio.timeout(LOOK_S):
                     found += await look()
-            except Unseen as error:
+            except _UNSEEN as error:
                 found.append(diagnosis.not_seen(check, f"{type(error).__name__} {error}".strip()))
+                if check == "partitions":
+                    break  # which topics there are is not known, and whatever came next would say that they hold nothing
         return found
 
     def _checks(self) -> dict[str, Callable[[], Awaitable[list[Finding]]]]:
@@ -224,7 +226,7 @@ async def _answer(settings: Settings, address: str) -> Answer:
         versions = (await client.send(client.get_random_node(), ApiVersionRequest())).to_object()["api_versions"]
         fetch = max((entry["max_version"] for entry in versions if entry["api_key"] == FETCH), default=0)
         return Answer(address, brokers=len(client.cluster.brokers()), fetch_version=fetch)
-    except Unseen as error:
+    except _UNSEEN as error:
         return Answer(address, error=str(error) or type(error).__name__)
     finally:
         await client.close()

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_serv
 
 from streams.documents import MadeTable, as_table, run
 from streams.replay import ReplayReport
+from streams.wording import safe
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def _say(report: ReplayReport) -> None:
     level = logging.ERROR if report.difference_count else logging.INFO
     log.log(level, "%d orders, %d cuts, %d differences", report.orders, report.cuts_checked, report.difference_count)
     for difference in report.differences:
-        log.error("difference: %s", difference)
+        log.error("difference: %s", safe(difference))
 
 
 def replay_metrics_table() -> str:

@@ -161,11 +161,13 @@ def replay(
 
 
 def _tell(report: ReplayReport) -> None:
+    from streams.wording import safe
+
     typer.echo(f"{report.events} events in {report.frames} frames ask for {report.orders} orders; {report.distinct} orders were published")
     typer.echo(f"({report.published} times, {report.repeated} more than once, {report.conflicting} with two contents).")
     typer.echo(f"{report.cuts_checked} cuts checked, {report.cuts_restored} of them restored, in {report.seconds:.1f} s.")
     for difference in report.differences:
-        typer.echo(f"difference: {difference}")
+        typer.echo(f"difference: {safe(difference)}")
     typer.echo(f"{report.difference_count} differences.")
     if report.difference_count:
         raise typer.Exit(FOUND_WANTING)
