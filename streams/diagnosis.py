@@ -316,7 +316,8 @@ def owners(group: str, state: str, members: Sequence[Owner], logs: Sequence[Log]
     if free:
         text = f"{len(members)} in the group {group}, and nobody has {_listed(free)}"
         return [fault("workers", text, "start one more: `plimsoll worker`")]
-    return [ok("workers", f"{len(members)} share {len(logs)} partitions")]
+    hosts = sorted({member.host.lstrip("/") for member in members})
+    return [ok("workers", f"{len(members)} share {len(logs)} partitions, from {_listed(hosts)}")]
 
 
 def pipeline(statuses: Sequence[PartitionStatus], logs: Sequence[Log], now_ms: float, *, wall_ticks: bool) -> list[Finding]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -143,7 +145,7 @@ def test_of_a_deployment_that_is_well_it_says_so(well: tuple[Settings, WorkerPro
     assert said["definitions"] == "4 assets, 2 chains, 18 instruments, 4 venues"
     assert (said["mode"], said["freezes"]) == ("publish", "none")
     assert said["guardians"] == "set 0 is the current one of 1"
-    assert said["workers"] == "1 share 4 partitions"
+    assert said["workers"] == "1 share 4 partitions, from 127.0.0.1"
     assert said["cuts"] == "all 4 partitions have cut in the last 30 s"
     assert said["dead letters"] == "none in the last hour"
     words = plimsoll(settings, "doctor")
@@ -226,3 +228,18 @@ def test_without_a_broker_or_settings() -> None:
     assert text.startswith("127.0.0.1:1 does not answer: ")
     assert "`plimsoll kafka start`" in remedy
     assert CliRunner().invoke(app, ["doctor"], env={"PLIMSOLL_TICKER": "cuckoo"}).exit_code == FAULT
+
+
+def test_a_folder_for_kernels_that_cannot_be_made_is_told() -> None:
+    environment = {**os.environ, "PLIMSOLL_CACHE_DIR": "/proc/nobody/may"}
+    done = subprocess.run(
+        [sys.executable, "-m", "streams.command_line", "doctor"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == FAULT
+    assert "name one by PLIMSOLL_CACHE_DIR" in done.stderr
+    assert "Traceback" not in done.stderr

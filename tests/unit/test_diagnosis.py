@@ -212,7 +212,7 @@ def test_workers() -> None:
         return Owner("/10.0.0.1", frozenset(partitions))
 
     both = [owner(("ledger", 0), ("ledger.rows", 0)), owner(("ledger", 1), ("treasury.ledger", 0))]
-    only(diagnosis.owners("g", "Stable", both, LOGS), Grade.OK, "2 share 3 partitions")
+    only(diagnosis.owners("g", "Stable", both, LOGS), Grade.OK, "2 share 3 partitions, from 10.0.0.1")
     only(diagnosis.owners("g", "Stable", both[:1], LOGS), Grade.FAULT, "nobody has book/1, treasury/0")
     only(diagnosis.owners("g", "CompletingRebalance", [owner()], LOGS), Grade.WARN, "just handing out partitions")
     only(diagnosis.owners("g", "Empty", [], LOGS), Grade.FAULT, "none is in the group g", "`plimsoll worker`")
