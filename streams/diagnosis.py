@@ -151,7 +151,7 @@ def topics(faults: Sequence[TopicFault], count: int) -> list[Finding]:
     for one in faults:
         by_remedy[one.what, one.remedy].append(one.topic)
     return [
-        fault("topics", f"{_listed(names)}: {what}", remedy if "`" in remedy else f"`{remedy}`")
+        fault("topics", f"{_listed(names)}: {what}", f"`{remedy}`" if remedy.startswith("kafka-") else remedy)
         for (what, remedy), names in by_remedy.items()
     ]
 
@@ -178,7 +178,7 @@ def partitions(states: Sequence[TopicState], min_isr: int) -> list[Finding]:
     return found or [ok("partitions", f"all have a leader and their replicas in sync, {len(states)} topics")]
 
 
-def clocks(clocks: Clocks) -> list[Finding]:
+def clocks(clocks: Clocks, *, wall_ticks: bool) -> list[Finding]:
     """Events carry the time of the machine that made them, and one from the future is refused."""
     remedy = "let this machine follow a time server: `timedatectl set-ntp true`"
     found = []
@@ -187,7 +187,8 @@ def clocks(clocks: Clocks) -> list[Finding]:
         found.append(fault("clock", text, remedy))
     elif clocks.ours_s is None:
         text = "nothing came to `control` while it was listened to, so this machine's clock could not be held against the broker's"
-        found.append(warn("clock", text, "start a worker, whose ticks tell: `plimsoll worker`"))
+        remedy = "start a worker, whose ticks tell: `plimsoll worker`"
+        found.append(warn("clock", text, remedy) if wall_ticks else ok("clock", text))
     elif abs(clocks.ours_s) > CLOCKS_APART_S:
         text = f"this machine is {span(abs(clocks.ours_s))} {'ahead of' if clocks.ours_s > 0 else 'behind'} the broker"
         found.append(fault("clock", text, remedy))

@@ -113,7 +113,8 @@ class Deployment:
             newest = [record async for some in scan(consumer, where, max(first, end - 1), end) for record in some]
             fetched = await consumer.getmany(where, timeout_ms=int(TICK_WAIT_S * 1000), max_records=1) if newest else {}
             now_ms = time.time() * 1000
-        return diagnosis.clocks(_clocks(newest, fetched.get(where, []), now_ms, wall_ticks=self._settings.ticker == "wall"))
+        wall_ticks = self._settings.ticker == "wall"
+        return diagnosis.clocks(_clocks(newest, fetched.get(where, []), now_ms, wall_ticks=wall_ticks), wall_ticks=wall_ticks)
 
     async def _parameters(self) -> list[Finding]:
         return diagnosis.parameters(await self._sent(), await self._statuses())

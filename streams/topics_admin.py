@@ -95,7 +95,7 @@ async def check_topics(client_options: Mapping[str, Any], specs: Sequence[TopicS
         if state is None:
             faults.append(TopicFault(name, "is missing", "run `plimsoll topics create`"))
         else:
-            faults += _differences(spec, state)
+            faults += differences(spec, state)
     return faults
 
 
@@ -122,15 +122,17 @@ async def describe_topics(client_options: Mapping[str, Any], specs: Sequence[Top
         ]
 
 
-def _differences(spec: TopicSpec, state: TopicState) -> list[TopicFault]:
+def differences(spec: TopicSpec, state: TopicState) -> list[TopicFault]:
+    """In what a topic that is there differs from what it must be."""
     faults: list[TopicFault] = []
     if state.partitions != spec.partitions:
         remedy = (
-            "a ledger's number never changes: set ledger_partitions or attest_partitions as the cluster has it, or take a new topic_prefix"
+            "a ledger's number never changes: set ledger_partitions or attest_partitions as the cluster has it, "
+            "or take a new topic_prefix and run `plimsoll topics create`"
         )
         faults.append(TopicFault(state.name, f"has {state.partitions} partitions, not {spec.partitions}", remedy))
     if state.replication < spec.replication:
-        remedy = f"give each partition {spec.replication} replicas with kafka-reassign-partitions"
+        remedy = f"give each partition {spec.replication} replicas: `kafka-reassign-partitions`"
         faults.append(TopicFault(state.name, f"has {state.replication} replicas, not {spec.replication}", remedy))
     if state.leaders < state.partitions:
         remedy = "see that all brokers run: `plimsoll doctor` says which answer"

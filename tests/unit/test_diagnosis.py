@@ -15,9 +15,9 @@ from engine.inputs import AnyCommand, AnyDefinition, AssetDefinition, ChainDefin
 from engine.machine import ENGINE_VERSION
 from streams import diagnosis
 from streams.diagnosis import Answer, Clocks, Finding, Grade, Log, Owner
-from streams.messages import PartitionStatus
+from streams.messages import PartitionStatus, TopicSpec
 from streams.settings import Settings, load_settings
-from streams.topics_admin import TopicFault, TopicState
+from streams.topics_admin import TopicFault, TopicState, differences
 from tests import samples, small_world
 from tests.given_commands import parse_command
 from tests.small_world import SECOND
@@ -94,6 +94,15 @@ def test_topics_with_the_same_fault_are_one_finding() -> None:
     only(diagnosis.topics([], 9), Grade.OK, "all 9")
 
 
+def test_whatever_differs_in_a_topic_has_a_command() -> None:
+    spec = TopicSpec("ledger", 4, 3, {"cleanup.policy": "delete"})
+    state = TopicState(name="ledger", partitions=2, replication=1, leaders=1, in_sync=1, config={"cleanup.policy": "compact"})
+    found = diagnosis.topics(differences(spec, state), 9)
+    assert len(found) == 4
+    for finding in found:
+        only([finding], Grade.FAULT, "ledger: has ")
+
+
 def test_partitions() -> None:
     def state(**changes: int) -> TopicState:
         values = {"partitions": 4, "replication": 3, "leaders": 4, "in_sync": 3} | changes
@@ -107,12 +116,16 @@ def test_partitions() -> None:
 
 
 def test_clocks() -> None:
-    only(diagnosis.clocks(Clocks(0.3, 0.1)), Grade.OK)
-    only(diagnosis.clocks(Clocks(7.0)), Grade.FAULT, "this machine is 7 s ahead of the broker")
-    only(diagnosis.clocks(Clocks(-7.0)), Grade.FAULT, "this machine is 7 s behind the broker")
-    only(diagnosis.clocks(Clocks(None, never_less_s=9.0)), Grade.FAULT, "9 s in this machine's future")
-    only(diagnosis.clocks(Clocks(None)), Grade.WARN, "could not be held against")
-    found = diagnosis.clocks(Clocks(0.0, 4.0))
+    def told(clocks: Clocks, *, wall_ticks: bool = True) -> list[Finding]:
+        return diagnosis.clocks(clocks, wall_ticks=wall_ticks)
+
+    only(told(Clocks(0.3, 0.1)), Grade.OK)
+    only(told(Clocks(7.0)), Grade.FAULT, "this machine is 7 s ahead of the broker")
+    only(told(Clocks(-7.0)), Grade.FAULT, "this machine is 7 s behind the broker")
+    only(told(Clocks(None, never_less_s=9.0)), Grade.FAULT, "9 s in this machine's future")
+    only(told(Clocks(None)), Grade.WARN, "could not be held against")
+    only(told(Clocks(None), wall_ticks=False), Grade.OK, "could not be held against")
+    found = told(Clocks(0.0, 4.0))
     assert grades(found) == [Grade.OK, Grade.FAULT]
     assert "writes the ticks is 4 s ahead" in found[1].found
 
