@@ -15,7 +15,7 @@ PYTEST_ARGS ?=
 # The default test run: everything that is not a stress run or a benchmark.
 SUITES := tests/unit tests/property tests/reference tests/integration tests/fault
 
-.PHONY: help setup tools lint format test dashboards demo bench faults reference schema lock clean distclean
+.PHONY: help setup tools lint format test dashboards demo watch screenshots bench faults reference schema lock clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -57,6 +57,12 @@ dashboards: $(STAMPS)/venv ## dashboards, rules and alerts, and their table, mad
 
 demo: $(STAMPS)/kafka ## the crash of 10 October 2025 through a real broker (ARGS="--serve")
 	$(BIN)/plimsoll demo $(ARGS)
+
+watch: $(STAMPS)/kafka $(STAMPS)/tools ## a demo, its console and a Prometheus together; says what to open (Ctrl-C ends all)
+	$(BIN)/python -m grafana.watch $(ARGS)
+
+screenshots: $(STAMPS)/kafka $(STAMPS)/tools ## the pictures of the console in docs/img, of a running demo
+	$(BIN)/python -m tests.screenshots
 
 bench: $(STAMPS)/kafka ## what the bus and the engine cost; writes out/bench.json
 	$(BIN)/python -m tests.bench.run $(ARGS)

@@ -1,6 +1,6 @@
 """Two minutes of the demo's crash in a process of their own, served on until the test has seen enough: something alive to look at.
 
-`python -m tests.live_demo BOOTSTRAP FOLDER` is that process.
+`python -m tests.live_demo BOOTSTRAP FOLDER BEGIN END ACCOUNTS` is that process.
 """
 
 from __future__ import annotations
@@ -29,18 +29,22 @@ TAIL_CHARACTERS = 4_000
 
 
 class LiveDemo:
-    """`with LiveDemo(kafka, folder) as demo`: entered when the crash has been played and its workers go on; `addresses` are theirs."""
+    """`with LiveDemo(kafka, folder) as demo`: entered when the crash has been played and its workers go on; `addresses` are theirs.
 
-    def __init__(self, kafka: Cluster, folder: Path) -> None:
+    From minute `begin` to `end` after 20:30, with so many accounts beside the named ones.
+    """
+
+    def __init__(self, kafka: Cluster, folder: Path, *, begin: int = BEGIN, end: int = END, accounts: int = ACCOUNTS) -> None:
         self._kafka = kafka
         self._folder = folder
+        self._extent = [str(number) for number in (begin, end, accounts)]
         self._log = folder / "demo.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> LiveDemo:
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._log.open("wb") as log:
-            command = [sys.executable, "-m", "tests.live_demo", self._kafka.bootstrap, str(self._folder)]
+            command = [sys.executable, "-m", "tests.live_demo", self._kafka.bootstrap, str(self._folder), *self._extent]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
         try:
             self._wait_until_served()
@@ -82,8 +86,8 @@ class LiveDemo:
 
 
 def main() -> None:
-    bootstrap, folder = sys.argv[1:]
-    options = Options((SCENARIO,), END, serve=True, accounts=ACCOUNTS, out=Path(folder), begin=BEGIN)
+    bootstrap, folder, begin, end, accounts = sys.argv[1:]
+    options = Options((SCENARIO,), int(end), serve=True, accounts=int(accounts), out=Path(folder), begin=int(begin))
     perform_on(Cluster(bootstrap, "external", "unknown"), options, Console(width=100))
 
 

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from grafana.prometheus import Firing, PrometheusServer
 from grafana.rules import alert_rules, recording_rules
 from grafana.windows import Windows
 from streams.settings import Settings
 from tests.fault.workers import ROOT, WorkerProcess
-from tests.prometheus_server import Firing, PrometheusServer
 
 WINDOWS = Windows(1 / 30)  # five minutes are ten seconds: every expression as it is in the rules, its windows shorter
 TIMEOUT_S = 90.0

@@ -91,6 +91,7 @@ def last_healths(live: Live) -> dict[str, Health]:
 def open_view(page: Page, live: Live, view: str, worker: int = 0) -> None:
     page.goto(f"{live.pages[worker]}/#/{view}")
     expect(page.locator("#stream")).to_have_attribute("data-state", "live")
+    expect(page.locator("#clock")).to_contain_text("UTC")
     expect(page.locator("#problems")).to_be_empty()
 
 

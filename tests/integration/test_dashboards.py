@@ -9,12 +9,12 @@ import pytest
 
 from grafana import rules
 from grafana.build import PROJECT
+from grafana.prometheus import PrometheusServer
 from grafana.queries import Answer, PanelQuery, answers, panel_queries, write
 from grafana.recordings import recordings
 from grafana.windows import Windows
 from streams.broker import Cluster
 from tests.live_demo import ACCOUNTS, NAMED, LiveDemo
-from tests.prometheus_server import PrometheusServer
 
 RULES = PROJECT / "deploy" / "prometheus"
 TOLD = PROJECT / "out" / "watch" / "queries.json"

@@ -14,11 +14,11 @@ import yaml
 from grafana.alerts import Alert, Severity, alerts
 from grafana.build import boards, files
 from grafana.expressions import SELDOM, recorded_increase
+from grafana.prometheus import tool
 from grafana.queries import filled_in, panel_queries
 from grafana.recordings import recordings
 from grafana.rules import ALERT_RULES, RECORDING_RULES, alert_rules, recording_rules
 from grafana.windows import Windows
-from tests.prometheus_server import tool
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNBOOKS = ROOT / "docs" / "runbooks"

@@ -57,6 +57,12 @@ export function quantity(value) {
   return signed(value.toLocaleString("en-US", { maximumSignificantDigits: 8 }));
 }
 
+// 95 s as "1 min 35 s", 120 s as "2 min".
+function pair(value, of, large, small) {
+  const rest = value % of;
+  return `${Math.floor(value / of)} ${large}${rest ? ` ${rest} ${small}` : ""}`;
+}
+
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return NONE;
   const s = Math.abs(seconds);
@@ -64,8 +70,8 @@ export function duration(seconds) {
   if (s < 1) return `${sign}${s === 0 ? 0 : Math.max(1, Math.round(s * 1000))} ms`.replace(/^0 ms$/, "0 s");
   if (s < 10) return `${sign}${s.toFixed(1)} s`;
   if (s < 120) return `${sign}${Math.round(s)} s`;
-  if (s < 7200) return `${sign}${Math.floor(s / 60)} min ${Math.round(s % 60)} s`;
-  if (s < 172800) return `${sign}${Math.floor(s / 3600)} h ${Math.round((s % 3600) / 60)} min`;
+  if (s < 7200) return sign + pair(Math.round(s), 60, "min", "s");
+  if (s < 172800) return sign + pair(Math.round(s / 60), 60, "h", "min");
   return `${sign}${Math.round(s / 86400)} days`;
 }
 

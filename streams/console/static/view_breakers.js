@@ -37,7 +37,7 @@ export const breakers = {
       el("h1", { class: "unseen", tabindex: "-1" }, "Breakers and chains"),
       el(
         "div",
-        { class: "columns even" },
+        { class: "columns" },
         panel("Breakers", { note: "those that have ever left closed; as the partitions see it that are furthest from it" }, table.element),
         el("div", { class: "stack" }, panel("Chains", { note: "95 of 100 attestations came within this time" }, chains.element), panel("Changes", { note: "the newest first" }, changes.element)),
       ),

@@ -1,4 +1,4 @@
-"""A real Prometheus under a test's control: on a free port of this machine, with given rules and targets, and nothing left behind."""
+"""A real Prometheus that lasts as long as it is wanted: on a free port of this machine, with given rules and targets."""
 
 from __future__ import annotations
 
@@ -15,19 +15,24 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from grafana.build import PROJECT
 from grafana.queries import series_of
 from streams.broker import free_port
-from tests.fault.workers import ROOT
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 LOG_TAIL_CHARACTERS = 4_000
 
 
+class PrometheusError(RuntimeError):
+    """It is not there, or does not start; the text says what to do, or has the end of its log."""
+
+
 def tool(name: str) -> str:
-    """A program that `make tools` has put into .tools, or that is on the path. Raises AssertionError where it is neither."""
-    found = shutil.which(name, path=str(ROOT / ".tools" / "bin")) or shutil.which(name)
-    assert found, f"{name} is missing: type `make tools`"
+    """A program that `make tools` has put into .tools, or that is on the path. Raises PrometheusError where it is neither."""
+    found = shutil.which(name, path=str(PROJECT / ".tools" / "bin")) or shutil.which(name)
+    if not found:
+        raise PrometheusError(f"{name} is missing: type `make tools`")
     return found
 
 
@@ -81,7 +86,7 @@ class PrometheusServer:
 
     def firing(self) -> list[Firing]:
         """The alerts that fire now."""
-        with urllib.request.urlopen(f"{self.address}/api/v1/alerts", timeout=START_TIMEOUT_S) as answer:
+        with urllib.request.urlopen(f"{self.address}/api/v1/alerts", timeout=START_TIMEOUT_S) as answer:  # noqa: S310 - our own
             alerts = json.load(answer)["data"]["alerts"]
         return [
             Firing(alert["labels"]["alertname"], alert["labels"], alert["annotations"]) for alert in alerts if alert["state"] == "firing"
@@ -100,11 +105,11 @@ class PrometheusServer:
         assert self._process is not None
         while time.monotonic() < ends and self._process.poll() is None:
             try:
-                with urllib.request.urlopen(f"{self.address}/-/ready", timeout=1.0):
+                with urllib.request.urlopen(f"{self.address}/-/ready", timeout=1.0):  # noqa: S310 - our own
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.05)
-        raise AssertionError(f"Prometheus is not ready (exit {self._process.poll()}):\n{self._log.read_text()[-LOG_TAIL_CHARACTERS:]}")
+        raise PrometheusError(f"Prometheus is not ready (exit {self._process.poll()}):\n{self._log.read_text()[-LOG_TAIL_CHARACTERS:]}")
 
     def _stop(self) -> None:
         if self._process is None:
