@@ -4,7 +4,7 @@ import { el } from "./dom.js";
 import { clock, count, duration, percent, plusPercent, usd, words } from "./format.js";
 import { badge, breakerMark, distanceBar } from "./parts.js";
 
-export function accountLink(name) {
+function accountLink(name) {
   return el("a", { href: `#/accounts/${encodeURIComponent(name)}` }, name);
 }
 

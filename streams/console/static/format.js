@@ -83,11 +83,6 @@ export function moment(ns) {
   return ns ? `${new Date(ns / 1e6).toISOString().slice(0, 19).replace("T", " ")} UTC` : NONE;
 }
 
-// How long ago something was, by the clock of the events.
-export function since(ns, now) {
-  return ns && now ? `${clock(ns)}, ${duration((now - ns) / 1e9)} ago` : clock(ns);
-}
-
 export function words(name) {
   return name.replaceAll("_", " ");
 }

@@ -1,7 +1,7 @@
 // The small pictures of the console; each stands beside the number that it shows.
 
 import { el, svg } from "./dom.js";
-import { percent, plusPercent, usd } from "./format.js";
+import { plusPercent, usd } from "./format.js";
 
 export const STATES = ["HEALTHY", "WARNING", "LIQUIDATABLE", "BANKRUPT", "UNKNOWN"];
 export const TERMS = ["base", "security", "latency", "depeg", "size"];
@@ -98,8 +98,4 @@ export function loadLine(report) {
   ];
   const said = [`equity ${usd(report.equity_usd)} USD`, ...levels.map(([name, value]) => `${name} ${usd(value)} USD`)].join(", ");
   return el("div", { class: "load-line", role: "img", "aria-label": said }, ...parts);
-}
-
-export function termsText(terms) {
-  return TERMS.map((term) => `${term} ${percent(terms[term] ?? 0, 2)}`).join(", ");
 }

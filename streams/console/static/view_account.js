@@ -3,7 +3,7 @@
 import { chart, colour, utc } from "./charts.js";
 import { decisionColumns, decisionKey, orderColumns, orderKey, whyText } from "./columns.js";
 import { el, facts, panel, setText } from "./dom.js";
-import { clock, count, duration, moment, percent, plusPercent, price, quantity, usd, words } from "./format.js";
+import { clock, count, duration, moment, percent, price, quantity, usd, words } from "./format.js";
 import { badge, distanceBar, haircutBar, loadLine, shareBar, termLegend } from "./parts.js";
 import { ask, data, stream } from "./store.js";
 import { liveTable } from "./table.js";
