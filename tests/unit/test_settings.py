@@ -176,7 +176,7 @@ def test_a_key_without_its_password_is_a_fault_and_asks_nobody(certificate: tupl
 
 
 def test_every_setting_is_read_by_something() -> None:
-    code = "\n".join(path.read_text() for path in (Path(__file__).parents[2] / "streams").glob("*.py"))
+    code = "\n".join(path.read_text() for path in (Path(__file__).parents[2] / "streams").rglob("*.py"))
     assert [name for name in Settings.model_fields if not re.search(rf"\bsettings\.{name}\b", code)] == []
 
 
