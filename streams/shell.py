@@ -16,8 +16,9 @@ from faust.exceptions import NotReady
 
 from engine.monitor import Book
 from streams.clients import Clients
+from streams.cut_writer import is_fenced
 from streams.feeders import Bus, ControlCopier, ControlKeeper, SourceFeeder
-from streams.machine import BROKER_SILENT_S, Life, Phase, Place, is_fenced
+from streams.machine import BROKER_SILENT_S, Life, Phase, Place
 from streams.messages import CONTROL, SOURCES
 from streams.metrics import Metrics
 from streams.outbox import Outbox
