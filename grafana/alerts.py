@@ -159,7 +159,7 @@ def _state(windows: Windows) -> list[Alert]:
         ),
         Alert(
             "PlimsollReplayFails",
-            f"sum by (job) (increase(plimsoll_replay_failures_total[{windows('30m')}])) > 0",
+            f"sum by (job) (increase(plimsoll_replay_failures_total[{windows('15m')}])) > 0",
             "1m",
             Severity.TICKET,
             "Replays of {{ $labels.job }} fail",
