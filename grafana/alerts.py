@@ -135,7 +135,7 @@ def _state(windows: Windows) -> list[Alert]:
         ),
         Alert(
             "PlimsollFrameSetAside",
-            f"max_over_time(({happened('frames_set_aside')})[{windows('15m')}:{windows('15s')}]) > 0",
+            f"max_over_time(({happened('frames_set_aside')})[{windows('10m')}:{windows('15s')}]) > 0",
             "30s",
             Severity.PAGE,
             f"A frame of {partition} was set aside because it ended its owners",
@@ -159,7 +159,7 @@ def _state(windows: Windows) -> list[Alert]:
         ),
         Alert(
             "PlimsollReplayFails",
-            f"sum by (job) (increase(plimsoll_replay_failures_total[{windows('30m')}])) > 0",
+            f"sum by (job) (increase(plimsoll_replay_failures_total[{windows('15m')}])) > 0",
             "1m",
             Severity.TICKET,
             "Replays of {{ $labels.job }} fail",

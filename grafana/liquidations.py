@@ -166,6 +166,7 @@ def _money() -> list[Panel]:
 
 
 def _proof() -> list[Panel]:
+    """Before its first whole run a replay tells no number (NaN), and no time (0)."""
     unseen = State(NOBODY_REPLAYS, "nobody replays", ORANGE)
     return [
         number(
@@ -176,21 +177,23 @@ def _proof() -> list[Panel]:
                 "short",
                 "replay-difference",
             ),
-            Query(f"{BOARD.each('max', 'plimsoll_replay_differences')} or vector({NOBODY_REPLAYS})", "differences"),
+            Query(f"{BOARD.each('max', 'plimsoll_replay_differences')} >= 0 or vector({NOBODY_REPLAYS})", "differences"),
             ((None, ORANGE), (0.0, GREEN), (1.0, RED)),
             states=[unseen],
             width=8,
         ),
         number(
             About("Orders replayed", "How many orders the last replay computed.", "short", "replay-fails"),
-            Query(f"{BOARD.each('max', 'plimsoll_replay_orders')} or vector({NOBODY_REPLAYS})", "orders"),
+            Query(f"{BOARD.each('max', 'plimsoll_replay_orders')} >= 0 or vector({NOBODY_REPLAYS})", "orders"),
             ((None, ORANGE), (0.0, GREEN)),
             states=[unseen],
             width=8,
         ),
         number(
             About("Since the last replay", "How long ago a replay last went through to its end.", "s", "replay-fails"),
-            Query(f"time() - {BOARD.each('max', 'plimsoll_replay_last_success_timestamp_seconds')} or vector({NOBODY_REPLAYS})", "ago"),
+            Query(
+                f"time() - ({BOARD.each('max', 'plimsoll_replay_last_success_timestamp_seconds')} > 0) or vector({NOBODY_REPLAYS})", "ago"
+            ),
             ((None, ORANGE), (0.0, GREEN)),
             states=[unseen],
             width=8,

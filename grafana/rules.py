@@ -54,7 +54,7 @@ def prometheus_config() -> str:
             "scrape_configs": [
                 {
                     "job_name": "plimsoll",
-                    "static_configs": [{"targets": ["127.0.0.1:9464", "127.0.0.1:9465"]}, {"targets": ["127.0.0.1:9470"]}],
+                    "static_configs": [{"targets": ["127.0.0.1:9464", "127.0.0.1:9466"]}, {"targets": ["127.0.0.1:9465"]}],
                 }
             ],
         }

@@ -17,6 +17,7 @@ from tests.fault.workers import ROOT, WorkerProcess
 WINDOWS = Windows(1 / 30)  # five minutes are ten seconds: every expression as it is in the rules, its windows shorter
 TIMEOUT_S = 90.0
 LOOK_S = 0.25
+SCRAPED = "plimsoll_build_info or plimsoll_replay_orders"  # one series of each process that has been scraped
 
 
 class Watch:
@@ -24,6 +25,12 @@ class Watch:
 
     def __init__(self, prometheus: PrometheusServer) -> None:
         self._prometheus = prometheus
+
+    async def seen(self, targets: int) -> None:
+        """Wait until all targets have been scraped: Prometheus takes some seconds to begin."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while len(await asyncio.to_thread(self._prometheus.series, SCRAPED)) < targets:  # noqa: ASYNC110 - it happens in another process
+                await asyncio.sleep(LOOK_S)
 
     async def fires(self, alert: str, **labels: str) -> Firing:
         """Wait until an alert fires with these labels; what it would tell somebody can be read, and its page is there."""
@@ -68,7 +75,9 @@ async def watching(folder: Path, jobs: Mapping[str, Sequence[str]]) -> AsyncIter
     server = PrometheusServer(folder / "prometheus", jobs, [folder / name for name in rules])
     await asyncio.to_thread(server.__enter__)
     try:
-        yield Watch(server)
+        watch = Watch(server)
+        await watch.seen(sum(map(len, jobs.values())))
+        yield watch
     finally:
         await asyncio.to_thread(server.__exit__, None, None, None)
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import msgspec
 import orjson
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.records_to_delete import RecordsToDelete
 
+from engine.effects import Order
 from engine.inputs import Fill, Heartbeat, OraclePrice
-from streams.broker import Cluster, free_port
+from streams.broker import Cluster, LocalBroker, free_port
 from streams.clients import Clients
-from streams.messages import partition_of
+from streams.messages import encode_effect, partition_of
 from streams.settings import Settings, kafka_client_options
 from tests import small_world
 from tests.fault.workers import WorkerProcess
@@ -189,3 +195,79 @@ async def test_of_liquidations_that_do_not_work(kafka: Cluster, topic_prefix: st
 
         market.factor = 1.0
         await watch.ends("PlimsollShortfallGrowing", "PlimsollOrdersWithoutReport", "PlimsollLateOrders")
+
+
+@contextmanager
+def replaying(settings: Settings, port: int, folder: Path) -> Iterator[None]:
+    """The process that replays the ledgers again and again, for as long as it is wanted."""
+    given = {"bootstrap": settings.bootstrap, "topic_prefix": settings.topic_prefix, "ledger_partitions": settings.ledger_partitions}
+    environment = os.environ | {f"PLIMSOLL_{name.upper()}": str(value) for name, value in given.items()}
+    command = [sys.executable, "-m", "streams.command_line", "replay", "--ledger", "--every", "1", "--metrics-port", str(port)]
+    with (folder / "replay.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def forge(settings: Settings) -> None:
+    """An order that no ledger asks for."""
+    order = Order(
+        order_id="forged",
+        account="account-0",
+        venue="sx",
+        chain="south",
+        instrument="BTC-PERP",
+        lots=-1_000_000,
+        limit_ticks=1,
+        epoch=1,
+        attempt=1,
+        state="LIQUIDATABLE",
+        cause="PRICE",
+        decided_ns=1,
+        expires_ns=2,
+        parameters="v1",
+        ledger="0:0:0",
+    )
+    topic, key, value = encode_effect(order)
+    async with AIOKafkaProducer(**kafka_client_options(settings)) as producer:
+        await producer.send_and_wait(Clients(settings).name(topic), value, key)
+
+
+async def forget_orders(settings: Settings, venue: str) -> None:
+    """As retention does in the end."""
+    topic = Clients(settings).name(f"orders.{venue}")
+    admin = AIOKafkaAdminClient(**kafka_client_options(settings))
+    await admin.start()
+    try:
+        await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(-1) for partition in range(PARTITIONS)})
+    finally:
+        await admin.close()
+
+
+async def test_of_a_forged_order_and_of_a_broker_that_is_gone(topic_prefix: str, tmp_path: Path) -> None:
+    with LocalBroker(tmp_path / "broker") as broker:
+        settings = await settings_for(Cluster(broker.bootstrap, "local", ""), topic_prefix)
+        ports = [free_port(), free_port()]
+        await BookWorkload(0).warm()
+        worker = WorkerProcess("worker", at_port(settings, ports[0]), BookWorkload.machines, tmp_path)
+        try:
+            await worker.ready()
+            with replaying(settings, ports[1], tmp_path):
+                async with watching(tmp_path, {"plimsoll": [f"127.0.0.1:{port}" for port in ports]}) as watch:
+                    await forge(settings)
+                    await watch.fires("PlimsollReplayDifference", job="plimsoll")
+                    await forget_orders(settings, "sx")
+                    await watch.ends("PlimsollReplayDifference")
+
+                    await asyncio.to_thread(broker.kill)
+                    await watch.fires("PlimsollNoProgress", job="plimsoll")
+                    await watch.fires("PlimsollReplayFails", job="plimsoll")
+                    await watch.fires("PlimsollCutTooOld", machine="treasury")
+                    await asyncio.to_thread(broker.start)
+                    await watch.ends("PlimsollNoProgress", "PlimsollCutTooOld", "PlimsollReplayFails")
+            assert await worker.stop() == 0
+        finally:
+            killed(worker)
