@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from grafana import limits
+from grafana.expressions import recorded_increase
 from grafana.recordings import UNKNOWN_MARK
 from grafana.windows import Windows
 from streams.documents import MadeTable, as_table, run
@@ -113,8 +114,8 @@ def _progress(windows: Windows) -> list[Alert]:
 def _state(windows: Windows) -> list[Alert]:
     partition = "{{ $labels.machine }} {{ $labels.partition }}"
 
-    def happened(what: str, matching: str = "") -> str:
-        return f"sum by (job, machine, partition) (instance_machine_partition:plimsoll_{what}:increase5m{matching})"
+    def happened(what: str) -> str:
+        return f"sum by (job, machine, partition) ({recorded_increase(f'plimsoll_{what}_total')})"
 
     return [
         Alert(
@@ -135,7 +136,7 @@ def _state(windows: Windows) -> list[Alert]:
         ),
         Alert(
             "PlimsollFrameSetAside",
-            f"max_over_time(({happened('frames_set_aside')})[{windows('10m')}:{windows('15s')}]) > 0",
+            f"{happened('frames_set_aside')} > 0",
             "30s",
             Severity.PAGE,
             f"A frame of {partition} was set aside because it ended its owners",
@@ -159,7 +160,7 @@ def _state(windows: Windows) -> list[Alert]:
         ),
         Alert(
             "PlimsollReplayFails",
-            f"sum by (job) (increase(plimsoll_replay_failures_total[{windows('15m')}])) > 0",
+            f"sum by (job) (increase(plimsoll_replay_failures_total[{windows('10m')}])) > 0",
             "1m",
             Severity.TICKET,
             "Replays of {{ $labels.job }} fail",
@@ -229,7 +230,7 @@ def _orders() -> list[Alert]:
         ),
         Alert(
             "PlimsollOrdersWithoutReport",
-            "sum by (job, venue) (instance_venue:plimsoll_orders_expired_unreported:increase5m) > 0"
+            f"sum by (job, venue) ({recorded_increase('plimsoll_orders_expired_unreported_total')}) > 0"
             f" or max by (job) (plimsoll_oldest_unreported_order_seconds) > {limits.UNREPORTED_ORDER_S:g}",
             "1m",
             Severity.PAGE,
@@ -256,11 +257,11 @@ def _orders() -> list[Alert]:
 
 
 def _input() -> list[Alert]:
-    letters = "sum by (job, topic) (instance_topic_reason:plimsoll_dead_letters:increase5m{matching})"
+    letters = recorded_increase("plimsoll_dead_letters_total")
     return [
         Alert(
             "PlimsollDeadLetters",
-            f"{letters.format(matching='')} > {limits.DEAD_LETTERS:g}",
+            f"sum by (job, topic) ({letters}) > {limits.DEAD_LETTERS:g}",
             "1m",
             Severity.TICKET,
             "{{ $value | humanize }} records of {{ $labels.topic }} were refused in five minutes",
@@ -268,7 +269,7 @@ def _input() -> list[Alert]:
         ),
         Alert(
             "PlimsollFillsRefused",
-            "{} > 0".format(letters.format(matching='{topic="venue.fills"}')),
+            f'sum by (job, topic) ({letters}{{topic="venue.fills"}}) > 0',
             "30s",
             Severity.PAGE,
             "Fills are refused",

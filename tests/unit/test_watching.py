@@ -19,6 +19,8 @@ from grafana.queries import filled_in, panel_queries
 from grafana.recordings import recordings
 from grafana.rules import ALERT_RULES, RECORDING_RULES, alert_rules, recording_rules
 from grafana.windows import Windows
+from streams.metrics import METRICS_TABLE
+from streams.replay_watch import REPLAY_METRICS_TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNBOOKS = ROOT / "docs" / "runbooks"
@@ -82,6 +84,21 @@ def test_recording_rules_are_named_level_metric_operation() -> None:
     for name in names:
         assert re.fullmatch(r"(job|instance)(_[a-z]+)*:plimsoll_[a-z_]+:[a-z0-9]+", name), name
     assert {recorded_increase(counter) for counter in SELDOM} <= set(names)
+
+
+def test_every_metric_that_is_asked_for_is_told() -> None:
+    told = set(re.findall(r"`(plimsoll_\w+)`", METRICS_TABLE.make() + REPLAY_METRICS_TABLE.make()))
+    asked = [query.query for query in panel_queries()]
+    asked += [recording.expression for recording in recordings(Windows())] + [alert.expression for alert in ALL]
+    named = set(re.findall(r"(?<![\w:])plimsoll_\w+", " ".join(asked)))
+    assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in named} - told == set()
+    assert len(named) > 60
+
+
+def test_every_recording_that_is_asked_for_is_made() -> None:
+    made = {recording.name for recording in recordings(Windows())}
+    asked = " ".join([*(query.query for query in panel_queries()), *(alert.expression for alert in ALL)])
+    assert set(re.findall(r"\w+:plimsoll_\w+:\w+", asked)) <= made
 
 
 def test_every_query_of_a_dashboard_can_be_parsed(tmp_path: Path) -> None:
@@ -161,3 +178,10 @@ def test_an_alert_is_tested_at_its_edges(alert: Alert) -> None:
 def test_every_test_is_of_an_alert() -> None:
     expected = {Path(alert.runbook).with_suffix(".test.yml").name for alert in ALL} | {"healthy.test.yml"}
     assert {path.name for path in ALERT_TESTS.iterdir()} == expected
+
+
+@pytest.mark.parametrize("alert", ALL, ids=NAMES)
+def test_the_fault_of_an_alert_is_made_somewhere(alert: Alert) -> None:
+    made = "\n".join(path.read_text() for path in (ROOT / "tests" / "integration").glob("test_*alerts.py"))
+    assert f'watch.fires("{alert.name}"' in made
+    assert re.search(rf'watch\.ends\([^)]*"{alert.name}"', made)
