@@ -72,7 +72,11 @@ class Scope(NamedTuple):
         """Events a second."""
         return self.grouped("sum", labels, f"rate({self.series(counter, matching)}[{window}])")
 
-    def increase(self, counter: str, labels: Sequence[str] = (), matching: str = "") -> str:
+    def grown(self, counter: str, window: str) -> str:
+        """Events of a counter that is told from 0 on."""
+        return self.grouped("sum", (), f"increase({self.series(counter)}[{window}])")
+
+    def recorded(self, counter: str, labels: Sequence[str] = (), matching: str = "") -> str:
         """Events of `SELDOM` in the last `RECORDED_WINDOW`; 0 where workers answer and had none."""
         happened = [f'{label}!=""' for label in labels[:1]]  # the zeros of those that had none have no labels
         matchers = ", ".join([*happened, matching] if matching else happened)

@@ -81,7 +81,7 @@ def _orders() -> list[Panel]:
     return [
         graph(
             About("Orders by venue", "Published in 5 minutes.", "short"),
-            Query(BOARD.increase("plimsoll_orders_total", ("venue",)), "{{venue}}"),
+            Query(BOARD.recorded("plimsoll_orders_total", ("venue",)), "{{venue}}"),
             stacked=True,
         ),
         graph(
@@ -91,7 +91,7 @@ def _orders() -> list[Panel]:
                 "a haircut, the regime, a credit.",
                 "short",
             ),
-            Query(BOARD.increase("plimsoll_orders_total", ("state", "cause")), "{{state}} {{cause}}"),
+            Query(BOARD.recorded("plimsoll_orders_total", ("state", "cause")), "{{state}} {{cause}}"),
             stacked=True,
         ),
         graph(
@@ -112,7 +112,7 @@ def _orders() -> list[Panel]:
                 "short",
                 "orders-without-report",
             ),
-            Query(BOARD.increase("plimsoll_orders_expired_unreported_total", ("venue",)), "{{venue}}"),
+            Query(BOARD.recorded("plimsoll_orders_expired_unreported_total", ("venue",)), "{{venue}}"),
             steps=NONE_IS_WELL,
         ),
         graph(
@@ -123,7 +123,7 @@ def _orders() -> list[Panel]:
                 "short",
                 "shortfall-growing",
             ),
-            Query(BOARD.increase("plimsoll_decisions_total", ("outcome",)), "{{outcome}}"),
+            Query(BOARD.recorded("plimsoll_decisions_total", ("outcome",)), "{{outcome}}"),
             stacked=True,
         ),
         graph(
@@ -180,14 +180,14 @@ def _proof() -> list[Panel]:
             Query(f"{BOARD.each('max', 'plimsoll_replay_differences')} >= 0 or vector({NOBODY_REPLAYS})", "differences"),
             ((None, ORANGE), (0.0, GREEN), (1.0, RED)),
             states=[unseen],
-            width=8,
+            width=6,
         ),
         number(
             About("Orders replayed", "How many orders the last replay computed.", "short", "replay-fails"),
             Query(f"{BOARD.each('max', 'plimsoll_replay_orders')} >= 0 or vector({NOBODY_REPLAYS})", "orders"),
             ((None, ORANGE), (0.0, GREEN)),
             states=[unseen],
-            width=8,
+            width=6,
         ),
         number(
             About("Since the last replay", "How long ago a replay last went through to its end.", "s", "replay-fails"),
@@ -196,6 +196,18 @@ def _proof() -> list[Panel]:
             ),
             ((None, ORANGE), (0.0, GREEN)),
             states=[unseen],
-            width=8,
+            width=6,
+        ),
+        number(
+            About(
+                "Failed replays",
+                "Replays that came to no end, in the last minutes: the cluster could not be read.",
+                "short",
+                "replay-fails",
+            ),
+            Query(f"{BOARD.grown('plimsoll_replay_failures_total', RATE)} or vector({NOBODY_REPLAYS})", "failed"),
+            ((None, ORANGE), (0.0, GREEN), (0.1, RED)),
+            states=[unseen],
+            width=6,
         ),
     ]

@@ -175,7 +175,7 @@ def _sources() -> list[Panel]:
                 "Market records refused", "In 5 minutes, by topic and reason; the letters are in `<topic>.dlq`.", "short", "dead-letters"
             ),
             Query(
-                BOARD.increase("plimsoll_dead_letters_total", ("topic", "reason"), MARKET_TOPICS),
+                BOARD.recorded("plimsoll_dead_letters_total", ("topic", "reason"), MARKET_TOPICS),
                 "{{topic}} {{reason}}",
             ),
             steps=rising(limits.DEAD_LETTERS),
@@ -218,7 +218,7 @@ def _chains() -> list[Panel]:
                 "short",
                 "dead-letters",
             ),
-            Query(BOARD.increase("plimsoll_dead_letters_total", ("topic", "reason"), 'topic=~"chain.+"'), "{{topic}} {{reason}}"),
+            Query(BOARD.recorded("plimsoll_dead_letters_total", ("topic", "reason"), 'topic=~"chain.+"'), "{{topic}} {{reason}}"),
             steps=rising(limits.DEAD_LETTERS),
         ),
     ]

@@ -214,7 +214,7 @@ def _doing() -> list[Panel]:
                 "short",
                 "shortfall-growing",
             ),
-            Query(BOARD.increase("plimsoll_orders_total", ("cause",)), "{{cause}}"),
+            Query(BOARD.recorded("plimsoll_orders_total", ("cause",)), "{{cause}}"),
             stacked=True,
         ),
         timeline(

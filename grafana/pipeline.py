@@ -200,7 +200,7 @@ def _cuts() -> list[Panel]:
 
 def _faults() -> list[Panel]:
     def counted(counter: str, labels: tuple[str, ...] = ("machine", "partition")) -> str:
-        return BOARD.increase(counter, labels)
+        return BOARD.recorded(counter, labels)
 
     return [
         graph(
@@ -234,5 +234,22 @@ def _faults() -> list[Panel]:
             About("Feeders begun again", "In 5 minutes, by feeder: the broker was away, or a topic is missing.", "short", "cut-too-old"),
             Query(counted("plimsoll_feeder_restarts_total", ("feeder",)), "{{feeder}}"),
             Query(BOARD.or_zero(BOARD.rate("plimsoll_skipped_events_total", (), RATE)), "events skipped a second"),
+        ),
+        graph(
+            About(
+                "Credits held",
+                "By partition: they wait for their chain's breaker to close, or for their instrument.",
+                "short",
+                "attestation-lag",
+            ),
+            Query(BOARD.total("plimsoll_credits_held", ("partition",), ()), "{{partition}}"),
+        ),
+        graph(
+            About(
+                "Snapshots not compared",
+                "By partition, since it was loaded: each spoke of another fill than the last one applied, and settled nothing.",
+                "short",
+            ),
+            Query(BOARD.total("plimsoll_snapshots_ignored", ("partition",), ()), "{{partition}}"),
         ),
     ]
