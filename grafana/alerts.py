@@ -54,7 +54,7 @@ def _progress(windows: Windows) -> list[Alert]:
     return [
         Alert(
             "PlimsollNoProgress",
-            f"({known} unless job:plimsoll_frames_applied:rate1m > 0) or absent(plimsoll_build_info)",
+            f"({known} unless job:plimsoll_frames_applied:rate2m > 0) or absent(plimsoll_build_info)",
             "1m",
             Severity.PAGE,
             "No worker {{ with $labels.job }}of {{ . }} {{ end }}applies anything",

@@ -74,7 +74,7 @@ def _machines(windows: Windows) -> list[Recording]:
     return [
         *[Recording(f"job_machine_partition:{age}:min", RULE.each("min", age, ("machine", "partition"))) for age in ages],
         Recording("job_machine:plimsoll_partitions_unowned:count", RULE.unowned()),
-        Recording("job:plimsoll_frames_applied:rate1m", RULE.rate("plimsoll_frames_applied_total", (), windows("1m"))),
+        Recording("job:plimsoll_frames_applied:rate2m", RULE.rate("plimsoll_frames_applied_total", (), windows("2m"))),
         Recording(
             "job_machine:plimsoll_event_to_decision_seconds:p99",
             RULE.quantile(0.99, "plimsoll_event_to_decision_seconds", ("machine",), windows("5m")),
