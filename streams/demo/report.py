@@ -105,7 +105,7 @@ def _cards(runs: Sequence[Run]) -> str:
         loopers = len(run.liquidated("usde_looper"))
         figures = [
             (f"{loopers:,}", "USDe loopers liquidated", loopers > 0),
-            (f"{len(run.single_venue):,}", "... had the oracle been Binance alone", False),
+            (f"{len(run.fallen.single_venue):,}", "... had the oracle been Binance alone", False),
             (f"{len(run.recording.orders):,}", "liquidation orders", False),
             (f"{len({order['account'] for order in run.orders()}):,}", "accounts with an order", False),
             (f"{_tripped(run):,}", "breakers tripped", False),
@@ -173,7 +173,7 @@ def _oracle_plots(runs: Sequence[Run]) -> list[Plot]:
     figure = _figure(210)
     names = [f"run {run.scenario}" for run in runs]
     for label, colour, values in (
-        ("an oracle of Binance alone", QUIET, [len(run.single_venue) for run in runs]),
+        ("an oracle of Binance alone", QUIET, [len(run.fallen.single_venue) for run in runs]),
         ("this monitor: the median of all sources", ACCENT, [len(run.liquidated("usde_looper")) for run in runs]),
     ):
         figure.add_bar(

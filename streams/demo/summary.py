@@ -17,14 +17,24 @@ from streams.demo.population import KINDS, kind_of
 from streams.demo.recorder import Recording
 from streams.demo.timeline import Scenario
 
-LIQUIDATED = (State.LIQUIDATABLE.name, State.BANKRUPT.name)
-
 
 class ReplayCheck(NamedTuple):
     """What the offline replay of all ledgers found: how many orders must have come out, and the differences from those that did."""
 
     orders: int
     differences: list[str]
+
+
+class Fallen(NamedTuple):
+    """The loopers that fell below their line by the run's data: with all of USDe's sources, and with Binance as its only one."""
+
+    all_sources: frozenset[str]
+    single_venue: frozenset[str]
+
+    @property
+    def wrongly(self) -> frozenset[str]:
+        """Those that Binance alone would have had liquidated, and all sources together not."""
+        return self.single_venue - self.all_sources
 
 
 class MarkPoint(NamedTuple):
@@ -40,7 +50,7 @@ class Run(NamedTuple):
     scenario: Scenario
     recording: Recording
     replay: ReplayCheck
-    single_venue: frozenset[str]  # loopers that an oracle of Binance alone would have had liquidated
+    fallen: Fallen
     marks: dict[str, list[MarkPoint]]
     accounts: int
     wall_s: float
@@ -52,10 +62,6 @@ class Run(NamedTuple):
     def liquidated(self, kind: str) -> frozenset[str]:
         """Accounts of one kind for which at least one order went out."""
         return frozenset(order["account"] for order in self.orders() if kind_of(order["account"]) == kind)
-
-    def wrongly_liquidated(self) -> frozenset[str]:
-        """Loopers that the single-venue oracle would have had liquidated and this run left alone."""
-        return self.single_venue - self.liquidated("usde_looper")
 
 
 class Efficiency(NamedTuple):
@@ -110,7 +116,7 @@ def run_summary(run: Run) -> dict[str, Any]:
         "breakers": [{**change._asdict(), "since": iso(change.since_ns)} for change in sorted(recording.breakers.values())],
         "replay": {"orders": run.replay.orders, "differences": run.replay.differences},
         "capital_efficiency": {kind: round(found.ratio, 4) for kind, found in efficiency(recording).items()},
-        "wrongly_liquidated_by_single_venue_oracle": len(run.wrongly_liquidated()),
+        "wrongly_liquidated_by_single_venue_oracle": len(run.fallen.wrongly),
     }
 
 
@@ -162,7 +168,7 @@ def _overview(runs: list[Run]) -> Table:
         ("orders with two contents", [str(len(run.recording.conflicting)) for run in runs]),
         ("differences found by the replay", [str(len(run.replay.differences)) for run in runs]),
         ("USDe loopers liquidated", [f"{len(run.liquidated('usde_looper')):,}" for run in runs]),
-        ("... by an oracle of Binance alone", [f"{len(run.single_venue):,}" for run in runs]),
+        ("... by an oracle of Binance alone", [f"{len(run.fallen.single_venue):,}" for run in runs]),
         ("seconds for two hours", [f"{run.wall_s:.0f}" for run in runs]),
     ]
     for name, cells in rows:
@@ -217,7 +223,7 @@ def _verdict(runs: list[Run]) -> str:
         if run.scenario == "A":
             lines.append(
                 f"A: {loopers} loopers liquidated on one venue's price; an oracle of that venue alone would have liquidated "
-                f"{len(run.wrongly_liquidated())}."
+                f"{len(run.fallen.wrongly)}."
             )
         else:
             lines.append(f"B: {loopers} loopers liquidated when every source fell.")

@@ -67,7 +67,7 @@ def _check_the_story(runs: dict[Scenario, Run]) -> None:
     """One venue's print liquidates nobody, though its oracle would have; when all sources fall, loopers are liquidated."""
     a, b = runs["A"], runs["B"]
     assert a.liquidated("usde_looper") == frozenset()
-    assert len(a.wrongly_liquidated()) > 5
+    assert len(a.fallen.wrongly) > 5
     assert len(b.liquidated("usde_looper")) > 5
 
 
@@ -106,7 +106,7 @@ def _check_summary(path: Path, kafka: Cluster, runs: dict[Scenario, Run]) -> Non
         assert found["capital_efficiency"].keys() <= set(KINDS)
         assert all(0.0 <= ratio <= 1.0 for ratio in found["capital_efficiency"].values())
         assert found["capital_efficiency"]["market_maker"] < 0.5
-        assert found["wrongly_liquidated_by_single_venue_oracle"] == len(run.wrongly_liquidated())
+        assert found["wrongly_liquidated_by_single_venue_oracle"] == len(run.fallen.wrongly)
 
 
 def _check_report(path: Path) -> None:
