@@ -15,7 +15,7 @@ PYTEST_ARGS ?=
 # The default test run: everything that is not a stress run or a benchmark.
 SUITES := tests/unit tests/property tests/reference tests/integration tests/fault
 
-.PHONY: help setup lint format test demo bench faults reference schema lock clean distclean
+.PHONY: help setup tools lint format test dashboards demo watch screenshots bench faults reference schema lock clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -31,22 +31,38 @@ $(STAMPS)/kafka: $(STAMPS)/venv streams/broker.py
 	$(BIN)/plimsoll kafka fetch
 	@touch $@
 
+$(STAMPS)/tools: deploy/tools.sh
+	deploy/tools.sh
+	@mkdir -p $(STAMPS) && touch $@
+
 setup: $(STAMPS)/venv ## make .venv from the lock file
+
+tools: $(STAMPS)/tools ## Prometheus, Chromium and axe-core, for tests, into .tools
 
 lint: $(STAMPS)/venv ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy engine streams tests
+	$(BIN)/mypy engine streams grafana tests
 
 format: $(STAMPS)/venv ## let ruff fix and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: $(STAMPS)/kafka ## unit, property, reference, integration and fault tests, on a real broker
+test: $(STAMPS)/kafka $(STAMPS)/tools ## unit, property, reference, integration and fault tests, on a real broker
 	$(BIN)/pytest $(SUITES) $(PYTEST_ARGS)
+
+dashboards: $(STAMPS)/venv ## dashboards, rules and alerts, and their table, made from code
+	$(BIN)/python -m grafana.build
+	$(BIN)/python -m grafana.alerts docs/monitoring.md
 
 demo: $(STAMPS)/kafka ## the crash of 10 October 2025 through a real broker (ARGS="--serve")
 	$(BIN)/plimsoll demo $(ARGS)
+
+watch: $(STAMPS)/kafka $(STAMPS)/tools ## a demo, its console and a Prometheus together; says what to open (Ctrl-C ends all)
+	$(BIN)/python -m grafana.watch $(ARGS)
+
+screenshots: $(STAMPS)/kafka $(STAMPS)/tools ## the pictures of the console in docs/img, of a running demo
+	$(BIN)/python -m tests.screenshots
 
 bench: $(STAMPS)/kafka ## what the bus and the engine cost; writes out/bench.json
 	$(BIN)/python -m tests.bench.run $(ARGS)
@@ -65,9 +81,9 @@ lock: $(STAMPS)/venv ## resolve pyproject.toml again into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
 
-clean: ## caches and outputs; keeps .venv and the broker's jars
+clean: ## caches and outputs; keeps .venv, .tools and the broker's jars
 	rm -rf out .mypy_cache .ruff_cache .pytest_cache .hypothesis .kafka/data
-	find engine streams tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find engine streams grafana tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## everything that was made here
-	rm -rf $(VENV) $(STAMPS) .kafka
+	rm -rf $(VENV) $(STAMPS) .kafka .tools

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from engine.margin import scenario_name
+from engine.margin import HAIRCUT_SCENARIO, SCENARIO_BASE, scenario_name
 from engine.market import Market
-from engine.tables import MAINTENANCE_LEVEL, SPOT, UNIT_LONG
+from engine.tables import EXTREME_DOWN, EXTREME_UP, HAIRCUT_STEP, MAINTENANCE_LEVEL, SCAN, SPOT, UNIT_LONG
 from engine.volatility import SECONDS_PER_YEAR
+
+_OTHERS: Final = "the others move with it by their correlations"
 
 
 class HaircutTerms(NamedTuple):
@@ -117,3 +119,25 @@ def binding_scenario(market: Market, driver: float) -> str:
     """The scenario behind `engine.margin.DRIVER`, by the names of the groups' own assets."""
     names = [market.universe.assets[asset].name for asset in market.universe.group_assets]
     return scenario_name(driver, market.parameters.grid_steps, names)
+
+
+def scenario_in_words(market: Market, driver: float) -> str:
+    """The scenario behind `engine.margin.DRIVER` for people; '' where nothing can be lost, or where a mode sums several."""
+    if not driver >= 0.0:
+        return ""
+    group, column = divmod(int(driver), SCENARIO_BASE)
+    steps = market.parameters.grid_steps
+    name = market.universe.assets[market.universe.group_assets[group]].name
+    ranges = market.tables.group_float[MAINTENANCE_LEVEL, group]
+    if column == HAIRCUT_SCENARIO:
+        move = float(ranges[HAIRCUT_STEP] * ranges[SCAN])
+        return f"{name} loses its volatility haircut, {move:.1%}; {_OTHERS}"
+    grid = 2 * (2 * steps + 1)
+    if column >= grid:
+        up = column == grid
+        move, fraction = float(ranges[EXTREME_UP if up else EXTREME_DOWN]), market.parameters.extreme_fraction
+        return f"{name} {'rises' if up else 'falls'} by {move:.1%}, beyond its scan range; {fraction:.0%} of that loss counts"
+    step, shock = divmod(column, 2)
+    move = (step - steps) / steps * float(ranges[SCAN])
+    moved = f"{'rises' if move > 0.0 else 'falls'} by {abs(move):.1%}" if move else "stays"
+    return f"{name} {moved}, volatility {'down' if shock else 'up'}; {_OTHERS}"

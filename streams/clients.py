@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.consumer import fetcher
 
 from streams.messages import FRAME_BYTES_MAX, prefixed
@@ -86,6 +87,10 @@ class Clients:
             value_deserializer=_as_parsed if bare else None,
             **self._common(),
         )
+
+    def admin(self) -> AIOKafkaAdminClient:
+        """Asks the cluster which topics there are."""
+        return AIOKafkaAdminClient(**self._common())
 
     @asynccontextmanager
     async def reading(self, *partitions: TopicPartition, bare: bool = False) -> AsyncIterator[AIOKafkaConsumer]:

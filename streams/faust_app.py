@@ -31,6 +31,8 @@ STREAM_BUFFER_FRAMES = 1_024  # when full, Faust's fetcher sleeps for a second
 COMMIT_INTERVAL_S = 1.0
 NEVER_S = 1e9  # for Faust's own complaints about streams without traffic
 
+Hook = Callable[[], Awaitable[None]]
+
 
 class LogConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer, with the fetch wait it hard-codes (1.5 s) put right, and kept from fetching rows."""
@@ -99,9 +101,10 @@ class FaustGroup:
 class App(faust.App):
     """A Faust app whose agents hand each record of a log to its machine partition."""
 
-    def __init__(self, settings: Settings, shell: Shell, opened: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, settings: Settings, shell: Shell, opened: Hook, closed: Hook) -> None:
         self.shell = shell
         self._opened = opened
+        self._closed = closed
         super().__init__(
             f"{settings.topic_prefix}{settings.group}",
             **faust_broker_options(settings),
@@ -142,11 +145,12 @@ class App(faust.App):
         await self.shell.seal()
         await super().on_stop()
         await self.shell.close()
+        await self._closed()
 
 
-def make_app(settings: Settings, roster: Roster, shell: Shell, opened: Callable[[], Awaitable[None]]) -> App:
-    """The app with an agent for each log and a table for each rows topic."""
-    app = App(settings, shell, opened)
+def make_app(settings: Settings, roster: Roster, shell: Shell, opened: Hook, closed: Hook) -> App:
+    """The app with an agent for each log and a table for each rows topic; `opened` is awaited before all else, `closed` after it."""
+    app = App(settings, shell, opened, closed)
     logs = {prefixed(settings.topic_prefix, kind.log): kind.log for kind in roster}
 
     async def on_assigned(assigned: set[Any], generation: int) -> None:

@@ -11,20 +11,20 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 import msgspec
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import KafkaError
 
 from engine.inputs import Frame
 from engine.machine import CUT_KEY, ENGINE_VERSION, Cut, CutRecord, DigestMismatch, Machine
 from streams import verdicts
-from streams.clients import ROWS_BATCH_BYTES, Clients, bounds
+from streams.clients import Clients, bounds
+from streams.cut_writer import CutWriter, is_fenced
 from streams.frames import FrameFault, decode_frame
-from streams.messages import LastValue, PartitionStatus, encode_effect, partition_of
+from streams.messages import LastValue, PartitionStatus
 from streams.metrics import Metrics
 from streams.outbox import Outbox, Ticket
 from streams.roster import MachineKind
@@ -33,9 +33,7 @@ from streams.verdicts import TRIAL_KEY, TRIES_MAX, Trials, set_aside
 
 log = logging.getLogger(__name__)
 
-Batches = dict[tuple[str, int], list[tuple[bytes, bytes | None]]]  # records by (topic on the broker, partition)
 LOAD_RETRY_S = 1.0
-STOP_PRODUCER_S = 5.0
 SEEK_AGAIN_S = 1.0
 UNMOVED_S = 3.0
 UNCUT_FRAMES_MAX = 4_096  # applied and not cut yet; beyond it applying waits for the cut
@@ -50,10 +48,6 @@ class Phase(StrEnum):
     SEALING = "sealing"  # a clean stop: nothing more is applied
     HALTED = "halted"  # only a person can settle it; the other partitions go on
     CLOSED = "closed"
-
-
-class RecordTooLarge(Exception):
-    """A cut holds a record that no batch can take; the text says what to do."""
 
 
 class NotSealed(Exception):
@@ -126,7 +120,7 @@ class Life:
         self._outbox = outbox
         self._metrics = metrics
         self._owner = owner
-        self._producer: AIOKafkaProducer | None = None
+        self._writer = CutWriter(clients, kind.rows, partition, self.transactional_id)
         self._acknowledgements: dict[int, Callable[[], object]] = {}
         self._tickets: deque[Ticket] = deque()
         self._trials: Trials | None = None
@@ -170,7 +164,7 @@ class Life:
     async def _loaded(self) -> bool:
         """True once it needs no further attempt: loaded, or halted."""
         try:
-            await self._fence()
+            await self._writer.start()
             held = await committed_rows(self._clients, self.kind.rows, self.partition, shell_rows=True)
             rows = {key: value for key, value in held.items() if not key.startswith(verdicts.PREFIX)}
             first, end = await self._log_bounds()
@@ -190,7 +184,7 @@ class Life:
                 self._owner.lost(self, error)
                 return True
             log.warning("%r cannot be loaded yet: %r", self, error)
-            await self._stop_producer()
+            await self._writer.stop()
             return False
         if fault:
             self.halt(fault)
@@ -206,22 +200,13 @@ class Life:
         """Whether earlier owners have died of a frame, and how carefully to go on."""
         self._trials = trials = Trials(held, applied, log_end)
         if trials.new_rows:
-            await self._commit(trials.new_rows)
+            await self._writer.commit(trials.new_rows)
             self._on_trial = True
         if trials.condemned >= 0:
             self._metrics.set_aside.labels(self.kind.name, self.partition).inc()
             log.critical("%r sets frame %d of its log aside: it has ended %d owners", self, trials.condemned, TRIES_MAX)
         elif trials.careful_until >= 0:
             log.warning("%r goes on carefully up to %d: an earlier owner came to no cut after %d", self, trials.careful_until, applied)
-
-    async def _fence(self) -> None:
-        producer = self._clients.cut_producer(self.transactional_id)
-        try:
-            await producer.start()
-        except BaseException:
-            await producer.stop()
-            raise
-        self._producer = producer
 
     async def _log_bounds(self) -> tuple[int, int]:
         where = self._clients.partition(self.kind.log, self.partition)
@@ -247,7 +232,7 @@ class Life:
             async with self._cut_lock:
                 if trials := self._must_try(offset):  # it may have been lost or halted while it waited
                     try:
-                        await self._commit([trials.row_for(offset, self.cut_applied)])
+                        await self._writer.commit([trials.row_for(offset, self.cut_applied)])
                     except KafkaError as error:
                         self._owner.lost(self, error)
                         return False
@@ -417,7 +402,7 @@ class Life:
             rows = cut.rows
             if self._on_trial and cut.applied > self.cut_applied:
                 rows = [(TRIAL_KEY, None), *rows]  # whatever was tried has come to a cut
-            await self._commit(rows, await self._last_values(cut))
+            await self._writer.commit(rows, self._last_values(cut))
             self._on_trial = self._on_trial and cut.applied == self.cut_applied
             self.cut_applied = cut.applied
             if assignments == self._assignments:
@@ -435,32 +420,13 @@ class Life:
             self._metrics.cut_rows.labels(self.kind.name).inc(len(cut.rows))
             return True
 
-    async def _commit(self, rows: Iterable[tuple[bytes, bytes | None]], others: Batches | None = None) -> None:
-        """All in one transaction. Every delivery is awaited: aiokafka commits what is left of a transaction with a lost batch."""
-        producer = self._producer
-        assert producer is not None, "a cut without a producer"
-        await producer.begin_transaction()
-        deliveries = await self._send(producer, self._clients.name(self.kind.rows), self.partition, rows)
-        for (topic, partition), records in (others or {}).items():
-            deliveries += await self._send(producer, topic, partition, records)
-        for delivery in deliveries:
-            await delivery
-        await producer.commit_transaction()
-
-    async def _last_values(self, cut: Cut) -> Batches:
-        assert self._producer is not None, "a cut without a producer"
-        effects: list[LastValue] = [*cut.health, *cut.breakers, *cut.partials]
+    def _last_values(self, cut: Cut) -> list[LastValue]:
+        """What is told with a cut: its own, and once a second how the partition stands."""
+        told: list[LastValue] = [*cut.health, *cut.breakers, *cut.partials]
         if time.monotonic() - self._told_at >= STATUS_S:
             self._told_at = time.monotonic()
-            effects += [self._status(cut), *self.kind.reports(self.machine)]
-        counts: dict[str, int] = {}
-        batches: Batches = {}
-        for effect in effects:
-            topic, key, value = encode_effect(effect)
-            if topic not in counts:
-                counts[topic] = len(await self._producer.partitions_for(self._clients.name(topic)))
-            batches.setdefault((self._clients.name(topic), partition_of(key, counts[topic])), []).append((key, value))
-        return batches
+            told += [self._status(cut), *self.kind.reports(self.machine)]
+        return told
 
     def _status(self, cut: Cut) -> PartitionStatus:
         """How it stands, for those who look; with a cut, so that only the owner can say it."""
@@ -485,26 +451,6 @@ class Life:
             loaded_seconds=self.loaded_s,
         )
 
-    async def _send(
-        self, producer: AIOKafkaProducer, topic: str, partition: int, records: Iterable[tuple[bytes, bytes | None]]
-    ) -> list[asyncio.Future[object]]:
-        """In batches made here: a fifth of the cost of sending record by record. A record beyond a batch's size is one of its own."""
-        deliveries: list[asyncio.Future[object]] = []
-        batch = producer.create_batch()
-        for key, value in records:
-            if batch.append(key=key, value=value, timestamp=None) is None:
-                deliveries.append(await producer.send_batch(batch, topic, partition=partition))
-                await asyncio.sleep(0)
-                batch = producer.create_batch()
-                if batch.append(key=key, value=value, timestamp=None) is None:
-                    raise RecordTooLarge(
-                        f"{key!r} for {topic} takes {len(value or b'')} bytes, and a batch ROWS_BATCH_BYTES = {ROWS_BATCH_BYTES}. "
-                        f"Nothing of this cut was committed: raise ROWS_BATCH_BYTES, and the topic's max.message.bytes above it"
-                    )
-        if batch.record_count():
-            deliveries.append(await producer.send_batch(batch, topic, partition=partition))
-        return deliveries
-
     def _acknowledge(self, applied: int) -> None:
         for offset in sorted(offset for offset in self._acknowledgements if offset <= applied):
             self._acknowledgements.pop(offset)()
@@ -527,26 +473,9 @@ class Life:
         self._below_uncut_bound.set()
         if self._careful_cut is not None:
             self._careful_cut.cancel()
-        await self._stop_producer()
+        await self._writer.stop()
         for ticket in self._tickets:
             ticket.done.cancel()
-
-    async def _stop_producer(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            try:
-                await asyncio.wait_for(producer.stop(), STOP_PRODUCER_S)
-            except (KafkaError, TimeoutError) as error:
-                log.debug("%r: its old producer did not stop in order: %r", self, error)
-
-
-def is_fenced(error: BaseException | None) -> bool:
-    """Whether a cut failed because another producer has started with our transactional id."""
-    while error is not None:
-        if isinstance(error, ProducerFenced | InvalidProducerEpoch):
-            return True
-        error = error.__cause__
-    return False
 
 
 def _unfit(cut: bytes | None) -> str:

@@ -1,26 +1,21 @@
-"""What a worker tells about itself: Prometheus metrics in seconds and counts, and the pages /live, /ready, /metrics.
+"""What a worker tells about itself: Prometheus metrics in seconds and counts.
 
-No label is an account: their number has no bound. `live` says that the process turns; `ready` that each of its partitions has caught up
-and is cutting. `python -m streams.metrics FILE...` renews the table of metrics in those files; without a file it prints it.
+No label is an account: their number has no bound. `python -m streams.metrics FILE...` renews the table of metrics in those files; without
+a file it prints it.
 """
 
 from __future__ import annotations
 
-import errno
-import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 
-from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from engine.effects import Decision, Effects, Order, Refused
 from engine.inputs import Frame
 from engine.machine import ENGINE_VERSION
 from streams.documents import MadeTable, as_table, run
 from streams.risk_metrics import RiskMetrics
-
-log = logging.getLogger(__name__)
 
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _CUT_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -118,6 +113,10 @@ class Metrics:
         self.feeder_restarts = Counter("plimsoll_feeder_restarts_total", "Feeders begun again after a fault", ["feeder"], registry=registry)
         self.frames = Counter("plimsoll_frames_applied_total", "Frames applied", ["machine"], registry=registry)
         self.events_in = Counter("plimsoll_events_in_total", "Source records taken in", ["topic"], registry=registry)
+        self.console_clients = Gauge("plimsoll_console_clients", "Who reads the console's stream now", registry=registry)
+        self.console_refused = Counter(
+            "plimsoll_console_refused_total", "Who was refused the console's stream, since too many read it", registry=registry
+        )
         self.risk = RiskMetrics(registry)
         self.build_info.labels(version("plimsoll"), ENGINE_VERSION).set(1)
 
@@ -169,39 +168,6 @@ class Metrics:
             self.source_lag.remove(topic, partition)
         if machine == "book":
             self.risk.forget_book(partition)
-
-
-Problems = Callable[[], list[str]]
-
-
-async def serve(metrics: Metrics, problems: Problems, host: str, port: int) -> tuple[web.AppRunner, int]:
-    """Start the pages; returns the runner (call `cleanup()` at the end) and the port, a free one where `port` is 0 or taken.
-
-    `problems()` lists what keeps the worker from being ready; empty means ready.
-    """
-
-    async def live(_: web.Request) -> web.Response:
-        return web.Response(text="live\n")
-
-    async def ready(_: web.Request) -> web.Response:
-        found = problems()
-        return web.Response(text="\n".join(found or ["ready"]) + "\n", status=503 if found else 200)
-
-    async def scrape(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    app = web.Application()
-    app.add_routes([web.get("/live", live), web.get("/ready", ready), web.get("/metrics", scrape)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE or port == 0:
-            raise
-        log.warning("port %d is taken (by another worker?), so metrics and health are on a free one", port)
-        await web.TCPSite(runner, host, 0).start()
-    return runner, runner.addresses[0][1]
 
 
 def metrics_table() -> str:

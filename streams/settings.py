@@ -13,6 +13,7 @@ import ssl
 import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -140,8 +141,12 @@ class Settings(_Section):
     )
     watchdog_s: float = Field(60.0, ge=1.0, le=3_600.0, description="with lag and no cut for this long, the worker ends itself")
 
-    listen: str = Field("127.0.0.1", description="address of the pages: metrics and health")
+    listen: str = Field("127.0.0.1", description="address of the pages: metrics, health and the console")
     metrics_port: Port = Field(9_464, description="0 takes a free one")
+    console: bool = Field(True, description="whether the pages have the console, which shows every account")
+    console_password_file: Path | None = Field(
+        None, description="a file with the console's password and nothing else; needed where `listen` is more than this machine"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of the log on standard error")
 
     @field_validator("bootstrap")
@@ -184,6 +189,18 @@ class Settings(_Section):
         if watchdog_s * 1000 < 4 * known.data.get("cut_interval_ms", 0):
             raise ValueError(f"must leave room for four cuts of {known.data['cut_interval_ms']} ms")
         return watchdog_s
+
+    @field_validator("console_password_file")
+    @classmethod
+    def _keeps_the_console_to_itself(cls, path: Path | None, known: ValidationInfo) -> Path | None:
+        if path is not None:
+            if not (path.is_file() and os.access(path, os.R_OK)):
+                raise ValueError("there is no such file, or it cannot be read")
+            if not path.read_text().strip():
+                raise ValueError("the file is empty")
+        elif known.data.get("console") and not _is_loopback(known.data.get("listen", "localhost")):
+            raise ValueError("is needed: listen is more than this machine, and the console shows every account; or set console = false")
+        return path
 
 
 def load_settings(path: Path | None = None, environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
@@ -240,6 +257,11 @@ def password(security: Security) -> str | None:
     return security.password.get_secret_value() if security.password is not None else None
 
 
+def console_password(settings: Settings) -> str | None:
+    """What whoever looks at the console must know; None: nothing."""
+    return settings.console_password_file.read_text().strip() if settings.console_password_file is not None else None
+
+
 def kafka_client_options(settings: Settings) -> dict[str, Any]:
     """What aiokafka's consumers, producers and admin clients all take, to reach the cluster of these settings."""
     options: dict[str, Any] = {"bootstrap_servers": settings.bootstrap.split(","), "security_protocol": settings.security.protocol.value}
@@ -269,6 +291,13 @@ def faust_broker_options(settings: Settings) -> dict[str, Any]:
     elif context is not None:
         options["broker_credentials"] = faust.SSLCredentials(context)
     return options
+
+
+def _is_loopback(listen: str) -> bool:
+    try:
+        return ip_address(listen).is_loopback
+    except ValueError:
+        return listen == "localhost"
 
 
 def _read(path: Path | None) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from faust.exceptions import NotReady
 
 from engine.monitor import Book
 from streams.clients import Clients
+from streams.cut_writer import is_fenced
 from streams.feeders import Bus, ControlCopier, ControlKeeper, SourceFeeder
-from streams.machine import BROKER_SILENT_S, Life, Phase, Place, is_fenced
+from streams.machine import BROKER_SILENT_S, Life, Phase, Place
 from streams.messages import CONTROL, SOURCES
 from streams.metrics import Metrics
 from streams.outbox import Outbox
@@ -142,6 +143,11 @@ class Shell:
 
     def life(self, log_name: str, partition: int) -> Life | None:
         return self.lives.get((log_name, partition))
+
+    def book(self, partition: int) -> Book | None:
+        """The book of a ledger partition, where it is ours and runs; to be looked at on the event loop, between two frames."""
+        life = self.lives.get(("ledger", partition))
+        return life.machine if life is not None and life.phase is Phase.RUNNING and isinstance(life.machine, Book) else None
 
     def _begin(self, key: Key) -> None:
         assert self._outbox is not None, "open() comes first"

@@ -42,7 +42,19 @@ class TopicState:
     partitions: int
     replication: int
     leaders: int
+    in_sync: int  # replicas in sync of the partition that has fewest
     config: Mapping[str, str]
+
+
+@asynccontextmanager
+async def admin_client(client_options: Mapping[str, Any]) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A started admin client, closed at the end."""
+    admin = AIOKafkaAdminClient(**client_options)
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
 
 
 async def create_topics(client_options: Mapping[str, Any], specs: Sequence[TopicSpec], prefix: str = "") -> list[str]:
@@ -52,7 +64,7 @@ async def create_topics(client_options: Mapping[str, Any], specs: Sequence[Topic
     TopicsError with every refusal.
     """
     wanted = {prefixed(prefix, spec.name): spec for spec in specs}
-    async with _admin(client_options) as admin:
+    async with admin_client(client_options) as admin:
         existing = set(await admin.list_topics())
         missing = [
             NewTopic(name, spec.partitions, spec.replication, topic_configs=dict(spec.config))
@@ -83,14 +95,14 @@ async def check_topics(client_options: Mapping[str, Any], specs: Sequence[TopicS
         if state is None:
             faults.append(TopicFault(name, "is missing", "run `plimsoll topics create`"))
         else:
-            faults += _differences(spec, state)
+            faults += differences(spec, state)
     return faults
 
 
 async def describe_topics(client_options: Mapping[str, Any], specs: Sequence[TopicSpec], prefix: str = "") -> list[TopicState]:
     """Those of `specs` that the cluster has, in their order, as it has them."""
     wanted = {prefixed(prefix, spec.name): spec for spec in specs}
-    async with _admin(client_options) as admin:
+    async with admin_client(client_options) as admin:
         existing = set(await admin.list_topics())
         names = [name for name in wanted if name in existing]
         if not names:
@@ -103,40 +115,33 @@ async def describe_topics(client_options: Mapping[str, Any], specs: Sequence[Top
                 partitions=len(described[name]),
                 replication=min((len(partition["replicas"]) for partition in described[name]), default=0),
                 leaders=sum(partition["leader"] >= 0 for partition in described[name]),
+                in_sync=min((len(partition["isr"]) for partition in described[name]), default=0),
                 config=configs[name],
             )
             for name in names
         ]
 
 
-def _differences(spec: TopicSpec, state: TopicState) -> list[TopicFault]:
+def differences(spec: TopicSpec, state: TopicState) -> list[TopicFault]:
+    """In what a topic that is there differs from what it must be."""
     faults: list[TopicFault] = []
     if state.partitions != spec.partitions:
         remedy = (
-            "a ledger's number never changes: set ledger_partitions or attest_partitions as the cluster has it, or take a new topic_prefix"
+            "a ledger's number never changes: set ledger_partitions or attest_partitions as the cluster has it, "
+            "or take a new topic_prefix and run `plimsoll topics create`"
         )
         faults.append(TopicFault(state.name, f"has {state.partitions} partitions, not {spec.partitions}", remedy))
     if state.replication < spec.replication:
-        remedy = f"give each partition {spec.replication} replicas with kafka-reassign-partitions"
+        remedy = f"give each partition {spec.replication} replicas: `kafka-reassign-partitions`"
         faults.append(TopicFault(state.name, f"has {state.replication} replicas, not {spec.replication}", remedy))
     if state.leaders < state.partitions:
-        remedy = "see that all brokers run"
+        remedy = "see that all brokers run: `plimsoll doctor` says which answer"
         faults.append(TopicFault(state.name, f"has no leader for {state.partitions - state.leaders} of its partitions", remedy))
     for key, value in spec.config.items():
         if state.config.get(key) != value:
             remedy = f"kafka-configs --alter --entity-type topics --entity-name {state.name} --add-config {key}={value}"
             faults.append(TopicFault(state.name, f"has {key}={state.config.get(key, '')}, not {value}", remedy))
     return faults
-
-
-@asynccontextmanager
-async def _admin(client_options: Mapping[str, Any]) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(**client_options)
-    try:
-        await admin.start()
-        yield admin
-    finally:
-        await admin.close()
 
 
 async def _configs(admin: AIOKafkaAdminClient, keys: Mapping[str, Iterable[str]]) -> dict[str, dict[str, str]]:

@@ -14,11 +14,14 @@ import time
 import traceback
 from typing import NoReturn
 
+from aiohttp import web
 from faust import Worker
 
+from streams.console.content import Machines
+from streams.console.server import Console
 from streams.faust_app import FaustGroup, make_app
 from streams.machine import BROKER_SILENT_S, Phase
-from streams.metrics import serve
+from streams.pages import health_routes, serve
 from streams.roster import PRODUCT, load_roster
 from streams.settings import Settings, load_settings
 from streams.shell import Shell
@@ -39,13 +42,24 @@ def run_worker(settings: Settings, machines: str = PRODUCT) -> NoReturn:
     group = FaustGroup(settings)
     shell = Shell(settings, roster, group, _end)
 
-    async def opened() -> None:
-        await shell.open()
-        _, port = await serve(shell.metrics, shell.problems, settings.listen, settings.metrics_port)
-        shell.place = shell.place._replace(pages=f"http://{reachable(settings.listen)}:{port}")
-        log.info("metrics and health at http://%s:%d", settings.listen, port)
+    pages = web.Application()
+    runner: web.AppRunner | None = None
 
-    app = make_app(settings, roster, shell, opened)
+    async def opened() -> None:
+        nonlocal runner
+        await shell.open()
+        runner, port = await serve(pages, settings.listen, settings.metrics_port)
+        shell.place = shell.place._replace(pages=f"http://{reachable(settings.listen)}:{port}")
+        log.info("metrics and health at http://%s:%d%s", settings.listen, port, ", and the console" if settings.console else "")
+
+    async def closed() -> None:
+        if runner is not None:
+            await runner.cleanup()
+
+    pages.add_routes(health_routes(shell.metrics, shell.problems))
+    if settings.console:
+        Console(shell.clients, [Machines(kind.name, kind.partitions) for kind in roster], shell.book, shell.metrics).add_to(pages)
+    app = make_app(settings, roster, shell, opened, closed)
     group.app = app
     watchdog = threading.Thread(target=_watch, args=(shell, settings.watchdog_s), name="watchdog", daemon=True)
     watchdog.start()

@@ -22,6 +22,8 @@ STEP_LOTS = 1_000
 SLOW_LOAD_S = 5.0
 POISON_LOTS = 666_666
 POISONED = 66
+BUSY_LOTS = 77
+BUSY_S = 0.05
 COUNTED = (FrameKind.FILLS, FrameKind.SNAPSHOTS, FrameKind.REPORTS)  # frames with a source whose offsets are counted without a gap
 
 
@@ -116,9 +118,9 @@ class Toy:
         if not self._admits(frame, effects, counted=frame.kind in COUNTED):
             return
         if frame.kind is FrameKind.TICK:
-            tick = frame.events[0]
-            assert isinstance(tick, Tick)
-            self._clock_ns = max(self._clock_ns, tick.time_ns)
+            for tick in frame.events:  # none where the frame was set aside
+                assert isinstance(tick, Tick)
+                self._clock_ns = max(self._clock_ns, tick.time_ns)
         elif isinstance(frame.events, Fills):
             for index, row in enumerate(frame.events.rows):
                 if int(row["offset"]) > last:
@@ -175,6 +177,15 @@ class MortalToy(Toy):
         super()._fill(fills, index, offset, effects)
 
 
+class FaultyToy(MortalToy):
+    """Mortal, and takes its time for a fill of `BUSY_LOTS`."""
+
+    def _fill(self, fills: Fills, index: int, offset: int, effects: Effects) -> None:
+        if int(fills.rows[index]["lots"]) == BUSY_LOTS:
+            time.sleep(BUSY_S)
+        super()._fill(fills, index, offset, effects)
+
+
 def _hash(key: bytes, value: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(len(key).to_bytes(4, "little") + key + value, digest_size=16).digest(), "little")
 
@@ -195,3 +206,8 @@ def slow_machines(settings: Settings) -> list[MachineKind]:
 def mortal_machines(settings: Settings) -> list[MachineKind]:
     """The same, mortal."""
     return [msgspec.structs.replace(kind, make=MortalToy) for kind in machines(settings)]
+
+
+def faulty_machines(settings: Settings) -> list[MachineKind]:
+    """The same, mortal, and slow where they are told to be."""
+    return [msgspec.structs.replace(kind, make=FaultyToy) for kind in machines(settings)]

@@ -45,6 +45,7 @@ PAUSE_S = 30  # of event time between two waits for all decisions
 CUT_INTERVAL_MS = 100
 END_PATIENCE_S = 20.0  # how long a worker may take to seal its cuts
 SERVE_EVERY_S = 5.0
+LOOK_S = 0.2  # between two looks into a worker's log
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -135,7 +136,11 @@ async def _run(
     recorder = Recorder(clients, {spec.name: spec.partitions for spec in specs if spec.name in listened})
     await _compiled(console)
     started = time.monotonic()
-    async with _workers(settings, options.out / "logs", scenario) as logs, _stage(clients, recorder, settings) as stage:
+    async with (
+        _workers(settings, options.out / "logs", scenario) as logs,
+        _stage(clients, recorder, settings) as stage,
+        _telling(console, scenario, logs if settings.console else []),
+    ):
         await _open(stage, openings, START_NS + options.begin * 60 * SECOND_NS)
         with playing(console, scenario, options.minutes) as advance:
             await _play(stage, scenario, options, advance)
@@ -341,10 +346,33 @@ async def _workers(settings: Settings, logs: Path, scenario: Scenario) -> AsyncI
         await asyncio.shield(asyncio.gather(*(_end(process) for process in processes)))
 
 
+@asynccontextmanager
+async def _telling(console: Console, scenario: Scenario, logs: list[Path]) -> AsyncIterator[None]:
+    """Say where the console is as soon as a worker serves it; what it shows comes and goes with the run."""
+
+    async def tell() -> None:
+        for log in logs[:1]:
+            while (address := _address(log)) is None:  # noqa: ASYNC110 - a look now and then at what another process writes
+                await asyncio.sleep(LOOK_S)
+            console.print(f"Run {scenario}: the console is at {address}/ while it lasts", soft_wrap=True)
+
+    task = asyncio.create_task(tell(), name="where the console is")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _address(log: Path) -> str | None:
+    """Where a worker's pages are, once it has said so: its port is any free one."""
+    found = re.search(r"metrics and health at (http://\S+:\d+)", log.read_text(errors="replace"))
+    return found[1] if found else None
+
+
 def _described(log: Path) -> str:
-    """Where a worker can be looked at: it says so itself, since its port is any free one."""
-    found = re.search(r"http://[0-9.]+:[0-9]+", log.read_text(errors="replace"))
-    return f"{log.stem}: metrics and health at {found.group() if found else 'an address in its log'}, log {log}"
+    """Where a worker can be looked at."""
+    return f"{log.stem}: console, metrics and health at {_address(log) or 'an address in its log'}, log {log}"
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -39,7 +39,7 @@ class WorkerProcess:
     @property
     def address(self) -> str | None:
         """Where its pages are, once it has said so."""
-        found = re.search(r"metrics and health at (http://\S+)", self.text())
+        found = re.search(r"metrics and health at (http://\S+:\d+)", self.text())
         return found[1] if found else None
 
     def get(self, page: str) -> tuple[int, str]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -58,6 +59,8 @@ def test_two_minutes_of_the_crash_twice(kafka: Cluster, tmp_path: Path) -> None:
     _check_summary(tmp_path / "summary.json", kafka, runs)
     _check_report(tmp_path / "report.html")
     for words in (
+        "Run A: the console is at http://127.0.0.1:",
+        "Run B: the console is at http://127.0.0.1:",
         "accounts by state",
         "orders by venue",
         "orders by cause",
@@ -124,6 +127,16 @@ def _check_report(path: Path) -> None:
     assert page.count('class="plotly-graph-div"') >= 10
 
 
+def workers_of(demo: psutil.Process) -> list[psutil.Process]:
+    """Its worker processes. What ends while it is looked at (the one that compiles kernels) is none."""
+    workers = []
+    for child in demo.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "streams.worker" in child.cmdline():
+                workers.append(child)
+    return workers
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -132,7 +145,7 @@ def test_an_interrupted_demo_ends_what_it_started(kafka: Cluster, tmp_path: Path
     command = [sys.executable, "-m", "streams.command_line", "demo", "--accounts", "100", "--out", str(tmp_path)]
     demo = psutil.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
-        while len(workers := [child for child in demo.children(recursive=True) if "streams.worker" in child.cmdline()]) < 2:
+        while len(workers := workers_of(demo)) < 2:
             assert demo.poll() is None, "the demo ended before its workers were there"
             time.sleep(0.2)
         time.sleep(1.0)

@@ -19,8 +19,9 @@ from engine.inputs import FILL_DTYPE, Fills, Frame, FrameKind
 from engine.machine import CUT_KEY, ENGINE_VERSION, CutRecord
 from streams.broker import Cluster
 from streams.clients import ROWS_BATCH_BYTES, Clients, bounds, scan
+from streams.cut_writer import RecordTooLarge, is_fenced
 from streams.frames import encode_frame
-from streams.machine import Life, NotSealed, Phase, Place, RecordTooLarge, is_fenced
+from streams.machine import Life, NotSealed, Phase, Place
 from streams.messages import topic_specs
 from streams.metrics import Metrics
 from streams.outbox import Outbox
@@ -283,11 +284,11 @@ async def test_a_row_beyond_a_batch_goes_alone_and_one_beyond_the_topic_fails_lo
     async with living(log) as run:
         await run.phase(Phase.RUNNING)
         await run.cut()
-        await run.life._commit([(b"first", b"1"), (b"large", bytes(ROWS_BATCH_BYTES + 50_000)), (b"last", b"1")])
+        await run.life._writer.commit([(b"first", b"1"), (b"large", bytes(ROWS_BATCH_BYTES + 50_000)), (b"last", b"1")])
         rows = await settled_rows(log.clients, "ledger.rows", 0)
         assert [len(rows[key]) for key in (b"first", b"large", b"last")] == [1, ROWS_BATCH_BYTES + 50_000, 1]
         with pytest.raises(KafkaError):
-            await run.life._commit([(b"huge", bytes(2_000_000))])
+            await run.life._writer.commit([(b"huge", bytes(2_000_000))])
     assert b"huge" not in await committed_rows(log.clients, "ledger.rows", 0)
 
 
@@ -300,7 +301,7 @@ async def test_a_record_that_no_batch_takes_does_not_vanish(log: Log) -> None:
 
         producer: Any = SimpleNamespace(create_batch=lambda: full, send_batch=send_batch)
         with pytest.raises(RecordTooLarge, match="b'key' for rows takes 5 bytes"):
-            await run.life._send(producer, "rows", 0, [(b"key", b"value")])
+            await run.life._writer._send(producer, "rows", 0, [(b"key", b"value")])
 
 
 async def test_a_stop_that_cannot_seal_says_so(log: Log) -> None:

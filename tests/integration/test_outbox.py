@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
 
-from engine.machine import Cut
 from streams import machine, outbox
 from streams.broker import Cluster
 from streams.clients import Clients
-from streams.machine import Batches, Phase
+from streams.machine import Phase
 from streams.messages import topic_specs
 from streams.outbox import Outbox, orders_spec
 from streams.settings import Settings, kafka_client_options, load_settings
@@ -22,7 +22,6 @@ from streams.topics_admin import check_topics, create_topics
 from streams.verdicts import TRIAL_KEY
 from tests.integration.test_machine import TIMEOUT_S, VENUE, Log, Run, living, orders, until
 
-LastValues = Callable[[Cut], Awaitable[Batches]]
 GHOST = "ghost"
 REFUSED = 3  # replicas of a topic, more than one broker can hold: it refuses to create it
 
@@ -155,12 +154,12 @@ async def test_a_partition_stands_until_a_cut_holds_all_that_it_applied(log: Log
     monkeypatch.setattr(machine, "UNCUT_FRAMES_MAX", 3)
     gate = asyncio.Event()
 
-    async def as_late(cut: Cut, last_values: LastValues) -> Batches:
+    async def as_late(rows: Any, last_values: Any, commit: Callable[..., Awaitable[None]]) -> None:
         await gate.wait()
-        return await last_values(cut)
+        await commit(rows, last_values)
 
     async with living(log) as run:
-        monkeypatch.setattr(run.life, "_last_values", partial(as_late, last_values=run.life._last_values))
+        monkeypatch.setattr(run.life._writer, "commit", partial(as_late, commit=run.life._writer.commit))
         await run.phase(Phase.RUNNING)
         await until(lambda: run.life.cutting_since is not None)  # a cut that holds nothing of what is applied below
         await run.write_and_deliver(4, 1_000, GHOST)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streams.broker import Cluster
 from streams.messages import TopicSpec, topic_specs
@@ -49,12 +48,7 @@ async def test_records_stamped_long_ago_get_the_brokers_time(options: dict[str, 
 
 
 async def test_every_difference_is_told_at_once_with_what_to_do(options: dict[str, object], topic_prefix: str) -> None:
-    admin = AIOKafkaAdminClient(**options)
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(topic_prefix + "a", 2, 1, topic_configs={"cleanup.policy": "compact"})])
-    finally:
-        await admin.close()
+    await create_topics(options, [TopicSpec("a", 2, 1, {"cleanup.policy": "compact"})], topic_prefix)  # waits until it is known
     config = {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "delete"}
     specs = [TopicSpec("a", 3, 2, config), TopicSpec("b", 1, 1, config)]
 

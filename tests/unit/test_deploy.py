@@ -20,14 +20,14 @@ def test_compose_has_the_kafka_that_tests_run_on() -> None:
 
 def test_compose_and_image_use_settings_that_exist() -> None:
     in_compose = dict(re.findall(r"^ +(PLIMSOLL_\w+): (.+)$", COMPOSE, re.MULTILINE))
-    in_image = dict(re.findall(r"\b(PLIMSOLL_\w+)=(\S+)", DOCKERFILE))
+    in_image = dict(re.findall(r"(PLIMSOLL_\w+)=(\S+)", "\n".join(re.findall(r"^ENV (.+)$", DOCKERFILE, re.MULTILINE))))
     assert len(in_compose) == 2
-    assert len(in_image) == 2
+    assert len(in_image) == 3
     assert "PLIMSOLL_CACHE_DIR" in OTHER_VARIABLES
     values = {name: re.sub(r"^\$\{\w+:-(.*)\}$", r"\1", value) for name, value in (in_image | in_compose).items()}
     settings = load_settings(environment=values)
     assert settings.bootstrap == "kafka:9092"
-    assert settings.listen == "0.0.0.0"
+    assert (settings.listen, settings.console) == ("0.0.0.0", False)
     assert len(settings.venues) >= 2
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import importlib
 import re
-import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
-from typer.core import TyperGroup
 
 from engine.parameters import ClassParameters, Parameters
-from streams.command_line import app
+from grafana.alerts import ALERTS_TABLE
+from grafana.recordings import recordings
+from grafana.windows import Windows
 from streams.documents import MadeTable, allowed_values, as_table, as_written, renewed
 from streams.messages import TOPIC_TABLE
 from streams.metrics import METRICS_TABLE, Metrics
 from streams.parameters import CLASSES_TABLE, OF_A_CLASS, OF_A_SET, PARAMETERS_TABLE, read_parameters
+from streams.replay_watch import REPLAY_METRICS_TABLE, ReplayMetrics
 from streams.settings import OTHER_VARIABLES, SETTINGS_TABLE, Security, Settings, load_settings
+from tests.given_commands import parse_command
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -31,6 +31,8 @@ MADE = [
     ("docs/operation.md", PARAMETERS_TABLE),
     ("docs/operation.md", CLASSES_TABLE),
     ("docs/metrics.md", METRICS_TABLE),
+    ("docs/metrics.md", REPLAY_METRICS_TABLE),
+    ("docs/monitoring.md", ALERTS_TABLE),
 ]
 
 
@@ -53,7 +55,11 @@ def test_a_made_table_is_current(path: str, table: MadeTable) -> None:
 
 
 def test_no_document_has_a_made_table_that_nobody_renews() -> None:
-    marked = {(path, name) for path in DOCUMENTS for name in re.findall(r"<!-- (\w+): made by `python -m streams\.(?!demo)", text_of(path))}
+    marked = {
+        (path, name)
+        for path in DOCUMENTS
+        for name in re.findall(r"<!-- (\w+): made by `python -m (?:streams|grafana)\.(?!demo)", text_of(path))
+    }
     assert marked == {(path, table.name) for path, table in MADE}
 
 
@@ -86,7 +92,7 @@ def test_every_setting_parameter_and_metric_says_what_it_is() -> None:
         assert [name for name, field in section.model_fields.items() if not field.description] == []
     assert set(OF_A_SET) == set(Parameters.model_fields) - {"classes"}
     assert set(OF_A_CLASS) == set(ClassParameters.model_fields)
-    for family in Metrics().registry.collect():
+    for family in [*Metrics().registry.collect(), *ReplayMetrics().registry.collect()]:
         assert family.documentation
 
 
@@ -120,12 +126,7 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("line", commands())
 def test_commands_can_be_given_as_they_are_shown(line: str) -> None:
-    command: Any = typer.main.get_command(app)
-    words = shlex.split(line)
-    while isinstance(command, TyperGroup):
-        assert words[0] in command.commands, line
-        command = command.commands[words.pop(0)]
-    command.make_context(line, words)  # raises for an option that is not there
+    parse_command(line)
 
 
 def test_variables_that_are_named_exist() -> None:
@@ -136,8 +137,11 @@ def test_variables_that_are_named_exist() -> None:
 
 
 def test_metrics_that_are_named_exist() -> None:
-    known = set(re.findall(r"`(plimsoll_\w+)`", METRICS_TABLE.make()))
-    named = set(re.findall(r"plimsoll_[a-z_]+[a-z]", everything()))
+    known = set(re.findall(r"`(plimsoll_\w+)`", METRICS_TABLE.make() + REPLAY_METRICS_TABLE.make()))
+    text = everything()
+    for recording in recordings(Windows()):
+        text = text.replace(recording.name, "")
+    named = set(re.findall(r"plimsoll_[a-z_]+[a-z]", text))
     assert {name.removesuffix("_bucket") for name in named} - known == set()
 
 
@@ -165,7 +169,7 @@ def test_examples_of_settings_and_parameters_can_be_used(tmp_path: Path) -> None
 
 # ---- bounds ---------------------------------------------------------------------------------------------------------------------------
 
-BOUND = re.compile(r"^\| \[`(\w+)`\]\(\.\./(engine|streams)/(\w+)\.py\) \| ([\d,]+)(\^(\d+))? ?(\w*) \|", re.MULTILINE)
+BOUND = re.compile(r"^\| \[`(\w+)`\]\(\.\./(engine|streams)/([\w/]+)\.py\) \| ([\d,]+)(\^(\d+))? ?(\w*) \|", re.MULTILINE)
 
 
 def bounds_told() -> dict[str, tuple[str, int]]:
@@ -175,7 +179,7 @@ def bounds_told() -> dict[str, tuple[str, int]]:
         number = int(digits.replace(",", "")) ** int(power or 1) * UNITS.get(unit, 1)
         if unit == "s":
             number *= 1_000_000_000 if name.endswith("_NS") else 1_000 if name.endswith("_MS") else 1
-        told[name] = (f"{package}.{module}", number)
+        told[name] = (f"{package}.{module.replace('/', '.')}", number)
     return told
 
 
@@ -190,7 +194,7 @@ def test_every_bound_in_the_code_is_told() -> None:
     text = text_of("docs/architecture.md")
     missing = []
     for package in ("engine", "streams"):
-        for path in sorted((ROOT / package).glob("*.py")):
+        for path in sorted([*(ROOT / package).glob("*.py"), *(ROOT / package / "console").glob("*.py")]):
             names = re.findall(r"^([A-Z][A-Z_]*)(?:: Final)? = ", path.read_text(), re.MULTILINE)
             missing += [f"{path.name} {name}" for name in names if re.search(r"(^|_)MAX(_|$)", name) and f"`{name}`" not in text]
     assert missing == []

@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 from pydantic import ValidationError
 
-from streams.settings import Mechanism, Settings, SettingsError, faust_broker_options, kafka_client_options, load_settings
+from streams.settings import Mechanism, Settings, SettingsError, console_password, faust_broker_options, kafka_client_options, load_settings
 
 SECRET = "correct horse battery"
 
@@ -176,5 +176,27 @@ def test_a_key_without_its_password_is_a_fault_and_asks_nobody(certificate: tupl
 
 
 def test_every_setting_is_read_by_something() -> None:
-    code = "\n".join(path.read_text() for path in (Path(__file__).parents[2] / "streams").glob("*.py"))
+    code = "\n".join(path.read_text() for path in (Path(__file__).parents[2] / "streams").rglob("*.py"))
     assert [name for name in Settings.model_fields if not re.search(rf"\bsettings\.{name}\b", code)] == []
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0", "::", "192.168.1.7", "monitor.example"])
+def test_the_console_is_shown_to_others_with_a_password_only(tmp_path: Path, listen: str) -> None:
+    with pytest.raises(SettingsError, match=r"console_password_file: is needed.*or set console = false"):
+        load_settings(environment={}, listen=listen)
+    assert not load_settings(environment={}, listen=listen, console=False).console
+    file = tmp_path / "password"
+    with pytest.raises(SettingsError, match="console_password_file: there is no such file"):
+        load_settings(environment={}, listen=listen, console_password_file=file)
+    file.write_text(" \n")
+    with pytest.raises(SettingsError, match="console_password_file: the file is empty"):
+        load_settings(environment={}, listen=listen, console_password_file=file)
+    file.write_text(SECRET + "\n")
+    assert console_password(load_settings(environment={}, listen=listen, console_password_file=file)) == SECRET
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1", "::1", "localhost"])
+def test_on_this_machine_the_console_needs_no_password(listen: str) -> None:
+    settings = load_settings(environment={}, listen=listen)
+    assert settings.console
+    assert console_password(settings) is None

@@ -11,14 +11,16 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from engine.effects import Effects, Order, Refused
 from engine.limits import Limits
 from engine.parameters import Parameters
 from streams.feeders import CLOCK_BEHIND_MAX_NS, TICK_STEP_MAX_NS, TICKS_AT_ONCE_MAX, ticks
 from streams.machine import Life, Phase
-from streams.metrics import Metrics, serve
+from streams.metrics import Metrics
 from streams.outbox import read_source_time, source_time
+from streams.pages import health_routes, serve
 from streams.roster import product
 from streams.settings import load_settings
 from streams.shell import Shell
@@ -110,7 +112,9 @@ async def page(port: int, name: str) -> tuple[int, str]:
 async def test_live_and_ready_differ_and_metrics_count_in_seconds() -> None:
     metrics = Metrics()
     problems = ["ledger/0: catching up"]
-    runner, port = await serve(metrics, lambda: problems, "127.0.0.1", 0)
+    app = web.Application()
+    app.add_routes(health_routes(metrics, lambda: problems))
+    runner, port = await serve(app, "127.0.0.1", 0)
     try:
         assert await page(port, "live") == (200, "live\n")
         assert await page(port, "ready") == (503, "ledger/0: catching up\n")

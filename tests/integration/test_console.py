@@ -1,0 +1,374 @@
+"""The console in a real browser, beside a running demo: what it shows is what topics and books say, to eyes, keys and screen readers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+import urllib.request
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote
+
+import msgspec
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from engine.effects import Health
+from engine.reasons import Refusal, State
+from streams.broker import Cluster
+from streams.clients import Clients, bounds, scan
+from streams.messages import DeadLetter, encode_effect
+from streams.settings import load_settings
+from streams.watched_accounts import distance
+from tests.browser import a_page, chromium, sideways, violations
+from tests.live_demo import ACCOUNTS, NAMED, LiveDemo
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+VIEWS = ["", "accounts", "marks", "haircuts", "orders", "breakers", "pipeline", "letters"]
+PATIENCE_S = 60.0
+LOOK_S = 0.2
+LEDGER_PARTITIONS = 2
+HOSTILE = "<img src=x onerror=\"document.title='taken'\">"
+
+
+class Live(NamedTuple):
+    """A demo that is served, and where."""
+
+    clients: Clients
+    pages: list[str]  # http://host:port of each worker
+
+    def ask(self, path: str, worker: int = 0) -> Any:
+        with urllib.request.urlopen(f"{self.pages[worker]}{path}", timeout=30) as answer:
+            return json.load(answer)
+
+
+@pytest.fixture(scope="module")
+def live(kafka: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    folder: Path = tmp_path_factory.mktemp("console")
+    with LiveDemo(kafka, folder) as demo:
+        found = re.search(r"topics (demo-\S+\.)\*", (folder / "demo.log").read_text())
+        assert found is not None
+        settings = load_settings(environment={}, bootstrap=kafka.bootstrap, topic_prefix=found[1], ledger_partitions=LEDGER_PARTITIONS)
+        yield Live(Clients(settings), [f"http://{address}" for address in demo.addresses])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+def on_the_side(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Playwright has an event loop of its own in this thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(work())).result()
+
+
+def last_healths(live: Live) -> dict[str, Health]:
+    """What `account.health` says of each account, by a consumer that knows nothing of the console."""
+
+    async def read() -> dict[str, Health]:
+        found: dict[str, Health] = {}
+        partitions = [live.clients.partition("account.health", number) for number in range(LEDGER_PARTITIONS)]
+        async with live.clients.reading(*partitions) as consumer:
+            for partition in partitions:
+                async for records in scan(consumer, partition, *await bounds(consumer, partition)):
+                    for record in records:
+                        health = msgspec.json.decode(record.value, type=Health)
+                        found[health.account] = health
+        return found
+
+    return on_the_side(read)
+
+
+def open_view(page: Page, live: Live, view: str, worker: int = 0) -> None:
+    page.goto(f"{live.pages[worker]}/#/{view}")
+    expect(page.locator("#stream")).to_have_attribute("data-state", "live")
+    expect(page.locator("#clock")).to_contain_text("UTC")
+    expect(page.locator("#problems")).to_be_empty()
+
+
+def settled(read: Callable[[], T], shown: Callable[[], U], fits: Callable[[T, U], bool]) -> tuple[T, U]:
+    """What is so, and what is shown of it, once they fit and nothing has moved meanwhile; as they are in the end, for the assertions to
+    say how they differ. The demo stands still between two ticks."""
+    ends = time.monotonic() + PATIENCE_S
+    while True:
+        so, seen = read(), shown()
+        if (fits(so, seen) and read() == so) or time.monotonic() > ends:
+            return so, seen
+        time.sleep(LOOK_S)
+
+
+# ---- numbers --------------------------------------------------------------------------------------------------------------------------
+
+
+def usd(value: float | None) -> str:
+    """As the page writes money: whole dollars from a thousand on, cents below."""
+    if value is None:
+        return "–"
+    rounded = Decimal(repr(value)).quantize(Decimal(1) if abs(value) >= 1000 else Decimal("0.01"), ROUND_HALF_UP)
+    return f"{rounded or abs(rounded):,}".replace("-", "−")
+
+
+def percent(fraction: float | None) -> str:
+    if fraction is None:
+        return "–"
+    rounded = f"{Decimal(repr(fraction * 100)).quantize(Decimal('0.1'), ROUND_HALF_UP):,}".replace("-", "−")
+    return f"{'+' if fraction > 0 else ''}{rounded}%"
+
+
+def row_of(health: Health) -> list[str]:
+    """An account's row as it must be shown."""
+    modes = health.requirement_usd or {}
+    why = health.reason.replace("_", " ") if health.reason != "none" else "" if health.cause == "none" else f"by {health.cause}"
+    return [
+        health.account,
+        health.state.lower(),
+        percent(distance(health)),
+        usd(health.equity_usd),
+        usd(health.maintenance_usd),
+        *(usd(modes.get(mode)) for mode in ("isolated", "protocol", "portfolio")),
+        usd(health.initial_usd),
+        why,
+        str(health.orders_in_flight or ""),
+        "frozen" if health.frozen else "",
+    ]
+
+
+def counted(healths: dict[str, Health]) -> dict[str, str]:
+    """How many accounts are in each state, as it must be shown."""
+    return {state: f"{sum(health.state == state for health in healths.values()):,}" for state in State.__members__}
+
+
+def read_rows(page: Page, cell: str) -> list[list[str]]:
+    """Of each row of the view's tables what `cell` says of each of its cells."""
+    rows: list[list[str]] = page.evaluate(
+        f"() => [...document.querySelectorAll('main tbody tr')].map(row => [...row.cells].map(cell => {cell}))"
+    )
+    return rows
+
+
+def test_accounts_and_totals_are_those_of_account_health(live: Live, browser: Browser) -> None:
+    with a_page(browser) as accounts, a_page(browser) as overview:
+        open_view(accounts, live, "accounts")
+        open_view(overview, live, "", worker=1)
+        expect(accounts.locator("main tbody tr")).to_have_count(200)
+
+        def shown() -> tuple[list[list[str]], list[list[str]], dict[str, str]]:
+            rows, exact = read_rows(accounts, "cell.innerText.trim()"), read_rows(accounts, "cell.title || cell.innerText")
+            return rows, exact, {state: overview.locator(f"[data-state={state}]").inner_text() for state in State.__members__}
+
+        def fits(healths: dict[str, Health], shown: tuple[list[list[str]], list[list[str]], dict[str, str]]) -> bool:
+            rows, _, totals = shown
+            return all(row == row_of(healths[row[0]]) for row in rows) and totals == counted(healths)
+
+        healths, (rows, exact, totals) = settled(lambda: last_healths(live), shown, fits)
+    by_name = {row[0]: row for row in rows}
+    assert len(healths) == ACCOUNTS + NAMED
+    assert len(by_name) == 200
+    assert {name: row_of(healths[name]) for name in by_name} == by_name
+    for name, _, _, equity, maintenance, *_ in exact:
+        for text, value in ((equity, healths[name].equity_usd), (maintenance, healths[name].maintenance_usd)):
+            assert text == "not known" if value is None else float(text.removesuffix(" USD")) == value
+    assert totals == counted(healths)
+    worst = [name for name in by_name if healths[name].state == "LIQUIDATABLE"]
+    assert worst == sorted(worst, key=lambda name: (distance(healths[name]) or 0.0, name))
+
+
+def test_an_accounts_page_is_what_its_book_says_with_its_history(live: Live, browser: Browser) -> None:
+    healths = last_healths(live)
+    held = [one for one in healths.values() if one.equity_usd is not None and one.account.startswith("market_maker")]
+    account = min(held, key=lambda one: (distance(one) or 0.0, one.account)).account
+    path = f"/api/own/{quote(account)}"
+    worker = next(k for k in range(len(live.pages)) if live.ask(path, k)["report"])
+
+    with a_page(browser) as page:
+        open_view(page, live, f"accounts/{account}")
+        heading = page.locator("h1")
+        expect(heading).to_have_text(account)
+        expect(page.locator("#as-of")).to_contain_text("As of")
+
+        def shown() -> dict[str, Any]:
+            return {
+                "as of": page.locator("#as-of").inner_text(),
+                "state": page.locator("#account-state").inner_text(),
+                "levels": page.locator("#levels dd").all_inner_texts(),
+                "modes": page.locator("#modes [data-mode]").all_inner_texts(),
+                "binding": page.locator("#binding").inner_text(),
+                "positions": page.get_by_role("region", name="Positions by chain and venue").locator("tbody tr").count(),
+            }
+
+        report, seen = settled(
+            lambda: live.ask(path, worker)["report"], shown, lambda report, seen: f"ledger {report['ledger']}," in seen["as of"]
+        )
+        expect(page.locator(".plot .main-svg").first).to_be_visible()
+        assert "Equity against maintenance over" in (page.locator(".chart").get_attribute("aria-label") or "")
+    assert f"ledger {report['ledger']}," in seen["as of"]
+    assert seen["state"] == report["state"].lower()
+    over = report["equity_usd"] - report["maintenance_usd"]
+    names = (
+        "equity_usd",
+        "unhaircut_usd",
+        "maintenance_usd",
+        "",
+        "liquidation_end_usd",
+        "initial_usd",
+        "equity_initial_usd",
+        "close_cost_usd",
+    )
+    assert seen["levels"] == [f"{usd(report[name] if name else over)} USD" for name in names]
+    assert seen["modes"] == [usd(value) for value in report["requirement_usd"].values()]
+    assert seen["binding"] == report["binding"] != ""
+    assert seen["positions"] == len(report["positions"]) > 1
+    assert sum(position["value_usd"] for position in report["positions"]) == pytest.approx(report["unhaircut_usd"])
+    history = live.ask(f"/api/accounts/{quote(account)}")["history"]
+    assert len(history["times_ns"]) > 5, "since the run began"
+    assert history["states"][-1] == live.ask(f"/api/accounts/{quote(account)}")["health"]["state"]
+
+
+def test_a_worker_asks_the_owner_of_an_account_that_it_does_not_own(live: Live) -> None:
+    names = sorted(last_healths(live))[:20]
+    owners = {name: [k for k in range(len(live.pages)) if live.ask(f"/api/own/{quote(name)}", k)["report"]] for name in names}
+    assert all(len(found) == 1 for found in owners.values())
+    account, (owner,) = next(iter(owners.items()))
+    for worker in range(len(live.pages)):
+        answer = live.ask(f"/api/accounts/{quote(account)}", worker)
+        assert (answer["report"]["account"], answer["why"]) == (account, "")
+        assert answer["owner"]["pages"] == live.pages[owner]
+
+
+# ---- live -----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_changes_comes_by_itself_until_the_page_is_held(live: Live, browser: Browser) -> None:
+    with a_page(browser) as page:
+        open_view(page, live, "pipeline")
+        clock = page.locator("#clock")
+        first = clock.inner_text()
+        expect(clock).not_to_have_text(first)
+        row = page.get_by_role("region", name="Partitions").locator("tbody tr").first
+        expect(row).to_contain_text("attestor 0")
+        expect(page.get_by_role("region", name="Workers").locator("tbody tr")).to_have_count(len(live.pages))
+        page.keyboard.press("p")
+        expect(page.locator("#hold")).to_have_attribute("aria-pressed", "true")
+        held, at = row.inner_text(), clock.inner_text()
+        expect(clock).not_to_have_text(at)  # the clock goes on, so that nobody takes a held page for a live one
+        assert row.inner_text() == held
+        page.keyboard.press("p")
+        expect(row).not_to_have_text(held)
+
+
+def test_what_others_wrote_is_shown_as_they_wrote_it(live: Live, browser: Browser) -> None:
+    async def send() -> None:
+        letter = DeadLetter(reason=Refusal.BAD_JSON, detail=HOSTILE, topic="venue.fills", partition=0, offset=999, key=HOSTILE)
+        topic, key, value = encode_effect(letter)
+        producer = live.clients.outputs_producer()
+        await producer.start()
+        try:
+            await producer.send_and_wait(live.clients.name(topic), value, key)
+        finally:
+            await producer.stop()
+
+    on_the_side(send)
+    with a_page(browser) as page:
+        open_view(page, live, "letters")
+        row = page.get_by_role("region", name="The newest refused records").locator("tbody tr", has_text="venue.fills/0/999")
+        expect(row.locator("td").last).to_have_text(HOSTILE)
+        assert page.locator("main img").count() == 0
+        expect(page).to_have_title(re.compile("Refused"))
+
+
+# ---- for everybody --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["desk", "phone"])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_and_no_page_scrolls_sideways(live: Live, browser: Browser, dark: bool, phone: bool) -> None:
+    account = live.ask("/api/accounts?search=market_maker&limit=1")["rows"][0]["health"]["account"]
+    with a_page(browser, dark=dark, phone=phone) as page:
+        open_view(page, live, "")
+        for view in [*VIEWS, f"accounts/{account}"]:
+            page.evaluate("view => { location.hash = `#/${view}`; }", view)
+            expect(page.locator("main tbody tr").first).to_be_visible()
+            if view == f"accounts/{account}":
+                expect(page.locator("#as-of")).to_contain_text("As of")
+            found = violations(page)
+            assert found == [], f"#/{view}: {found[:3]}"
+            assert sideways(page) == 0, f"#/{view}"
+        page.locator("#help").click()
+        assert violations(page) == []
+
+
+def test_everything_can_be_done_by_keyboard(live: Live, browser: Browser) -> None:
+    with a_page(browser) as page:
+        open_view(page, live, "")
+        press = page.keyboard.press
+        press("Tab")
+        expect(page.locator("#skip")).to_be_focused()
+        press("Enter")
+        expect(page.locator("main")).to_be_focused()
+
+        press("/")
+        search = page.locator("#search")
+        expect(search).to_be_focused()
+        page.keyboard.type("market_maker")
+        rows = page.locator("main tbody tr")
+        expect(rows.first).to_contain_text("market_maker")
+        expect(page.locator("main tbody tr", has_text="usde_looper")).to_have_count(0)
+        press("ArrowDown")
+        expect(rows.nth(0).locator("a")).to_be_focused()
+        press("j")
+        expect(rows.nth(1).locator("a")).to_be_focused()
+        press("ArrowDown")
+        expect(rows.nth(2).locator("a")).to_be_focused()
+        press("k")
+        press("ArrowUp")
+        expect(rows.nth(0).locator("a")).to_be_focused()
+        name = rows.nth(0).locator("a").inner_text()
+        outline = rows.nth(0).locator("a").evaluate("link => getComputedStyle(link).outlineStyle")
+        assert outline == "solid", "the focus can be seen"
+        press("Enter")
+        expect(page.locator("h1")).to_have_text(name)
+        expect(page.locator("h1")).to_be_focused()
+        press("Escape")
+        expect(page.locator("main tbody tr a", has_text=name).first).to_be_focused()
+        press("/")
+        expect(search).to_be_focused()
+        press("Escape")
+        expect(search).to_have_value("")
+        press("Escape")
+        expect(search).not_to_be_focused()
+
+        for number, view in enumerate(VIEWS, start=1):
+            press(str(number))
+            expect(page.locator(f"nav a[data-view='{view}']")).to_have_attribute("aria-current", "page")
+        press("?")
+        dialog = page.get_by_role("dialog", name="Keys")
+        expect(dialog).to_be_visible()
+        press("Space")  # the first thing in it: single keys, on or off
+        press("Escape")
+        expect(dialog).not_to_be_visible()
+        press("1")
+        expect(page.locator("nav a[data-view=letters]")).to_have_attribute("aria-current", "page")
+
+
+def test_the_theme_is_remembered(live: Live, browser: Browser) -> None:
+    with a_page(browser, dark=True) as page:
+        open_view(page, live, "")
+        ground = "() => getComputedStyle(document.body).backgroundColor"
+        dark = page.evaluate(ground)
+        page.locator("#theme").click()
+        expect(page.locator("#theme")).to_have_text("Theme: light")
+        assert page.evaluate(ground) != dark
+        page.reload()
+        expect(page.locator("#theme")).to_have_text("Theme: light")
+        assert page.evaluate(ground) != dark
