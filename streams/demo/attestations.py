@@ -6,6 +6,11 @@ from streams.demo.definitions import emitter_address, emitter_chain
 from streams.demo.facts import SECOND_NS, START_NS
 from streams.verify import encode_body, guardian_address, sign_vaa, synthetic_keys
 
+# When the day's attestations come in, in seconds after 20:30. The genuine one comes again at REPLAYED_AT_S.
+GENUINE_AT_S, FORGED_AT_S, REPLAYED_AT_S, DEPOSIT_AT_S = 40 * 60 + 10, 46 * 60, 50 * 60, 65 * 60  # 21:10:10, 21:16, 21:20, 21:35
+HELD = "named-17-cross_chain_hedger"  # whose deposit on the slow chain waits until the chain is back
+RELEASED_BY_S = 90 * 60  # 22:00: it is back at 21:45, and its breaker looks at the last ten minutes
+
 GUARDIANS = 7
 QUORUM = 5
 GUARDIAN_SET_INDEX = 0

@@ -15,8 +15,8 @@ from streams.demo.facts import ASSETS, REDEMPTION_RATES, START_NS
 
 PARAMETERS_VERSION = "demo-2025-10-10"
 
-# What differs from the defaults of engine.parameters (where prices count for 60 s): a step of the replay is 30 s long, so event times may
-# be that far ahead of the clock.
+# What differs from the defaults of engine.parameters (where prices count for 60 s): prices go in before the tick that ends their step of
+# 15 s (streams.demo.run.TICK_S), so event times are up to a step ahead of the clock, and may be four.
 # Sources stood 5 % apart for an hour on the real day: the demo lets the divergence breaker trip at 10 % and close after a minute.
 PARAMETERS: dict[str, Any] = {
     "future_skew_s": 60.0,

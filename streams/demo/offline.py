@@ -1,4 +1,4 @@
-"""What is computed from a run's ledgers afterwards, by the engine alone: the check of its orders, another oracle's verdict, the marks.
+"""What is computed from a run's ledgers afterwards, by the engine alone: the check of its orders, two oracles' verdicts, the marks.
 
 Each runs in a process of its own, beside the others.
 """
@@ -10,41 +10,44 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
-from engine.effects import Order
 from engine.inputs import Frame, FrameKind, OraclePrice, RiskParameters
 from engine.monitor import Book
+from engine.reasons import State
 from streams.clients import Clients, bounds, scan
 from streams.demo.population import kind_of
-from streams.demo.summary import MarkPoint, ReplayCheck
+from streams.demo.reframing import Reframing, inner_frame
+from streams.demo.summary import Fallen, MarkPoint, ReplayCheck
 from streams.frames import decode_frame
 from streams.replay import replay_ledger
 from streams.settings import Settings
 
 PROCESSES = 2
 ORACLE_ASSET, ORACLE_SOURCE = "USDe", "binance"
+BELOW = (State.LIQUIDATABLE, State.BANKRUPT)
 CHARTED = ("BTC", "ETH", "SOL", "USDe")
 
 Marks = dict[str, list[MarkPoint]]
 
 
 class Judgement(NamedTuple):
-    """All three."""
+    """All of it."""
 
     replay: ReplayCheck
-    single_venue: frozenset[str]
+    fallen: Fallen
     marks: Marks
 
 
 async def judge(settings: Settings) -> Judgement:
     loop = asyncio.get_running_loop()
     with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
-        replay, single_venue, marks = await asyncio.gather(
+        replay, fallen, marks = await asyncio.gather(
             loop.run_in_executor(pool, replay_check, settings),
-            loop.run_in_executor(pool, single_venue_liquidations, settings),
+            loop.run_in_executor(pool, fallen_loopers, settings),
             loop.run_in_executor(pool, marks_of, settings),
         )
-    return Judgement(replay, single_venue, marks)
+    return Judgement(replay, fallen, marks)
 
 
 def replay_check(settings: Settings) -> ReplayCheck:
@@ -53,21 +56,37 @@ def replay_check(settings: Settings) -> ReplayCheck:
     return ReplayCheck(report.orders, report.differences)
 
 
-def single_venue_liquidations(settings: Settings) -> frozenset[str]:
-    """The loopers for whom an order would have gone out, had Binance been USDe's only source; the same ledgers otherwise.
+def fallen_loopers(settings: Settings) -> Fallen:
+    """The loopers that become LIQUIDATABLE or BANKRUPT, with USDe's sources as they were, and with Binance as its only one.
 
-    The fills in the ledgers stay those of the real run, so only whether an account is liquidated at all is read off.
+    Read off the run's ledgers in frames that don't depend on the run (`streams.demo.reframing`), so that equal data give equal answers; who
+    gets an order, and when, depends on budgets and on how fast machines were.
     """
 
-    async def run() -> frozenset[str]:
-        found: set[str] = set()
+    async def run() -> Fallen:
+        watches = [Watch(), Watch()]
         for partition in range(settings.ledger_partitions):
-            book = Book(partition, settings.ledger_partitions)
-            async for offset, frame in ledger_frames(settings, partition):
-                found |= ordered(book, offset, with_single_venue(frame))
-        return frozenset(account for account in found if kind_of(account) == "usde_looper")
+            reframing = Reframing()
+            books = [Book(partition, settings.ledger_partitions) for _ in watches]
+            async for _, frame in ledger_frames(settings, partition):
+                for made in reframing.take(frame):
+                    for watch, book, version in zip(watches, books, (made, with_single_venue(made)), strict=True):
+                        watch.apply(book, version)
+        return Fallen(*(frozenset(name for name in watch.fallen if kind_of(name) == "usde_looper") for watch in watches))
 
     return asyncio.run(run())
+
+
+class Watch:
+    """Applies frames to books and keeps the accounts that were ever seen below their line."""
+
+    def __init__(self) -> None:
+        self.fallen: set[str] = set()
+
+    def apply(self, book: Book, frame: Frame) -> None:
+        book.apply(book.applied + 1, frame)
+        states = book.accounts.columns.state[: len(book.accounts)]
+        self.fallen.update(book.accounts.names[number] for number in np.flatnonzero(np.isin(states, BELOW)).tolist())
 
 
 def marks_of(settings: Settings) -> Marks:
@@ -98,11 +117,6 @@ async def ledger_frames(settings: Settings, partition: int) -> AsyncIterator[tup
                 yield record.offset, decode_frame(record.value)
 
 
-def ordered(book: Book, offset: int, frame: Frame) -> set[str]:
-    """Apply a frame; the accounts for which orders came out."""
-    return {effect.account for effect in book.apply(offset, frame).now if isinstance(effect, Order)}
-
-
 def with_single_venue(frame: Frame) -> Frame:
     """The frame as it would be, had one source alone spoken for USDe, and a quorum of one sufficed."""
     if frame.kind is not FrameKind.CONTROL:
@@ -116,13 +130,6 @@ def with_single_venue(frame: Frame) -> Frame:
     else:
         return frame
     return frame._replace(events=[changed])
-
-
-def inner_frame(frame: Frame) -> Frame:
-    """The frame that a copy of control carries."""
-    inner = frame.events[0]
-    assert isinstance(inner, Frame)
-    return inner
 
 
 def _is_other_source(event: Any) -> bool:

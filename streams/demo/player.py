@@ -51,7 +51,7 @@ class Player:
         for message in messages:
             topic, key, value = encode_source(message)
             pending.append((topic, await self._messages.send(self._clients.name(topic), value, key=key)))
-            self._recorder.recording.events_in[topic] += 1
+            self._recorder.recording.note_sent(topic, message)
             if len(pending) == BACKLOG_MAX:
                 await self._acknowledged(pending)
                 pending = []

@@ -204,6 +204,8 @@ DRAWERS: dict[str, Callable[[random.Random], list[Holding]]] = {
     "cross_chain_hedger": _cross_chain_hedger,
 }
 
+# Of each kind some fall in the crash and some don't: one holds coins of which sources stand apart (8), one is hedged to nothing (11), one's
+# calls are covered (16). Fills come in this order, and no account is short in between.
 _NAMED: list[tuple[str, list[Holding]]] = [
     ("usde_looper", [("aave", "USDe", 40_000.0), ("aave", "USD-LOAN", -30_000.0)]),
     ("usde_looper", [("aave", "USDe", 400_000.0), ("aave", "USD-LOAN", -300_000.0)]),
@@ -212,14 +214,20 @@ _NAMED: list[tuple[str, list[Holding]]] = [
     ("altcoin_pledger", [("binance", "DOGE", 400_000.0), ("binance", "USD-LOAN", -50_000.0), ("binance", "DOGE-PERP", 100_000.0)]),
     (
         "altcoin_pledger",
-        [("binance", "XRP", 40_000.0), ("binance", "USD-LOAN", -50_000.0), ("aave", "USDe", 150_000.0), ("aave", "USD-LOAN", -100_000.0)],
+        [
+            ("binance", "XRP", 40_000.0),
+            ("binance", "USD-LOAN", -50_000.0),
+            ("binance", "XRP-PERP", 40_000.0),
+            ("aave", "USDe", 150_000.0),
+            ("aave", "USD-LOAN", -100_000.0),
+        ],
     ),
     (
         "altcoin_pledger",
-        [("binance", "LINK", 5_000.0), ("binance", "USD-LOAN", -40_000.0), ("aave", "USDe", 100_000.0), ("aave", "USD-LOAN", -60_000.0)],
+        [("binance", "LINK", 5_000.0), ("binance", "USD-LOAN", -50_000.0), ("aave", "USDe", 250_000.0), ("aave", "USD-LOAN", -200_000.0)],
     ),
     ("altcoin_pledger", [("binance", "AVAX", 4_000.0), ("binance", "USD-LOAN", -40_000.0), ("aave", "USDe", 40_000.0)]),
-    ("market_maker", [("binance", "USD", 100_000.0), ("binance", "BTC-PERP", 5.0), ("hyperliquid", "BTC-PERP", -4.0)]),
+    ("market_maker", [("binance", "USD", 100_000.0), ("hyperliquid", "BTC-PERP", -5.0), ("binance", "BTC-PERP", 9.0)]),
     (
         "market_maker",
         [
@@ -231,16 +239,15 @@ _NAMED: list[tuple[str, list[Holding]]] = [
         ],
     ),
     ("market_maker", [("binance", "USD", 60_000.0), ("binance", "SOL-PERP", 1_000.0), ("hyperliquid", "SOL-PERP", -1_000.0)]),
-    ("market_maker", [("okx", "BTC", 1.0), ("okx", "BTC-USD-SWAP", -50_000.0), ("binance", "XRP-PERP", 50_000.0)]),
+    ("market_maker", [("okx", "BTC", 1.0), ("okx", "BTC-USD-SWAP", -50_000.0), ("binance", "XRP-PERP", 100_000.0)]),
     ("option_seller", [("okx", "BTC", 10.0), ("okx", "BTC-251031-135000-C", -50.0), ("binance", "BTC-PERP", -5.0)]),
-    ("option_seller", [("okx", "BTC", 5.0), ("okx", "BTC-251128-132000-C", -30.0), ("okx", "BTC-USD-SWAP", -300_000.0)]),
+    ("option_seller", [("okx", "BTC", 5.0), ("okx", "BTC-251031-80000-P", -150.0), ("okx", "BTC-USD-SWAP", -600_000.0)]),
     (
         "option_seller",
         [
             ("okx", "BTC", 4.0),
-            ("okx", "BTC-251031-80000-P", -8.0),
-            ("okx", "BTC-251128-132000-C", -4.0),
-            ("binance", "BTC-PERP", -3.0),
+            ("okx", "BTC-251031-80000-P", -120.0),
+            ("okx", "BTC-251128-132000-C", -20.0),
             ("binance", "USD", 50_000.0),
         ],
     ),
@@ -248,7 +255,10 @@ _NAMED: list[tuple[str, list[Holding]]] = [
     ("cross_chain_hedger", [("vault-arbitrum", "ETH", 100.0), ("hyperliquid", "ETH-PERP", -100.0), ("aave", "USD-LOAN", -330_000.0)]),
     ("cross_chain_hedger", [("vault-ethereum", "BTC", 3.0), ("hyperliquid", "BTC-PERP", -3.0), ("aave", "USD-LOAN", -290_000.0)]),
     ("cross_chain_hedger", [("vault-solana", "SOL", 1_000.0), ("hyperliquid", "SOL-PERP", -900.0), ("aave", "USD-LOAN", -160_000.0)]),
-    ("cross_chain_hedger", [("vault-optimism", "ETH", 50.0), ("hyperliquid", "ETH-PERP", -45.0), ("morpho", "USD-LOAN", -165_000.0)]),
+    (
+        "cross_chain_hedger",
+        [("vault-optimism", "ETH", 50.0), ("okx", "ETH", 10.0), ("hyperliquid", "ETH-PERP", -40.0), ("morpho", "USD-LOAN", -205_000.0)],
+    ),
 ]
 
 

@@ -9,9 +9,9 @@ import msgspec
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from engine.inputs import FrameKind
+from engine.inputs import FrameKind, Message, OraclePrice
 from engine.machine import CUT_KEY, CutRecord
-from engine.reasons import State
+from engine.reasons import Outcome, State
 from streams.clients import Clients
 from streams.frames import decode_frame
 from streams.messages import CONTROL, PARTIALS, SOURCES, dlq_topic, orders_topic
@@ -40,6 +40,7 @@ class Recording:
 
     def __init__(self) -> None:
         self.events_in: Counter[str] = Counter()
+        self.told_prices: set[tuple[str, str, bool]] = set()  # (asset, source, synthetic) of the prices that went in
         self.frames = 0
         self.cuts = 0
         self.orders: dict[str, bytes] = {}
@@ -50,6 +51,8 @@ class Recording:
         self.opening: dict[str, dict[str, Any]] = {}  # as it was when everybody was in
         self.margin_calls: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
+        self.held: set[str] = set()  # accounts of which a credit was held back
+        self.released: set[str] = set()  # ... and let go later
         self.breakers: dict[tuple[str, str, str, int], BreakerChange] = {}
         self.breaker_states: dict[str, dict[int, str]] = {}
         self.partials: dict[int, list[int]] = {}  # accounts by state, by partition
@@ -82,7 +85,13 @@ class Recording:
         elif topic == "margin.calls":
             self.margin_calls[orjson.loads(value)["cause"]] += 1
         elif topic == "audit.decisions":
-            self.outcomes[orjson.loads(value)["outcome"]] += 1
+            self._take_decision(orjson.loads(value))
+
+    def note_sent(self, topic: str, message: Message) -> None:
+        """A message that went in; of a price, who said it and whether that is synthetic."""
+        self.events_in[topic] += 1
+        if isinstance(message, OraclePrice):
+            self.told_prices.add((message.asset, message.source, message.synthetic))
 
     def clock_ns(self, machines: int) -> int:
         """The time up to which every one of so many machines has decided and cut; 0 while one has said nothing."""
@@ -122,6 +131,12 @@ class Recording:
 
     def _take_health(self, health: dict[str, Any]) -> None:
         self.health[health["account"]] = health
+
+    def _take_decision(self, decision: dict[str, Any]) -> None:
+        outcome = decision["outcome"]
+        self.outcomes[outcome] += 1
+        if outcome in (Outcome.HELD, Outcome.RELEASED):
+            (self.held if outcome == Outcome.HELD else self.released).add(decision["account"])
 
     def _take_breaker(self, breaker: dict[str, Any]) -> None:
         key = (breaker["trigger"], breaker["name"], breaker["state"], breaker["since_ns"])

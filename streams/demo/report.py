@@ -16,7 +16,7 @@ from streams.broker import Cluster
 from streams.demo.definitions import CHAINS, VENUES
 from streams.demo.facts import MINUTES, SECOND_NS, START_NS
 from streams.demo.population import KINDS, kind_of
-from streams.demo.summary import STORY, Run, counted, efficiency, iso
+from streams.demo.summary import STORY, Run, counted, efficiency, iso, synthetic_counts
 from streams.demo.timeline import SLOW_FROM_S, SLOW_UNTIL_S, Scenario, timeline
 
 # Colours that stay apart for most colour-blind readers too.
@@ -105,7 +105,7 @@ def _cards(runs: Sequence[Run]) -> str:
         loopers = len(run.liquidated("usde_looper"))
         figures = [
             (f"{loopers:,}", "USDe loopers liquidated", loopers > 0),
-            (f"{len(run.single_venue):,}", "... had the oracle been Binance alone", False),
+            (f"{len(run.fallen.single_venue):,}", "... had the oracle been Binance alone", False),
             (f"{len(run.recording.orders):,}", "liquidation orders", False),
             (f"{len({order['account'] for order in run.orders()}):,}", "accounts with an order", False),
             (f"{_tripped(run):,}", "breakers tripped", False),
@@ -143,6 +143,7 @@ def _checks(runs: Sequence[Run]) -> str:
         ("Frames in the logs", [f"{run.recording.frames:,}" for run in runs]),
         ("Cuts committed", [f"{run.recording.cuts:,}" for run in runs]),
         ("Margin calls", [f"{run.recording.margin_calls.total():,}" for run in runs]),
+        ("Synthetic price sources, of all of an asset", [synthetic_counts(run) for run in runs]),
         ("Messages refused, by reason", [_listed(counted(run.recording.letters.values())) for run in runs]),
         ("Decisions, by outcome", [_listed(counted(run.recording.outcomes.elements())) for run in runs]),
         ("Wall time for two hours", [f"{run.wall_s:.0f} s" for run in runs]),
@@ -173,8 +174,8 @@ def _oracle_plots(runs: Sequence[Run]) -> list[Plot]:
     figure = _figure(210)
     names = [f"run {run.scenario}" for run in runs]
     for label, colour, values in (
-        ("an oracle of Binance alone", QUIET, [len(run.single_venue) for run in runs]),
-        ("this monitor: the median of all sources", ACCENT, [len(run.liquidated("usde_looper")) for run in runs]),
+        ("an oracle of Binance alone", QUIET, [len(run.fallen.single_venue) for run in runs]),
+        ("this monitor: the median of three sources, two of them synthetic", ACCENT, [len(run.liquidated("usde_looper")) for run in runs]),
     ):
         figure.add_bar(
             y=names, x=values, name=label, orientation="h", marker_color=colour, text=[f"{v:,}" for v in values], textposition="outside"
@@ -183,7 +184,7 @@ def _oracle_plots(runs: Sequence[Run]) -> list[Plot]:
     figure.update_xaxes(title=f"loopers of {loopers:,}", range=[0, max(loopers * 1.08, 1)])
     text = (
         "USDe/USDT on Binance fell to 0.65 while the on-chain pool stayed within 0.994 and 1.000. One venue's print is an outlier; "
-        "only when every source falls is it a depeg."
+        "only when every source falls is it a depeg. The two other sources are synthetic: in A within what the pool did, in B with Binance."
     )
     return [Plot("Who would have been liquidated", text, figure)]
 
@@ -359,7 +360,10 @@ def _efficiency_plot(run: Run) -> Plot:
     figure.update_layout(yaxis={"autorange": "reversed"})
     figure.update_xaxes(title="requirement, % of isolated (median)", range=[0, 115])
     saved = sum(e.isolated_usd - e.portfolio_usd for e in found.values())
-    text = f"What an account needs across all venues against each position alone, at the opening: ${saved / 1e6:,.0f} million less in all."
+    text = (
+        "What an account needs across all venues against each position alone, at the opening (synthetic accounts): "
+        f"${saved / 1e6:,.0f} million less in all."
+    )
     return Plot("Portfolio margin against isolated", text, figure, wide=False)
 
 

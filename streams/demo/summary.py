@@ -7,9 +7,10 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import orjson
-from rich.console import Console, Group
-from rich.panel import Panel
+from rich.columns import Columns
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from engine.reasons import State
 from streams.broker import Cluster
@@ -17,14 +18,24 @@ from streams.demo.population import KINDS, kind_of
 from streams.demo.recorder import Recording
 from streams.demo.timeline import Scenario
 
-LIQUIDATED = (State.LIQUIDATABLE.name, State.BANKRUPT.name)
-
 
 class ReplayCheck(NamedTuple):
     """What the offline replay of all ledgers found: how many orders must have come out, and the differences from those that did."""
 
     orders: int
     differences: list[str]
+
+
+class Fallen(NamedTuple):
+    """The loopers that fell below their line by the run's data: with all of USDe's sources, and with Binance as its only one."""
+
+    all_sources: frozenset[str]
+    single_venue: frozenset[str]
+
+    @property
+    def wrongly(self) -> frozenset[str]:
+        """Those that Binance alone would have had liquidated, and all sources together not."""
+        return self.single_venue - self.all_sources
 
 
 class MarkPoint(NamedTuple):
@@ -40,10 +51,16 @@ class Run(NamedTuple):
     scenario: Scenario
     recording: Recording
     replay: ReplayCheck
-    single_venue: frozenset[str]  # loopers that an oracle of Binance alone would have had liquidated
+    fallen: Fallen
     marks: dict[str, list[MarkPoint]]
     accounts: int
     wall_s: float
+    begin_s: int  # what was played: seconds after 20:30
+    end_s: int
+
+    def played(self, second: int) -> bool:
+        """Whether what happens at that second after 20:30 was part of the run."""
+        return self.begin_s < second <= self.end_s
 
     def orders(self) -> list[dict[str, Any]]:
         """The distinct orders, as messages."""
@@ -52,10 +69,6 @@ class Run(NamedTuple):
     def liquidated(self, kind: str) -> frozenset[str]:
         """Accounts of one kind for which at least one order went out."""
         return frozenset(order["account"] for order in self.orders() if kind_of(order["account"]) == kind)
-
-    def wrongly_liquidated(self) -> frozenset[str]:
-        """Loopers that the single-venue oracle would have had liquidated and this run left alone."""
-        return self.single_venue - self.liquidated("usde_looper")
 
 
 class Efficiency(NamedTuple):
@@ -86,6 +99,23 @@ def efficiency(recording: Recording) -> dict[str, Efficiency]:
     }
 
 
+class AssetSources(NamedTuple):
+    """Who priced an asset. A source stands in both lists if some of its prices were real and others made."""
+
+    real: list[str]
+    synthetic: list[str]
+
+
+def sources(recording: Recording) -> dict[str, AssetSources]:
+    """Of each asset that had synthetic prices in the run: where quorum needs another source, it is one made from a real one."""
+    told = sorted(recording.told_prices)
+    assets = dict.fromkeys(asset for asset, _, is_synthetic in told if is_synthetic)
+    return {
+        asset: AssetSources(*([source for name, source, is_made in told if name == asset and is_made is made] for made in (False, True)))
+        for asset in assets
+    }
+
+
 def summary(cluster: Cluster, runs: Iterable[Run]) -> dict[str, Any]:
     """The content of `out/demo/summary.json`."""
     return {"broker": {"kind": cluster.kind, "version": cluster.version}, **{run.scenario: run_summary(run) for run in runs}}
@@ -95,6 +125,7 @@ def run_summary(run: Run) -> dict[str, Any]:
     recording = run.recording
     orders = run.orders()
     return {
+        "sources": {asset: found._asdict() for asset, found in sources(recording).items()},
         "events_in": sum(recording.events_in.values()),
         "frames": recording.frames,
         "cuts": recording.cuts,
@@ -110,7 +141,7 @@ def run_summary(run: Run) -> dict[str, Any]:
         "breakers": [{**change._asdict(), "since": iso(change.since_ns)} for change in sorted(recording.breakers.values())],
         "replay": {"orders": run.replay.orders, "differences": run.replay.differences},
         "capital_efficiency": {kind: round(found.ratio, 4) for kind, found in efficiency(recording).items()},
-        "wrongly_liquidated_by_single_venue_oracle": len(run.wrongly_liquidated()),
+        "wrongly_liquidated_by_single_venue_oracle": len(run.fallen.wrongly),
     }
 
 
@@ -124,28 +155,30 @@ def iso(time_ns: int) -> str:
 
 
 def show(console: Console, cluster: Cluster, runs: list[Run]) -> None:
-    """The same for people, in the terminal."""
+    """The same for people, in the terminal; nothing is cut at 80 columns."""
     console.rule(f"10 October 2025 through Apache Kafka {cluster.version} ({cluster.kind})")
     console.print(_overview(runs))
     for run in runs:
-        tables: list[Any] = [_states(run), _pairs("Orders by venue", counted(o["venue"] for o in run.orders()))]
-        tables += [
-            _pairs("by cause", counted(o["cause"] for o in run.orders())),
-            _pairs("Dead letters", counted(run.recording.letters.values())),
-        ]
-        tables.append(_pairs("Breakers tripped", _trips(run)))
         orders = run.orders()
-        grid = Table.grid(padding=(0, 3, 1, 0))
-        grid.add_row(*(_pairs(f"orders by {what}", counted(order[what] for order in orders)) for what in ("venue", "state", "cause")))
-        grid.add_row(_pairs("dead letters", counted(run.recording.letters.values())), _pairs("breakers tripped", _trips(run)), "")
-        console.print(Panel(Group(_states(run), "", grid), title=f"Run {run.scenario}: {STORY[run.scenario]}", title_align="left"))
-    console.print(Group(_saved(runs[0]), _verdict(runs)))
+        pairs = [_pairs(f"orders by {what}", counted(order[what] for order in orders)) for what in ("venue", "state", "cause")]
+        pairs += [_pairs("dead letters", counted(run.recording.letters.values())), _pairs("breakers tripped", _trips(run))]
+        console.print(f"\n[bold]Run {run.scenario}:[/bold] {STORY[run.scenario]}")
+        console.print(Text(f"synthetic price sources: {synthetic_counts(run)}", style="dim"))
+        console.print(_states(run))
+        console.print(Columns(pairs, padding=(1, 3)))
+    console.print(_saved(runs[0]), Text(_verdict(runs)))
 
 
 STORY: Mapping[str, str] = {
-    "A": "Binance alone prints USDe down to 0.65, the other sources hold",
-    "B": "every source of USDe falls",
+    "A": "Binance alone prints USDe down to 0.65; its other two sources, both synthetic, hold where the on-chain pool did",
+    "B": "every source of USDe falls: Binance, and the two synthetic ones with it",
 }
+
+
+def synthetic_counts(run: Run) -> str:
+    """Whose prices were in part made from others'."""
+    made = [f"{asset} {len(found.synthetic)} of {len({*found.real, *found.synthetic})}" for asset, found in sources(run.recording).items()]
+    return ", ".join(made) or "none"
 
 
 def _overview(runs: list[Run]) -> Table:
@@ -162,7 +195,7 @@ def _overview(runs: list[Run]) -> Table:
         ("orders with two contents", [str(len(run.recording.conflicting)) for run in runs]),
         ("differences found by the replay", [str(len(run.replay.differences)) for run in runs]),
         ("USDe loopers liquidated", [f"{len(run.liquidated('usde_looper')):,}" for run in runs]),
-        ("... by an oracle of Binance alone", [f"{len(run.single_venue):,}" for run in runs]),
+        ("... by an oracle of Binance alone", [f"{len(run.fallen.single_venue):,}" for run in runs]),
         ("seconds for two hours", [f"{run.wall_s:.0f}" for run in runs]),
     ]
     for name, cells in rows:
@@ -201,7 +234,9 @@ def _trips(run: Run) -> dict[str, int]:
 
 def _saved(run: Run) -> Table:
     table = Table(
-        title="margin required at the opening, each position alone and netted across venues", title_justify="left", box=None, min_width=90
+        title="margin required at the opening (synthetic accounts), each position\nalone and netted across venues",
+        title_justify="left",
+        box=None,
     )
     for name in ("kind of account", "accounts", "isolated", "portfolio", "median ratio"):
         table.add_column(name, justify="left" if name == "kind of account" else "right", no_wrap=True)
@@ -216,9 +251,9 @@ def _verdict(runs: list[Run]) -> str:
         loopers = len(run.liquidated("usde_looper"))
         if run.scenario == "A":
             lines.append(
-                f"A: {loopers} loopers liquidated on one venue's price; an oracle of that venue alone would have liquidated "
-                f"{len(run.wrongly_liquidated())}."
+                f"A: {loopers:,} loopers liquidated on one venue's price (the other sources are synthetic); an oracle of that venue "
+                f"alone would have liquidated {len(run.fallen.wrongly):,}."
             )
         else:
-            lines.append(f"B: {loopers} loopers liquidated when every source fell.")
+            lines.append(f"B: {loopers:,} loopers liquidated when every source fell, the synthetic ones with Binance.")
     return "\n".join(lines)

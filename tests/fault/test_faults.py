@@ -31,6 +31,8 @@ async def test_books_while_one_worker_is_killed_and_one_paused(kafka: Cluster, t
 
 def holds_what_was_promised(outcome: Outcome) -> None:
     """`problems` says it in words; here it is once more, so that an empty list is not taken on trust."""
+    assert outcome.uncut > 0, "the kill came when a cut covered every order"
+    assert outcome.repeated_by_kill > 0
     assert outcome.fenced > 0
     assert outcome.refused == 0
     assert outcome.report.difference_count == 0

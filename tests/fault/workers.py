@@ -60,10 +60,16 @@ class WorkerProcess:
         _, text = self.get("metrics")
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if re.split(r"[{ ]", line, maxsplit=1)[0] == name)
 
-    def books(self) -> int:
-        """How many partitions of the books' ledger it owns."""
+    def books(self) -> list[int]:
+        """The partitions of the books' ledger that it owns."""
         _, text = self.get("metrics")
-        return text.count('plimsoll_cut_age_seconds{machine="book"')
+        return sorted(
+            int(number) for number in re.findall(r'^plimsoll_cut_age_seconds\{machine="book",partition="(\d+)"', text, re.MULTILINE)
+        )
+
+    def fencings(self) -> int:
+        """How often it has found itself fenced since it began: by its metric, or by its log where it has ended itself."""
+        return max(int(self.metric("plimsoll_fenced_total")), self.text().count("is fenced at"))
 
     async def ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Wait until /ready says so. Raises AssertionError with the end of its log."""

@@ -6,11 +6,13 @@ import asyncio
 import random
 import sys
 import time
+from collections import Counter
 from typing import Any, ClassVar, Protocol
 
 import msgspec
 from aiokafka import AIOKafkaProducer
 
+from engine.effects import Order
 from engine.inputs import Depth, Fill, Message, OraclePrice, RiskParameters, SetMode
 from engine.machine import CUT_KEY, CutRecord
 from engine.monitor import Book
@@ -25,12 +27,15 @@ from tests.toy import Toy
 
 ACCOUNTS = 300
 PAUSE_S = 0.02
+PRICES_TICKS = (99_000, 101_000)  # fills' prices lie between these, so that cash tells more than lots do
+CASH_PER_LOT_TICK = {"BTC-PERP": 1_000, "USD": 10_000}  # in small_world: lot size x tick size, in millionths of a dollar
 MARKET_TIMEOUT_S = 60.0
 
 
 class Workload(Protocol):
     """One kind of machines, with what they need to have something to decide."""
 
+    name: ClassVar[str]
     machines: ClassVar[str]
     venues: ClassVar[tuple[str, ...]]
 
@@ -50,14 +55,17 @@ class Workload(Protocol):
     def stop(self) -> None: ...
 
     def expected(self) -> dict[str, int]:
-        """Lots by account: the sum of the fills sent."""
+        """What the accounts must hold, by a name: the sums of the fills sent, but for those that are 0."""
 
     async def held(self, settings: Settings) -> dict[str, int]:
-        """Lots by account, as committed."""
+        """The same by the same names, as committed."""
+
+    def is_uncut(self, order: Order, cut: CutRecord) -> bool:
+        """Whether an order was decided beyond what its partition's cut covers."""
 
 
 class _Fills:
-    """Fills drawn from a seed, and their sums."""
+    """Fills drawn from a seed, and their sums: lots, and the cash that a position's fills have moved (docs/model.md, section 1)."""
 
     def __init__(self, seed: int, venue: str, instrument: str, burst: int, lots_max: int) -> None:
         self.venue = venue
@@ -65,7 +73,8 @@ class _Fills:
         self.burst = burst
         self.lots_max = lots_max
         self.sent = 0
-        self.totals: dict[str, int] = {}
+        self.lots: Counter[tuple[str, str]] = Counter()  # by account and instrument
+        self.cash: Counter[tuple[str, str]] = Counter()
         self.going_on = True
         self._random = random.Random(seed)
         self._sequences: dict[str, int] = {}
@@ -74,11 +83,14 @@ class _Fills:
         account = account or f"account-{self._random.randrange(ACCOUNTS)}"
         sequence = self._sequences[account] = self._sequences.get(account, 0) + 1
         lots = 0 if fields else self._random.randrange(-self.lots_max, self.lots_max + 1)
-        self.totals[account] = self.totals.get(account, 0) + lots
-        self.sent += 1
-        values = {"instrument": self.instrument, "kind": "trade", "lots": lots, "price_ticks": 100_000} | fields
+        price_ticks = self._random.randrange(*PRICES_TICKS)
+        values = {"instrument": self.instrument, "kind": "trade", "lots": lots, "price_ticks": price_ticks} | fields
         message = {"v": 1, "account": account, "venue": self.venue, "sequence": sequence, "time_ns": time.time_ns(), **values}
-        return msgspec.convert(message, Fill)
+        fill = msgspec.convert(message, Fill)
+        self.lots[account, fill.instrument] += fill.lots
+        self.cash[account, fill.instrument] += fill.cash - fill.lots * fill.price_ticks * CASH_PER_LOT_TICK[fill.instrument]
+        self.sent += 1
+        return fill
 
 
 class Sender:
@@ -107,6 +119,7 @@ class Sender:
 class ToyWorkload:
     """Sums of fills; an order whenever one passes a multiple."""
 
+    name: ClassVar[str] = "toys"
     machines: ClassVar[str] = "tests.toy:machines"
     venues: ClassVar[tuple[str, ...]] = ("alpha",)
 
@@ -133,7 +146,7 @@ class ToyWorkload:
         self._fills.going_on = False
 
     def expected(self) -> dict[str, int]:
-        return self._fills.totals
+        return {f"{account} lots": lots for (account, _), lots in self._fills.lots.items() if lots}
 
     async def held(self, settings: Settings) -> dict[str, int]:
         held: dict[str, int] = {}
@@ -143,13 +156,18 @@ class ToyWorkload:
             if rows:
                 toy = Toy(partition)
                 toy.restore(rows.items())
-                held |= toy.totals()
+                held |= {f"{account} lots": lots for account, lots in toy.totals().items() if lots}
         return held
+
+    def is_uncut(self, order: Order, cut: CutRecord) -> bool:
+        _, offset, _ = order.ledger.split(":")
+        return int(offset) > cut.applied
 
 
 class BookWorkload:
     """The real machines: leveraged accounts in a market that swings, so that they breach, are ordered to reduce, and heal."""
 
+    name: ClassVar[str] = "books"
     machines: ClassVar[str] = PRODUCT
     venues: ClassVar[tuple[str, ...]] = ("ex", "sx")
 
@@ -195,7 +213,13 @@ class BookWorkload:
         self._fills.going_on = False
 
     def expected(self) -> dict[str, int]:
-        return self._fills.totals
+        sums = {"lots": self._fills.lots, "cash": self._fills.cash}
+        return {
+            f"{account} {instrument} {what}": total
+            for what, totals in sums.items()
+            for (account, instrument), total in totals.items()
+            if total
+        }
 
     async def held(self, settings: Settings) -> dict[str, int]:
         held: dict[str, int] = {}
@@ -205,8 +229,13 @@ class BookWorkload:
             if rows:
                 book = Book(partition, settings.ledger_partitions)
                 book.restore(rows.items())
-                held |= lots(book, "ex", "BTC-PERP")
+                held |= amounts(book)
         return held
+
+    def is_uncut(self, order: Order, cut: CutRecord) -> bool:
+        source, partition, offset = order.ledger.rsplit(":", 2)
+        applied = {(name, number): last for name, number, last in cut.sources}
+        return int(offset) > applied.get((source, int(partition)), -1)
 
     def prices(self, factor: float) -> list[OraclePrice]:
         return [
@@ -231,12 +260,14 @@ class BookWorkload:
                     await asyncio.sleep(0.1)
 
 
-def lots(book: Book, venue: str, instrument: str) -> dict[str, int]:
-    """What each account of a book holds of one instrument."""
-    number = book.market.universe.instrument_number(venue, instrument)
-    columns = book.accounts.columns
-    held = {}
+def amounts(book: Book) -> dict[str, int]:
+    """Lots and cash of all positions of a book's accounts, by account and instrument, but for those that are 0."""
+    columns, instruments = book.accounts.columns, book.market.universe.instruments
+    held: dict[str, int] = {}
     for account, name in enumerate(book.accounts.names):
-        slots = range(int(columns.positions[account]))
-        held[name] = sum(int(columns.quantity[account, slot]) for slot in slots if columns.instrument[account, slot] == number)
+        for slot in range(int(columns.positions[account])):
+            instrument = instruments[int(columns.instrument[account, slot])].name
+            for what, column in (("lots", columns.quantity), ("cash", columns.cash)):
+                if column[account, slot]:
+                    held[f"{name} {instrument} {what}"] = int(column[account, slot])
     return held

@@ -11,3 +11,4 @@ class CaseResult:
     case: str
     passed: bool
     detail: str
+    told: bool = False  # a figure that a reader wants to see even where it passed, such as a largest error

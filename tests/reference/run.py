@@ -79,6 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     for line in _table(results, absent, {} if folder is None else not_covered(folder, list(families))):
         print(line)
+    for result in results:
+        if result.told:
+            print(f"{result.family}: {result.case}: {result.detail}")
     failed = [result for result in results if not result.passed]
     for result in failed:
         print(f"FAILED {result.family}: {result.case}: {result.detail}")

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from tests.reference import options
 from tests.reference.case import CaseResult
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "options.md"
-CASES = {options.GREEKS: 310 + 326 + 2 * 2, options.SPAN: 16 + 16 + 3}
+CASES = {options.GREEKS: 310 + 326 + 2 * 2, options.SPAN: 16 + 16 + 3 + 1}
 
 
 @pytest.mark.parametrize("family", CASES)
@@ -72,4 +73,42 @@ def test_a_wrong_span_row_fails(tmp_path: Path) -> None:
     (tmp_path / "margin").mkdir()
     (tmp_path / "margin" / carried.name).write_text(carried.read_text().replace("3330,1730", "3340,1830"))
     failed = [result.case for result in options.span_sp500(tmp_path) if not result.passed]
-    assert failed == ["future, scenario 4 (+1/3;down)", "call, scenario 4 (+1/3;down)"]
+    assert failed == ["future, scenario 4 (+1/3;down)", "call, scenario 4 (+1/3;down)", "call, 14 inner rows"]
+
+
+INNER, EXTREMES = set(range(14)), {14, 15}
+DOWN = {number for number in INNER if options.SPAN_STEPS[number][1] == "down"}
+UNMOVED = {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "future_rows", "call_rows"),
+    [
+        (
+            {"classes": {"major": {"scan_floor": 0.05, "scan_cap": 0.05, "vol_coefficient": 0.0}}},
+            (INNER - UNMOVED) | EXTREMES,
+            (INNER - UNMOVED) | EXTREMES,
+        ),
+        ({"extreme_fraction": 0.3}, EXTREMES, EXTREMES),
+        ({"extreme_multiple": 3.0}, EXTREMES, EXTREMES),
+        ({"vol_shock": 0.35}, set(), INNER),
+        ({"vol_min": 0.3}, set(), INNER - DOWN),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_span_rows_are_the_engines_own(change: dict[str, Any], future_rows: set[int], call_rows: set[int]) -> None:
+    """Other parameters, other rows: exactly those that the parameter speaks of."""
+    stated, other = options.SpanMarket(), options.SpanMarket({**options.SPAN_PARAMETERS, **change})
+    for lots, expected in (((1, 0), future_rows), ((0, 1), call_rows)):
+        pairs = zip(stated.array(*lots).profits_usd, other.array(*lots).profits_usd, strict=True)
+        assert {number for number, (one, two) in enumerate(pairs) if abs(one - two) > 1.0} == expected
+
+
+def test_what_is_told_where_it_passed_too() -> None:
+    """`make reference` prints medians, 99th percentiles, maxima and exclusions of each file, and both extremes."""
+    told = [result for family in options.families().values() for result in family(None) if result.told]
+    deribit = [result.detail for result in told if result.family == options.GREEKS]
+    assert len(deribit) == 4
+    assert all(word in detail for detail in deribit for word in ("median", "p99", "maximum", "excluded"))
+    span = {result.case for result in told if result.family == options.SPAN}
+    assert {f"{what}, scenario {which}" for what in ("future", "call") for which in ("15 (+extreme)", "16 (-extreme)")} <= span

@@ -61,6 +61,15 @@ def test_any_failure_is_named_and_fails_the_run(bad: run.Run, monkeypatch: pytes
     assert lines[-2].startswith("FAILED some: ")
 
 
+def test_told_figures_are_printed_though_they_passed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    results = [CaseResult("some", "one", True, "quiet"), CaseResult("some", "error", True, "median 1, maximum 3", told=True)]
+    monkeypatch.setattr(run, "collect", lambda: {"some": lambda _: results})
+    assert run.main([]) == 0
+    printed = capsys.readouterr().out
+    assert "some: error: median 1, maximum 3\n" in printed
+    assert "quiet" not in printed
+
+
 def test_all_passed_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(run, "collect", lambda: {"good": _passing})
     assert run.main([]) == 0
