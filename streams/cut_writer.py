@@ -15,6 +15,7 @@ from streams.messages import LastValue, encode_effect, partition_of
 log = logging.getLogger(__name__)
 
 STOP_PRODUCER_S = 5.0
+FENCE_S = 60.0  # twice what a broker lets a transaction stay open; then it is tried again, and said
 
 Rows = Iterable[tuple[bytes, bytes | None]]
 
@@ -34,10 +35,10 @@ class CutWriter:
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
-        """From here on the producer that had this id before commits nothing any more."""
+        """From here on the producer that had this id before commits nothing any more. Raises TimeoutError after `FENCE_S`."""
         producer = self._clients.cut_producer(self._transactional_id)
         try:
-            await producer.start()
+            await asyncio.wait_for(producer.start(), FENCE_S)
         except BaseException:
             await producer.stop()
             raise

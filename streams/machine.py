@@ -180,8 +180,7 @@ class Life:
             return True
         except (KafkaError, OSError) as error:
             if is_fenced(error):
-                self.phase = Phase.CLOSED
-                self._owner.lost(self, error)
+                self._lose(error)
                 return True
             log.warning("%r cannot be loaded yet: %r", self, error)
             await self._writer.stop()
@@ -234,7 +233,7 @@ class Life:
                     try:
                         await self._writer.commit([trials.row_for(offset, self.cut_applied)])
                     except KafkaError as error:
-                        self._owner.lost(self, error)
+                        self._lose(error)
                         return False
                     self._on_trial = True
             if not self.deliver(offset, value, since_ms, acknowledge):
@@ -377,9 +376,15 @@ class Life:
         try:
             await self._cut(sealed=False)
         except Exception as error:  # noqa: BLE001 - whatever it was, the rows taken are gone from the machine: load anew
-            self._owner.lost(self, error)
+            self._lose(error)
             return False
         return True
+
+    def _lose(self, error: BaseException) -> None:
+        """Nothing more is applied or written from here on: the producer may be left in the middle of a transaction."""
+        self.phase = Phase.CLOSED
+        self._below_uncut_bound.set()
+        self._owner.lost(self, error)
 
     async def seal(self) -> None:
         """Apply nothing more, and commit a sealed cut: a clean stop, from which another engine version may go on."""

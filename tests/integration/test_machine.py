@@ -237,6 +237,30 @@ async def test_a_second_owner_fences_the_first(log: Log) -> None:
             assert (await last_record(log.clients)).applied == 2
 
 
+@pytest.mark.parametrize("careful", [False, True])
+async def test_nothing_is_applied_or_written_after_a_cut_that_failed(log: Log, monkeypatch: pytest.MonkeyPatch, careful: bool) -> None:
+    async with living(log) as run:
+        await run.phase(Phase.RUNNING)
+        await run.cut()
+        if careful:
+            assert run.life._trials is not None
+            run.life._trials.careful_until = 100
+        tried = 0
+
+        async def fails(*_: object) -> None:
+            nonlocal tried
+            tried += 1
+            raise KafkaError("for the test")
+
+        monkeypatch.setattr(run.life._writer, "commit", fails)
+        for offset, value in await log.append(3):
+            await run.life.deliver_carefully(offset, value, 0, lambda: None)
+            await until(lambda: bool(run.watcher.errors))
+        assert run.life.applied == (-1 if careful else 0)
+        assert (tried, len(run.watcher.errors)) == (1, 1)
+        assert run.life.phase is Phase.CLOSED
+
+
 async def test_a_partition_kept_over_a_rebalance_proves_itself_even_where_nothing_has_changed(log: Log) -> None:
     async with living(log) as first:
         await first.phase(Phase.RUNNING)
