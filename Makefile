@@ -61,7 +61,7 @@ demo: $(STAMPS)/kafka ## the crash of 10 October 2025 through a real broker (ARG
 watch: $(STAMPS)/kafka $(STAMPS)/tools ## a demo, its console and a Prometheus together; says what to open (Ctrl-C ends all)
 	$(BIN)/python -m grafana.watch $(ARGS)
 
-screenshots: $(STAMPS)/kafka $(STAMPS)/tools ## the pictures of the console in docs/img, of a running demo
+screenshots: $(STAMPS)/kafka $(STAMPS)/tools ## the pictures in docs/img: of a demo's report (make demo first), and of the console
 	$(BIN)/python -m tests.screenshots
 
 bench: $(STAMPS)/kafka ## what the bus and the engine cost; writes out/bench.json

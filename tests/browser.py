@@ -61,7 +61,7 @@ def a_page(browser: Browser, *, dark: bool = False, phone: bool = False) -> Iter
     page = context.new_page()
     asked: set[str] = set()
     errors: list[str] = []
-    context.on("request", lambda request: asked.add(urlsplit(request.url).hostname or ""))
+    context.on("request", lambda request: asked.update(filter(None, [urlsplit(request.url).hostname])))  # files have no host
     page.on("console", lambda message: errors.append(message.text) if message.type in {"error", "warning"} else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     try:

@@ -1,4 +1,5 @@
-"""`python -m tests.screenshots` takes the pictures of the console that the documents show, of a demo that runs for it.
+"""`python -m tests.screenshots` takes the pictures that the documents show: of the console, with a demo that runs for it, and of the report
+that the last `make demo` has left.
 
 Event time stands where the demo's does; what differs between two takes is what the two runs decided at the same moment.
 """
@@ -13,7 +14,7 @@ import urllib.request
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, ViewportSize, expect
 
 from streams.broker import cluster
 from tests.browser import a_page, chromium
@@ -43,6 +44,9 @@ PICTURES: Final = (
 )
 
 
+REPORT: Final = ViewportSize(width=1240, height=1690)
+
+
 def take(browser: Browser, console: str, picture: Picture, path: Path) -> None:
     """One picture, once everything that it shows is there."""
     view = f"{picture.view}/{_account(console, picture.search)}" if picture.search else picture.view
@@ -56,6 +60,16 @@ def take(browser: Browser, console: str, picture: Picture, path: Path) -> None:
         page.screenshot(path=path, animations="disabled")
 
 
+def take_report(browser: Browser, report: Path, path: Path) -> None:
+    """The top of the demo's report."""
+    with a_page(browser) as page:
+        page.set_viewport_size(REPORT)
+        page.goto(report.as_uri())
+        for chart in page.locator(".plotly-graph-div").all():
+            expect(chart.locator(".main-svg").first).to_be_visible()
+        page.screenshot(path=path, animations="disabled")
+
+
 def _account(console: str, search: str) -> str:
     with urllib.request.urlopen(f"{console}/api/accounts?search={search}&limit=1") as answer:
         name: str = json.load(answer)["rows"][0]["health"]["account"]
@@ -65,7 +79,11 @@ def _account(console: str, search: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "img")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--report", type=Path, default=ROOT / "out" / "demo" / "report.html", help="of a whole demo")
+    options = parser.parse_args()
+    out: Path = options.out
+    if not options.report.exists():
+        raise SystemExit(f"{options.report} is not there: type `make demo` first")
     with (
         tempfile.TemporaryDirectory() as folder,
         cluster(Path(folder) / "kafka") as kafka,
@@ -76,6 +94,8 @@ def main() -> None:
             path = out / f"{picture.name}.png"
             take(browser, f"http://{demo.addresses[0]}", picture, path)
             sys.stdout.write(f"{path}\n")
+        take_report(browser, options.report, out / "demo.png")
+        sys.stdout.write(f"{out / 'demo.png'}\n")
 
 
 if __name__ == "__main__":
