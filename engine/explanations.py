@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from msgspec import Struct
+
 from engine.margin import HAIRCUT_SCENARIO, SCENARIO_BASE, scenario_name
 from engine.market import Market
 from engine.tables import EXTREME_DOWN, EXTREME_UP, HAIRCUT_STEP, MAINTENANCE_LEVEL, SCAN, SPOT, UNIT_LONG
@@ -12,7 +14,7 @@ from engine.volatility import SECONDS_PER_YEAR
 _OTHERS: Final = "the others move with it by their correlations"
 
 
-class HaircutTerms(NamedTuple):
+class HaircutTerms(Struct, frozen=True, kw_only=True):
     """H_ij of one spot position (docs/model.md, section 4) as its terms; fractions of `value_usd` but where a name says USD."""
 
     slot: int

@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Struct
 
 from engine.effects import Output
-from engine.explanations import haircut_terms, scenario_in_words
+from engine.explanations import HaircutTerms, haircut_terms, scenario_in_words
 from engine.fills import requirements_of
 from engine.margin import CLOSE_COST, DRIVER, EQUITY, EQUITY_INITIAL, INITIAL, MAINTENANCE, UNHAIRCUT, closing_cost_usd
 from engine.monitor import Book
@@ -40,24 +40,6 @@ class PositionReport(Struct, frozen=True, kw_only=True):
     notional_usd: float | None
     closing_cost_usd: float | None
     unknown: str
-
-
-class CollateralReport(Struct, frozen=True, kw_only=True):
-    """The haircut of one spot position by its terms, fractions of `value_usd`."""
-
-    chain: str
-    asset: str
-    instrument: str
-    value_usd: float
-    eligible: bool
-    base: float
-    security: float
-    latency: float
-    depeg: float
-    size: float
-    haircut: float
-    over_cap_usd: float
-    lost_usd: float
 
 
 class FlightReport(Struct, frozen=True, kw_only=True):
@@ -98,7 +80,7 @@ class AccountReport(Output, frozen=True, kw_only=True):
     requirement_usd: dict[str, float] | None  # maintenance by mode
     binding: str  # the scenario that makes the requirement, in words
     positions: list[PositionReport]
-    collateral: list[CollateralReport]
+    collateral: list[HaircutTerms]
     flights: list[FlightReport]
     freezes: list[str]  # what keeps its orders back
     standing: list[str]  # what keeps it UNKNOWN whatever the market does
@@ -147,7 +129,7 @@ def explain_account(book: Book, name: str) -> AccountReport | None:
         requirement_usd=_requirements(book, a) if known else None,
         binding=scenario_in_words(market, float(health[DRIVER])) if known else "",
         positions=[_position(book, *slot) for slot in zip(*slots, strict=True)],
-        collateral=_collateral(book, *slots) if known else [],
+        collateral=haircut_terms(book.market, *slots) if known else [],
         flights=_flights(book, life),
         freezes=_freezes(book, name, slots[0]),
         standing=_standing(book, life),
@@ -189,13 +171,6 @@ def _position(book: Book, i: int, lots: int, cash: int) -> PositionReport:
         closing_cost_usd=closing_cost_usd(i, lots, tables) if known else None,
         unknown="" if known else Unknown(code).name.lower(),
     )
-
-
-def _collateral(book: Book, instrument: list[int], quantity: list[int], cash: list[int]) -> list[CollateralReport]:
-    return [
-        CollateralReport(**{name: getattr(terms, name) for name in CollateralReport.__struct_fields__})
-        for terms in haircut_terms(book.market, instrument, quantity, cash)
-    ]
 
 
 def _flights(book: Book, life: Life) -> list[FlightReport]:

@@ -12,6 +12,20 @@ CHAIN = 'chain=~"$chain"'
 MARKET_TOPICS = 'topic=~"oracle.prices|market.+"'
 
 
+def breakers() -> Panel:
+    """Which were open, and when; on the overview too."""
+    return timeline(
+        About(
+            "Breakers",
+            "Those that were ever open, and when. A breaker that recovers closes after its cool-down.",
+            "none",
+            "breaker-open",
+        ),
+        Query(BOARD.or_zero(BOARD.each("max", "plimsoll_breaker_state", ("trigger", "name"))), "{{trigger}} {{name}}"),
+        BREAKERS,
+    )
+
+
 def oracles() -> Board:
     return Board(
         "oracles-and-chains",
@@ -86,16 +100,7 @@ def _marks() -> list[Panel]:
             Query(BOARD.each("max", "plimsoll_mark_known", ("asset",), ASSET), "{{asset}}"),
             known,
         ),
-        timeline(
-            About(
-                "Breakers",
-                "Those that were ever open, and when. A breaker that recovers closes after its cool-down.",
-                "none",
-                "breaker-open",
-            ),
-            Query(BOARD.or_zero(BOARD.each("max", "plimsoll_breaker_state", ("trigger", "name"))), "{{trigger}} {{name}}"),
-            BREAKERS,
-        ),
+        breakers(),
         graph(
             About(
                 "Marks in USD",

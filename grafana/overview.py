@@ -5,8 +5,8 @@ from __future__ import annotations
 from grafana import limits
 from grafana.boards import Board, Row
 from grafana.expressions import BOARD, RATE
+from grafana.oracles import breakers
 from grafana.panels import (
-    BREAKERS,
     GREEN,
     NONE_IS_WELL,
     ORANGE,
@@ -18,7 +18,6 @@ from grafana.panels import (
     graph,
     number,
     rising,
-    timeline,
 )
 
 
@@ -217,16 +216,7 @@ def _doing() -> list[Panel]:
             Query(BOARD.recorded("plimsoll_orders_total", ("cause",)), "{{cause}}"),
             stacked=True,
         ),
-        timeline(
-            About(
-                "Breakers",
-                "Those that were ever open, and when. A breaker that recovers closes after its cool-down.",
-                "none",
-                "breaker-open",
-            ),
-            Query(BOARD.or_zero(BOARD.each("max", "plimsoll_breaker_state", ("trigger", "name"))), "{{trigger}} {{name}}"),
-            BREAKERS,
-        ),
+        breakers(),
         graph(
             About(
                 "From event to decision",
