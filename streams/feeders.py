@@ -40,6 +40,7 @@ WAIT_S = 0.002
 CLOCK_BEHIND_MAX_NS = 2_000_000_000  # below the least that parameters may let an event be ahead of the clock (`future_skew_s`)
 CLOCK_WAIT_S = 0.05
 CLOCK_WAIT_MS = 50
+FIRST = ("market.instruments", "risk.parameters")  # what was there when a keeper began goes before all else: what is not defined is refused
 UNTIMED = "operator.commands"  # not compared with the clock: a freeze must get through while it stands
 
 TICKER = "ticker"
@@ -271,11 +272,14 @@ class ControlKeeper:
         async with self._clients.reading(*names) as consumer:
             covered = {where: await _position(consumer, where, self._life, topic) for where, topic in names.items()}
             most = self._clients.settings.frame_max_events
-            commands = self._clients.partition(UNTIMED, 0)
+            commands, first = self._clients.partition(UNTIMED, 0), [self._clients.partition(topic, 0) for topic in FIRST]
+            ends = await consumer.end_offsets(first)
             with _LagTold(self._metrics, consumer, names, covered) as lag:
                 while True:
                     if _clock_is_behind(self._clients, self._life):
                         found = await consumer.getmany(commands, timeout_ms=CLOCK_WAIT_MS, max_records=most)
+                    elif before := [where for where in first if await consumer.position(where) < ends[where]]:
+                        found = await consumer.getmany(*before, timeout_ms=POLL_MS, max_records=most)
                     else:
                         found = await consumer.getmany(timeout_ms=POLL_MS, max_records=most)
                     for where, records in found.items():

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaError
 
-from engine.inputs import FrameKind, OraclePrice, SetMode
+from engine.inputs import AssetDefinition, FrameKind, OraclePrice, RiskParameters, SetMode
 from streams import feeders
 from streams.broker import Cluster
 from streams.clients import Clients, bounds, scan
-from streams.feeders import Bus, ControlCopier, ControlKeeper, SourceFeeder, SourceLost, _feed_forever
+from streams.feeders import FIRST, Bus, ControlCopier, ControlKeeper, SourceFeeder, SourceLost, _feed_forever
 from streams.frames import decode_frame
 from streams.machine import Phase
 from streams.messages import CONTROL, encode_source, topic_specs
@@ -137,6 +137,38 @@ async def test_the_market_waits_for_the_clock_and_commands_do_not(bus: Bus) -> N
     await running(feeding, lambda: taken("oracle.prices") == 1)
     await ended(feeding)
     assert await framed(bus) == [FrameKind.COMMANDS, FrameKind.PRICES]
+
+
+async def test_what_is_defined_goes_before_what_names_it(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Clients.consumer
+
+    def late(clients: Clients, *options: Any, **named: Any) -> Any:
+        """A consumer that is answered by the definitions' leader only when it asks for nothing else."""
+        consumer = made(clients, *options, **named)
+        ask = consumer.getmany
+
+        async def getmany(*asked: Any, **how: Any) -> Any:
+            return await ask(*(asked or [where for where in consumer.assignment() if not where.topic.endswith(FIRST)]), **how)
+
+        monkeypatch.setattr(consumer, "getmany", getmany)
+        return consumer
+
+    monkeypatch.setattr(Clients, "consumer", late)
+    now_ns = time.time_ns()
+    price = OraclePrice(v=1, asset="BTC", source="a", price=1.0, publish_time_ns=now_ns)
+    asset = AssetDefinition(v=1, name="BTC", asset_class="major", sources={"a": 1.0}, time_ns=now_ns)
+    parameters = RiskParameters(v=1, version="v1", parameters={}, time_ns=now_ns)
+    for message in (price, parameters, asset):
+        topic, key, value = encode_source(message)
+        await bus.outputs.send_and_wait(bus.clients.name(topic), value, key)
+    life = standing(bus, 1)
+    life.machine.clock_ns = now_ns + 3600 * SECOND_NS
+    feeding = asyncio.create_task(ControlKeeper(life, bus)._market())
+    await running(feeding, lambda: bus.metrics.registry.get_sample_value("plimsoll_events_in_total", {"topic": "oracle.prices"}) == 1)
+    await ended(feeding)
+    kinds = await framed(bus)
+    assert sorted(kinds[:2]) == [FrameKind.DEFINITIONS, FrameKind.PARAMETERS]
+    assert kinds[2:] == [FrameKind.PRICES]
 
 
 async def test_how_far_a_source_is_behind_is_told_while_its_feeder_runs(bus: Bus) -> None:
