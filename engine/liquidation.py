@@ -155,13 +155,17 @@ def _excess_after_close(
 def _best_close(
     slot: int, full: int, count: int, scratch: Scratch, terms: InstrumentArrays, tables: RiskTables, end_factor: float
 ) -> tuple[int, float]:
-    """(lots, excess) of the best of `SIZES` closes, and of as many around it; the first of equal ones.
+    """(lots, excess) of the best close: of all, or of `SIZES` parts and as many around the best of them, the first of equal ones.
 
     To close all of one leg of a hedge may cost more margin than it frees where closing a part of it cures the account. The excess is all
-    but concave in the size (value falls by a convex cost, the requirement is a maximum of straight lines), so there is one best part.
+    but concave in the size (value falls by a convex cost, the requirement is a maximum of straight lines): where a sixteenth less is not
+    better than all, no part is, and most accounts cost two evaluations.
     """
     best = full
-    excess = -math.inf
+    excess = _excess_after_close(slot, full, count, scratch, terms, tables, end_factor, False)
+    less = full - max(full // SIZES, 1)
+    if less == 0 or not _excess_after_close(slot, less, count, scratch, terms, tables, end_factor, False) > excess:
+        return best, excess
     low = wide(0)
     high = full
     for _ in range(2):

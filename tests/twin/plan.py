@@ -135,8 +135,11 @@ def _candidates(
 
 
 def best_close(account: Account, key: InstrumentKey) -> int:
-    """The size with the highest excess of sixteen over the whole position, then of sixteen around that one."""
+    """All, where a sixteenth less is not better; else the best of sixteen sizes over the whole position and of sixteen around that one."""
     full = abs(account.positions[key].quantity)
+    less = full - max(full // 16, 1)
+    if less == 0 or after_closing(account, key, less)[0].excess() <= after_closing(account, key, full)[0].excess():
+        return full
     looked_at = _sixteenths(0, full)
     excess = {n: after_closing(account, key, n)[0].excess() for n in looked_at}
     coarse = max(excess, key=excess.__getitem__)
