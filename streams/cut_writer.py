@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 
 from aiokafka import AIOKafkaProducer
@@ -15,6 +16,8 @@ from streams.messages import LastValue, encode_effect, partition_of
 log = logging.getLogger(__name__)
 
 STOP_PRODUCER_S = 5.0
+REPORTS_TOPIC_S = 0.5  # that a cut waits to learn whether a topic of reports is there
+REPORTS_AGAIN_S = 30.0
 FENCE_S = 60.0  # twice what a broker lets a transaction stay open; then it is tried again, and said
 
 Rows = Iterable[tuple[bytes, bytes | None]]
@@ -33,6 +36,7 @@ class CutWriter:
         self._partition = partition
         self._transactional_id = transactional_id
         self._producer: AIOKafkaProducer | None = None
+        self._ask_again: dict[str, float] = {}  # topics of reports that were not there, and when to look again
 
     async def start(self) -> None:
         """From here on the producer that had this id before commits nothing any more. Raises TimeoutError after `FENCE_S`."""
@@ -44,11 +48,15 @@ class CutWriter:
             raise
         self._producer = producer
 
-    async def commit(self, rows: Rows, last_values: Iterable[LastValue] = ()) -> None:
-        """All in one transaction. Every delivery is awaited: aiokafka commits what is left of a transaction with a lost batch."""
+    async def commit(self, rows: Rows, last_values: Iterable[LastValue] = (), reports: Iterable[LastValue] = ()) -> None:
+        """All in one transaction. Every delivery is awaited: aiokafka commits what is left of a transaction with a lost batch.
+
+        `reports` are for those who look: they are left out while their topic is missing, since no cut may wait for them.
+        """
         producer = self._producer
         assert producer is not None, "a cut without a producer"
-        others = await self._by_partition(producer, last_values)
+        told = [*last_values, *[one for one in reports if await self._is_there(producer, encode_effect(one)[0])]]
+        others = await self._by_partition(producer, told)
         await producer.begin_transaction()
         deliveries = await self._send(producer, self._rows_topic, self._partition, rows)
         for (topic, partition), records in others.items():
@@ -65,6 +73,17 @@ class CutWriter:
                 await asyncio.wait_for(producer.stop(), STOP_PRODUCER_S)
             except (KafkaError, TimeoutError) as error:
                 log.debug("%s did not stop in order: %r", self._transactional_id, error)
+
+    async def _is_there(self, producer: AIOKafkaProducer, topic: str) -> bool:
+        if time.monotonic() < self._ask_again.get(topic, 0.0):
+            return False
+        try:
+            await asyncio.wait_for(producer.partitions_for(self._clients.name(topic)), REPORTS_TOPIC_S)
+        except (KafkaError, TimeoutError):
+            self._ask_again[topic] = time.monotonic() + REPORTS_AGAIN_S
+            log.warning("topic %s is missing, so nothing is told there: plimsoll topics create", self._clients.name(topic))
+            return False
+        return True
 
     async def _by_partition(
         self, producer: AIOKafkaProducer, last_values: Iterable[LastValue]

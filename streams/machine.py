@@ -407,7 +407,7 @@ class Life:
             rows = cut.rows
             if self._on_trial and cut.applied > self.cut_applied:
                 rows = [(TRIAL_KEY, None), *rows]  # whatever was tried has come to a cut
-            await self._writer.commit(rows, self._last_values(cut))
+            await self._writer.commit(rows, [*cut.health, *cut.breakers, *cut.partials], self._reports(cut))
             self._on_trial = self._on_trial and cut.applied == self.cut_applied
             self.cut_applied = cut.applied
             if assignments == self._assignments:
@@ -425,12 +425,14 @@ class Life:
             self._metrics.cut_rows.labels(self.kind.name).inc(len(cut.rows))
             return True
 
-    def _last_values(self, cut: Cut) -> list[LastValue]:
-        """What is told with a cut: its own, and once a second how the partition stands."""
-        told: list[LastValue] = [*cut.health, *cut.breakers, *cut.partials]
-        if time.monotonic() - self._told_at >= STATUS_S:
-            self._told_at = time.monotonic()
-            told += [self._status(cut), *self.kind.reports(self.machine)]
+    def _reports(self, cut: Cut) -> list[LastValue]:
+        """Once a second, for those who look: how the partition stands, and what its machine has to show. Nothing decides by it."""
+        if time.monotonic() - self._told_at < STATUS_S:
+            return []
+        self._told_at = time.monotonic()
+        told: list[LastValue] = []
+        with self._metrics.looking("report"):
+            told = [self._status(cut), *self.kind.reports(self.machine)]
         return told
 
     def _status(self, cut: Cut) -> PartitionStatus:

@@ -112,7 +112,7 @@ class PartitionStatus(Output, frozen=True, kw_only=True):
     owner: str  # <host>:<process id>
     pages: str  # where the owner's pages are, http://host:port
     applied: int
-    log_first: int  # where the log began when the partition was acquired
+    log_first: int  # where the log began when it was last asked, every half minute
     log_end: int
     cut_applied: int  # the cut that this came with
     cut_seconds: float  # how long the cut before it took

@@ -6,7 +6,9 @@ a file it prints it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -16,6 +18,8 @@ from engine.inputs import Frame
 from engine.machine import ENGINE_VERSION
 from streams.documents import MadeTable, as_table, run
 from streams.risk_metrics import RiskMetrics
+
+log = logging.getLogger(__name__)
 
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _CUT_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -117,8 +121,20 @@ class Metrics:
         self.console_refused = Counter(
             "plimsoll_console_refused_total", "Who was refused the console's stream, since too many read it", registry=registry
         )
+        self.look_failures = Counter(
+            "plimsoll_look_failures_total", "Faults in what only shows: surveys for metrics, reports with cuts", ["at"], registry=registry
+        )
         self.risk = RiskMetrics(registry)
         self.build_info.labels(version("plimsoll"), ENGINE_VERSION).set(1)
+
+    @contextmanager
+    def looking(self, at: str) -> Iterator[None]:
+        """What only shows must not end what decides: a fault in it is logged and counted."""
+        try:
+            yield
+        except Exception:
+            log.exception("a fault in a %s, which decides nothing", at)
+            self.look_failures.labels(at).inc()
 
     def count_frame(self, machine: str, frame: Frame, seconds: float) -> None:
         """A frame that was applied in so many seconds."""

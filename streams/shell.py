@@ -312,7 +312,8 @@ class Shell:
             self._looked_at = now
             for life in self.lives.values():
                 if isinstance(life.machine, Book) and life.phase is Phase.RUNNING:
-                    self.metrics.risk.survey(life.machine)
+                    with self.metrics.looking("survey"):
+                        self.metrics.risk.survey(life.machine)
 
     async def _look_where_logs_begin(self) -> None:
         """Retention moves a log's beginning; beyond the last cut, there would be nothing to recover from."""

@@ -17,12 +17,13 @@ from aiokafka.errors import KafkaError
 
 from engine.inputs import FILL_DTYPE, Fills, Frame, FrameKind
 from engine.machine import CUT_KEY, ENGINE_VERSION, CutRecord
+from streams import machine
 from streams.broker import Cluster
 from streams.clients import ROWS_BATCH_BYTES, Clients, bounds, scan
 from streams.cut_writer import RecordTooLarge, is_fenced
 from streams.frames import encode_frame
 from streams.machine import Life, NotSealed, Phase, Place
-from streams.messages import topic_specs
+from streams.messages import LastValue, topic_specs
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.settings import Settings, kafka_client_options, load_settings
@@ -235,6 +236,29 @@ async def test_a_second_owner_fences_the_first(log: Log) -> None:
             assert is_fenced(first.watcher.errors[0])
             assert first.life.cut_applied == 2
             assert (await last_record(log.clients)).applied == 2
+
+
+async def test_cuts_go_on_without_what_only_shows(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "STATUS_S", 0.0)
+
+    def broken(_: object) -> list[LastValue]:
+        raise ZeroDivisionError
+
+    admin = AIOKafkaAdminClient(**kafka_client_options(log.clients.settings))
+    await admin.start()
+    await admin.delete_topics([log.clients.name("pipeline.status")])
+    await admin.close()
+    async with living(log) as run:
+        await run.phase(Phase.RUNNING)
+        await run.write_and_deliver(1)
+        await run.cut()  # with a report whose topic is gone
+        monkeypatch.setattr(run.life, "kind", msgspec.structs.replace(run.life.kind, reports=broken))
+        await run.write_and_deliver(1)
+        await run.cut()  # without one that could not be made
+        assert not run.watcher.errors
+        failures = run.life._metrics.registry.get_sample_value("plimsoll_look_failures_total", {"at": "report"})
+        assert failures is not None
+        assert failures > 0
 
 
 @pytest.mark.parametrize("careful", [False, True])

@@ -154,9 +154,9 @@ async def test_a_partition_stands_until_a_cut_holds_all_that_it_applied(log: Log
     monkeypatch.setattr(machine, "UNCUT_FRAMES_MAX", 3)
     gate = asyncio.Event()
 
-    async def as_late(rows: Any, last_values: Any, commit: Callable[..., Awaitable[None]]) -> None:
+    async def as_late(*told: Any, commit: Callable[..., Awaitable[None]]) -> None:
         await gate.wait()
-        await commit(rows, last_values)
+        await commit(*told)
 
     async with living(log) as run:
         monkeypatch.setattr(run.life._writer, "commit", partial(as_late, commit=run.life._writer.commit))
