@@ -12,8 +12,9 @@ REFERENCE ?=
 ARGS ?=
 PYTEST_ARGS ?=
 
-# The default test run: everything that is not a stress run or a benchmark.
-SUITES := tests/unit tests/property tests/reference tests/integration tests/fault
+# The default test run: everything that is not a stress run or a benchmark. What needs no server runs two at a time.
+ALONE := tests/unit tests/property tests/reference
+SERVED := tests/integration tests/fault
 
 .PHONY: help setup tools lint format test dashboards demo watch screenshots bench faults reference schema lock clean distclean
 
@@ -49,7 +50,8 @@ format: $(STAMPS)/venv ## let ruff fix and format
 	$(BIN)/ruff format .
 
 test: $(STAMPS)/kafka $(STAMPS)/tools ## unit, property, reference, integration and fault tests, on a real broker
-	$(BIN)/pytest $(SUITES) $(PYTEST_ARGS)
+	$(BIN)/pytest --numprocesses 2 $(ALONE) $(PYTEST_ARGS)
+	$(BIN)/pytest $(SERVED) $(PYTEST_ARGS)
 
 dashboards: $(STAMPS)/venv ## dashboards, rules and alerts, and their table, made from code
 	$(BIN)/python -m grafana.build
