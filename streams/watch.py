@@ -49,7 +49,7 @@ class Watch:
         self._clients = clients
         self._topics: dict[TopicPartition, str] = {}
         self._next: dict[TopicPartition, int] = {}  # offsets to be read next, whatever becomes of the consumer
-        self._ends: dict[TopicPartition, int] | None = None  # when it was first looked where the topics end
+        self._ends: dict[TopicPartition, int] | None = None  # when it was first looked where the topics end, or a topic was made anew
         self._consumer: AIOKafkaConsumer | None = None  # one with all of `_topics` assigned
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -122,18 +122,25 @@ class Watch:
             try:
                 batches: dict[TopicPartition, list[Any]] = await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_RECORDS_MAX)
             except OffsetOutOfRangeError as error:  # retention has passed us, or the topic was made anew
-                for partition in error.args[0]:
+                lost = list(error.args[0])
+                if self._ends is not None:
+                    self._ends |= await consumer.end_offsets(lost)
+                for partition in lost:
                     del self._next[partition]
                 await self._assign(consumer, self._topics)
                 continue
             self.problem = ""
+            began = time.monotonic()
             for partition, records in batches.items():
                 self._take(partition, records)
+            took_s = time.monotonic() - began
             await self._look_past_markers(consumer)
             if batches:
                 changed, self._changed = self._changed, asyncio.Event()
                 changed.set()
-            await asyncio.sleep(0)  # a getmany that has records at hand does not give way
+            # A getmany that has records at hand does not give way, and a worker's frames share this loop: however long a backlog is, they
+            # get as much of the time as taking it in does.
+            await asyncio.sleep(took_s)
 
     def _take(self, partition: TopicPartition, records: list[Any]) -> None:
         topic, number, take = self._topics[partition], partition.partition, self.view.take
