@@ -226,7 +226,7 @@ def became(line: OrderLine, fate: Fate) -> Text:
     if fate.reason:
         said = f"{said}: {fate.reason}"
     if not said:
-        said = "nothing heard yet" if line.published else "only shown, not sent"
+        said = "only shown, not sent" if line.only_shown else "nothing heard yet"
     return Text(safe(said), style="yellow" if fate.ended in {"expired", "rejected"} or not fate.status else "")
 
 

@@ -25,7 +25,9 @@ _ROOM_AT_FIRST: Final = 1_024
 # The worst first: what a state adds to the distance to liquidation, which is cut off at half a step.
 _STEP: Final = 1e9
 _RANK: Final = {State.BANKRUPT: 0.0, State.LIQUIDATABLE: 1.0, State.UNKNOWN: 2.0, State.WARNING: 3.0, State.HEALTHY: 3.0}
-_LINE: Final = np.dtype([("state", np.uint8), ("rank", np.float64), ("equity_usd", np.float64), ("missing_usd", np.float64)])
+_LINE: Final = np.dtype(
+    [("state", np.uint8), ("rank", np.float64), ("equity_usd", np.float64), ("missing_usd", np.float64), ("partition", np.int32)]
+)
 _RANK_OF: Final = [_RANK[state] * _STEP for state in State]
 
 
@@ -79,7 +81,7 @@ class WatchedAccounts:
                 return
             number = self._add(name)
         else:
-            totals[self._lines[number]["state"]] -= 1
+            self._take_back(number, partition, health.clock_ns)
         totals[code] += 1
         self._totals_went[partition].add(health.clock_ns, totals)
         self.health[name] = health
@@ -87,10 +89,19 @@ class WatchedAccounts:
         far = distance(health)
         rank = _RANK_OF[code] + (_STEP / 2 if far is None else min(max(far, -_STEP / 2), _STEP / 2))
         missing = max(0.0, maintenance - equity) if equity is not None and maintenance is not None else 0.0
-        self._lines[number] = (code, rank, equity or 0.0, missing)
+        self._lines[number] = (code, rank, equity or 0.0, missing, partition)
         history = self._histories.get(name)
         if history is not None:
             history.add(health.clock_ns, (code, math.nan if equity is None else equity, math.nan if maintenance is None else maintenance))
+
+    def _take_back(self, number: int, partition: int, clock_ns: int) -> None:
+        """No longer count what was said last, where it was counted: another partition may have said it, when there were fewer of them."""
+        line = self._lines[number]
+        counted_by = int(line["partition"])
+        totals = self._totals[counted_by]
+        totals[line["state"]] -= 1
+        if counted_by != partition:
+            self._totals_went[counted_by].add(clock_ns, totals)
 
     def states(self) -> dict[str, int]:
         """How many accounts are in each state."""

@@ -38,9 +38,15 @@ class OrderLine(Struct, kw_only=True):
     attempt: int = 0
     expires_ns: int = 0
     published: bool = False  # it stands in its venue's topic
+    outcome: str = ""  # ordered | observed, by the monitor's audit; '' where that was not read
     cost_usd: float | None = None  # what the plan expected to lose by it
     excess_before_usd: float | None = None
     excess_after_usd: float | None = None
+
+    @property
+    def only_shown(self) -> bool:
+        """Never sent. What the audit calls ordered was, also where its record in the venue's topic is not there any more."""
+        return self.outcome == Outcome.OBSERVED and not self.published
 
 
 class Fate(Struct):
@@ -77,7 +83,7 @@ class WatchedOrders:
         if decision.outcome in _PLANS:
             line = self._line(decision)
             if line is not None:
-                line.cost_usd = decision.cost_usd
+                line.outcome, line.cost_usd = decision.outcome, decision.cost_usd
                 line.excess_before_usd, line.excess_after_usd = decision.excess_before_usd, decision.excess_after_usd
         elif decision.outcome in _ENDS and decision.order_id:
             fate = self.fate(decision.order_id)

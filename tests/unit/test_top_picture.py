@@ -169,6 +169,9 @@ def test_what_became_of_an_order_in_words() -> None:
     assert told(msgspec.structs.replace(REPORT, status="rejected", filled_lots=0, reason="no \x1b margin")) == "rejected: no \\x1b margin"
     assert told(ended) == "expired"
     assert told(REPORT, ended) == "partly filled, 10 of 25, expired"
+    plan = Decision(outcome="observed", account="alice", order_id="x", lots=5, decided_ns=samples.NOW_NS)
+    assert became(*taken(plan).orders(1)[0]).plain == "only shown, not sent"
+    assert became(*taken(msgspec.structs.replace(plan, outcome="ordered")).orders(1)[0]).plain == "nothing heard yet"
 
 
 def test_the_pipeline_shows_lag_and_old_cuts_and_its_worst_where_there_is_little_room() -> None:

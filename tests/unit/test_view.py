@@ -146,6 +146,17 @@ def test_totals_are_those_of_the_last_words() -> None:
     assert went["BANKRUPT"] == [0, 0, 0, 0, 1]
 
 
+def test_an_account_told_by_another_partition_is_counted_there_only() -> None:
+    view = View()
+    take(view, health("a", "HEALTHY", 20.0, 10.0, clock_s=1), health("b", "HEALTHY", 20.0, 10.0, clock_s=1))
+    take(view, health("a", "WARNING", 12.0, 10.0, clock_s=2), partition=1)
+    take(view, health("a", "HEALTHY", 20.0, 10.0, clock_s=3), partition=1)
+    assert view.states() == {"HEALTHY": 2, "WARNING": 0, "LIQUIDATABLE": 0, "BANKRUPT": 0, "UNKNOWN": 0}
+    times, went = view.watched.totals_went()
+    assert times == [second * SECOND_NS for second in (1, 2, 3)]
+    assert (went["HEALTHY"], went["WARNING"]) == ([2, 1, 2], [0, 1, 0])
+
+
 def test_an_account_has_its_history() -> None:
     view = View()
     take(view, health("a", "HEALTHY", 20.5, 10.0, 1), health("a", "UNKNOWN", None, None, 2), health("a", "WARNING", 11.0, 10.0, 3))
@@ -209,8 +220,17 @@ def test_what_was_only_shown_is_no_published_order() -> None:
     view = View()
     take(view, decision("observed", order_id="x", lots=-10, decided_s=5))
     ((line, fate),) = view.orders(9)
-    assert not line.published
+    assert line.only_shown
     assert fate == Fate()
+    take(view, order("x"))
+    assert not line.only_shown
+
+
+def test_what_was_ordered_was_sent_whether_or_not_its_record_is_still_there() -> None:
+    view = View()
+    take(view, decision("ordered", order_id="x", lots=-10, decided_s=5))
+    ((line, _),) = view.orders(9)
+    assert (line.published, line.only_shown, line.outcome) == (False, False, "ordered")
 
 
 def test_the_newest_orders_are_kept_and_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
