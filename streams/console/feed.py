@@ -78,6 +78,13 @@ class Feed:
 
     async def view(self, wait_s: float = 0.0) -> View:
         """What is known; begins the watch where nobody has looked for a while, and waits up to `wait_s` until it has caught up."""
+        return (await self._looked(wait_s)).view
+
+    async def overview(self, wait_s: float) -> bytes:
+        """The newest overview, as JSON."""
+        return self._overview(await self._looked(wait_s))
+
+    async def _looked(self, wait_s: float) -> Watch:
         self._asked_at = time.monotonic()
         if self._watch is None:
             log.info("somebody looks: reading the topics for the console")
@@ -88,12 +95,7 @@ class Feed:
         watch, ends = self._watch, time.monotonic() + wait_s
         while watch.behind() != 0 and (left_s := ends - time.monotonic()) > 0:
             await watch.changed(min(left_s, PERIOD_S))
-        return watch.view
-
-    async def overview(self, wait_s: float) -> bytes:
-        """The newest overview, as JSON."""
-        await self.view(wait_s)
-        return self._overview()
+        return watch
 
     async def join(self) -> Reader:
         """A reader, to whom everything is new. Raises TooManyReaders. Call `leave` in the end."""
@@ -120,12 +122,18 @@ class Feed:
         await self._stop()
 
     async def _run(self, watch: Watch) -> None:
-        while self.readers or time.monotonic() - self._asked_at < self._idle_s:
-            await asyncio.gather(watch.changed(1.0), asyncio.sleep(PERIOD_S))
-            if self.readers:
-                self._tell(watch)
-        log.info("nobody has looked for %.0f s: the console stops reading", self._idle_s)
-        await self._stop()
+        try:
+            while self.readers or time.monotonic() - self._asked_at < self._idle_s:
+                await asyncio.gather(watch.changed(1.0), asyncio.sleep(PERIOD_S))
+                if self.readers:
+                    self._tell(watch)
+            log.info("nobody has looked for %.0f s: the console stops reading", self._idle_s)
+        except Exception:  # whatever it was: without an end here, everybody would look at a view that stands still
+            log.exception("the console cannot go on reading; whoever looks next begins anew")
+            for reader in self.readers:
+                reader.end()
+        finally:
+            await self._stop()
 
     async def _stop(self) -> None:
         watch, self._watch = self._watch, None
@@ -134,7 +142,7 @@ class Feed:
 
     def _tell(self, watch: Watch) -> None:
         """Encode what has changed since the last time, once, and put it before everybody."""
-        changed: dict[str, bytes] = {OVERVIEW: _event(OVERVIEW, self._overview())}
+        changed: dict[str, bytes] = {OVERVIEW: _event(OVERVIEW, self._overview(watch))}
         for section in SECTIONS:
             version = watch.view.version(section)
             if self._sent.get(section) != version:
@@ -145,9 +153,8 @@ class Feed:
             for name, event in changed.items():
                 reader.put(name, event)
 
-    def _overview(self) -> bytes:
-        assert self._watch is not None, "there is a view"
-        return content.encode(content.overview(self._watch.view, self._machines, self._watch.problem, self._watch.behind()))
+    def _overview(self, watch: Watch) -> bytes:
+        return content.encode(content.overview(watch.view, self._machines, watch.problem, watch.behind()))
 
 
 def _event(name: str, data: bytes) -> bytes:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
-from urllib.parse import quote
+from ipaddress import ip_address
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 import msgspec
@@ -13,6 +16,7 @@ from msgspec import Struct
 
 from engine.inspection import AccountReport, explain_account
 from engine.monitor import Book
+from streams.console.content import SILENT_MS
 from streams.console.guard import authorization
 from streams.messages import PartitionStatus, partition_of
 
@@ -74,8 +78,10 @@ class Owners:
         if owner is None:
             return Explained(None, f"nobody has said yet that they own partition {partition} of the books")
         where = f"the worker that owns partition {partition} of the books ({owner.owner} at {owner.pages or 'no address'})"
+        if why := why_not_asked(owner, time.time() * 1000):
+            return Explained(None, f"{where} {why}")
         try:
-            status, body = await self._get(owner.pages, f"/api/own/{quote(account, safe='')}")
+            status, body = await self._get(owner.pages, f"/api/own/{quote(account, safe='')}", self._headers)
             if status != HTTPStatus.OK:
                 return Explained(None, f"{where} answers with {status}")
             answer = _ANSWER.decode(body)
@@ -85,30 +91,57 @@ class Owners:
 
     async def ready(self, pipeline: Iterable[PartitionStatus]) -> list[Asked]:
         """What /ready says at each worker that owns something."""
-        owners = sorted({(status.owner, status.pages) for status in pipeline})
-        return list(await asyncio.gather(*(self._ask_ready(owner, pages) for owner, pages in owners)))
+        newest: dict[tuple[str, str], PartitionStatus] = {}
+        for status in sorted(pipeline, key=lambda status: status.at_ms):
+            newest[status.owner, status.pages] = status
+        return list(await asyncio.gather(*(self._ask_ready(newest[owner]) for owner in sorted(newest))))
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
 
-    async def _ask_ready(self, owner: str, pages: str) -> Asked:
+    async def _ask_ready(self, told: PartitionStatus) -> Asked:
+        owner, pages = told.owner, told.pages
+        if why := why_not_asked(told, time.time() * 1000):
+            return Asked(owner, pages, ready=False, said=why)
         try:
-            status, body = await self._get(pages, "/ready")
+            status, body = await self._get(pages, "/ready", {})
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             return Asked(owner, pages, ready=False, said=f"does not answer: {str(error) or 'it takes too long'}")
         return Asked(owner, pages, status == HTTPStatus.OK, body.decode(errors="replace").strip())
 
-    async def _get(self, pages: str, path: str) -> tuple[int, bytes]:
+    async def _get(self, pages: str, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S), headers=self._headers)
-        async with self._session.get(f"{pages}{path}", allow_redirects=False) as answer:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S))
+        async with self._session.get(f"{pages}{path}", headers=headers, allow_redirects=False) as answer:
             body = b""
             async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
                 body += chunk
                 if len(body) > ANSWER_BYTES_MAX:
                     raise ValueError("it answers with more than ANSWER_BYTES_MAX")
             return answer.status, body
+
+
+def why_not_asked(told: PartitionStatus, now_ms: float) -> str:
+    """In words, why the owner is not to be asked at its address; '' where it may be.
+
+    Somebody else may be there by now where it has been silent, and is where a loopback address of another machine's leads us: neither
+    gets our password, and what they would answer is not the owner's word.
+    """
+    silent_ms = now_ms - told.at_ms
+    if silent_ms > SILENT_MS:
+        return f"has told nothing for {silent_ms / 1000:,.0f} s"
+    if _is_loopback(told.pages) and told.owner.rpartition(":")[0] != socket.gethostname():
+        return "has pages that are only reachable on its own machine: set `listen` there"
+    return ""
+
+
+def _is_loopback(pages: str) -> bool:
+    try:
+        host = urlsplit(pages).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name, or no address at all
+        return False
 
 
 _ANSWER = msgspec.json.Decoder(Explained)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
+import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,14 @@ class FakeWatch:
 
     def behind(self) -> int:
         return 0
+
+
+class BrokenWatch(FakeWatch):
+    """One whose reading ended by an error that nobody thought of."""
+
+    async def changed(self, timeout_s: float) -> None:
+        await super().changed(timeout_s)
+        raise RuntimeError("nobody thought of this")
 
 
 @pytest.fixture(autouse=True)
@@ -137,7 +147,7 @@ async def test_without_a_password_a_name_of_somebody_elses_is_refused(client_of:
 async def test_with_a_password_everything_but_health_and_metrics_asks_for_it(client_of: Any, with_password: Settings) -> None:
     client = await client_of(with_password)
     wrong = [basic(text) for text in ("plimsoll:wrong", f"plimsoll:{PASSWORD}x", PASSWORD)]
-    for given in ({}, *wrong, {"Authorization": "Basic !"}, {"Authorization": "Bearer x"}):
+    for given in ({}, *wrong, {"Authorization": "Basic !"}, {"Authorization": "Basic ü"}, {"Authorization": "Bearer x"}):
         answer = await client.get("/api/overview", headers=given)
         assert answer.status == 401
         assert answer.headers["WWW-Authenticate"].startswith("Basic ")
@@ -290,8 +300,66 @@ async def test_an_owner_that_does_not_know_the_password_is_named() -> None:
     assert explained.why.endswith("answers with 401")
 
 
-def _at(place: Any, pages: str) -> Any:
-    return type(place)(**{name: getattr(place, name) for name in place.__struct_fields__} | {"pages": pages})
+async def test_the_password_goes_to_nobody_who_only_says_whether_they_are_ready() -> None:
+    asked: dict[str, str] = {}
+
+    async def answer(request: web.Request) -> web.Response:
+        asked[request.path] = request.headers.get("Authorization", "")
+        return web.json_response({"report": None, "why": "asked"})
+
+    app = web.Application()
+    app.add_routes([web.get("/ready", answer), web.get("/api/own/alice", answer)])
+    async with TestServer(app) as server:
+        owners = Owners(no_books, 2, PASSWORD)
+        place = _at(status("book", 0), str(server.make_url("")).rstrip("/"))
+        assert [said.ready for said in await owners.ready([place])] == [True]
+        assert (await owners.explain("alice", place)).why == "asked"
+        await owners.close()
+    assert asked == {"/ready": "", "/api/own/alice": basic(f"plimsoll:{PASSWORD}")["Authorization"]}
+
+
+@pytest.mark.parametrize(
+    ("differently", "why"),
+    [
+        ({"at_ms": int(time.time() * 1000) - SILENT_MS - 60_000}, "has told nothing for"),
+        ({"owner": "elsewhere.example:17"}, "only reachable on its own machine: set `listen` there"),
+    ],
+)
+async def test_an_owner_is_not_asked_where_somebody_else_may_answer(differently: dict[str, Any], why: str) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response({"report": None, "why": "asked"})
+
+    app = web.Application()
+    app.add_routes([web.get("/{any:.*}", answer)])
+    async with TestServer(app) as server:
+        owners = Owners(no_books, 2, PASSWORD)
+        place = _at(status("book", 0), str(server.make_url("")).rstrip("/"), **differently)
+        (ready,) = await owners.ready([place])
+        explained = await owners.explain("alice", place)
+        await owners.close()
+    assert not ready.ready
+    assert why in ready.said
+    assert why in explained.why
+    assert asked == []
+
+
+async def test_an_owner_that_tells_of_one_of_its_partitions_is_asked_once() -> None:
+    owners = Owners(no_books, 2, None)
+    told = [
+        _at(status("book", partition), "http://127.0.0.1:9", at_ms=at_ms) for partition, at_ms in ((0, 1), (1, int(time.time() * 1000)))
+    ]
+    (ready,) = await owners.ready(told)
+    await owners.close()
+    assert "does not answer" in ready.said
+
+
+def _at(place: Any, pages: str, **differently: Any) -> Any:
+    """The place as told just now by an owner on this machine whose pages are there."""
+    now = {"pages": pages, "owner": f"{socket.gethostname()}:1", "at_ms": int(time.time() * 1000)}
+    return type(place)(**{name: getattr(place, name) for name in place.__struct_fields__} | now | differently)
 
 
 def _neighbour(account: str) -> str:
@@ -390,6 +458,25 @@ async def test_the_watch_begins_with_the_first_who_looks_and_ends_a_while_after_
     await feed.close()
     assert FakeWatch.made[1].stopped.is_set()
     assert reader not in feed.readers
+
+
+async def test_after_an_error_everybody_is_sent_home_and_the_next_view_begins_anew(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(feed_module, "Watch", BrokenWatch)
+    feed = Feed(Clients(load_settings(environment={})), MACHINES)
+    reader = await feed.join()
+    events = reader.events()
+    with pytest.raises(StopAsyncIteration):
+        await asyncio.wait_for(anext(events), 10)
+    feed.leave(reader)
+    (broken,) = FakeWatch.made
+    await asyncio.wait_for(broken.stopped.wait(), 10)
+    assert "nobody thought of this" in caplog.text
+    monkeypatch.setattr(feed_module, "Watch", FakeWatch)
+    assert await feed.view() is not broken.view
+    assert await anext((await feed.join()).events())
+    await feed.close()
 
 
 async def test_whoever_joins_later_is_told_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

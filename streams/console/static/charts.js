@@ -2,12 +2,19 @@
 
 import { el } from "./dom.js";
 
+const AGAIN_MS = 10000; // after which a script that could not be loaded is asked for again
+
 let loading = null;
 const drawn = new Set();
 
 function plotly() {
   loading ??= new Promise((resolve, reject) => {
-    const script = el("script", { src: "/static/plotly.min.js", onload: () => resolve(window.Plotly), onerror: () => reject(new Error("no plotly")) });
+    const script = el("script", { src: "/static/plotly.min.js", onload: () => resolve(window.Plotly), onerror: failed });
+    function failed() {
+      setTimeout(() => (loading = null), AGAIN_MS);
+      script.remove();
+      reject(new Error("no plotly"));
+    }
     document.head.append(script);
   });
   return loading;
@@ -46,10 +53,12 @@ export function chart(title, height, make) {
       const Plotly = await plotly();
       asked = false;
       if (!figure.isConnected) return;
+      plot.querySelector(".empty")?.remove();
       const made = make();
       figure.setAttribute("aria-label", made.said);
       await Plotly.react(plot, made.traces, layout(height, made.layout), { displayModeBar: false, responsive: true });
     } catch {
+      asked = false;
       plot.replaceChildren(el("p", { class: "empty" }, "The chart cannot be drawn; the numbers are in the tables."));
     }
   }

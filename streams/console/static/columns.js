@@ -44,7 +44,7 @@ export const accountColumnsShort = accountColumns.filter((column) => !["isolated
 export function fateText({ order, fate }, now) {
   const whole = Math.abs(order.lots);
   const filled = fate.filled_lots ? ` ${count(fate.filled_lots)} of ${count(whole)}` : "";
-  if (!order.published) return "only shown";
+  if (order.outcome === "observed" && !order.published) return "only shown";
   if (fate.ended === "filled") return fate.filled_lots < whole ? `filled${filled}` : "filled";
   if (fate.ended) return `${fate.ended}${filled ? `, filled${filled}` : ""}`;
   if (fate.status) return `${words(fate.status)}${filled}${fate.reason ? `: ${fate.reason}` : ""}`;

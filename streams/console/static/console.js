@@ -34,6 +34,7 @@ const STREAMS = {
   lost: "lost, trying again",
   polling: "full, asking every 5 s",
 };
+const REFUSALS = { 401: "needs the password", 403: "not by this name", 503: "not available" };
 
 const byId = (id) => document.getElementById(id);
 const main = byId("main");
@@ -102,7 +103,7 @@ function showOverview() {
 }
 
 function showStream() {
-  setText(byId("stream"), STREAMS[stream.state]);
+  setText(byId("stream"), stream.state === "refused" ? `refused: ${REFUSALS[stream.status] ?? "status"} (${stream.status})` : STREAMS[stream.state]);
   byId("stream").dataset.state = stream.state;
   byId("hold").setAttribute("aria-pressed", stream.held);
   setText(byId("hold"), stream.held ? "Held" : "Hold");

@@ -1,11 +1,12 @@
 // What the server has said: the newest of each section, and who wants to know when it changes.
 
 const POLL_MS = 5000;
+const AGAIN_MS = 30000; // after which a stream that was refused is asked for again
 const SILENT_MS = 6000;
 const SECTIONS = ["overview", "accounts", "orders", "breakers", "marks", "chains", "pipeline", "decisions", "letters"];
 
 export const data = Object.fromEntries(SECTIONS.map((section) => [section, null]));
-export const stream = { state: "connecting", held: false };
+export const stream = { state: "connecting", status: 0, held: false };
 
 const listeners = new Set();
 let source = null;
@@ -30,9 +31,10 @@ function take(section, content) {
   tell(section);
 }
 
-function setState(state) {
-  if (stream.state === state) return;
-  stream.state = state;
+// `status`: of the answer by which we were refused, 0 where there was none.
+function setState(state, status = 0) {
+  if (stream.state === state && stream.status === status) return;
+  Object.assign(stream, { state, status });
   tell("stream");
 }
 
@@ -45,34 +47,41 @@ export function hold(held) {
 
 export async function ask(path, signal) {
   const answer = await fetch(path, { signal, cache: "no-store" });
-  if (!answer.ok) throw new Error(`${path} answers ${answer.status}: ${(await answer.text()).trim()}`);
+  if (!answer.ok) throw Object.assign(new Error(`${path} answers ${answer.status}: ${(await answer.text()).trim()}`), { status: answer.status });
   return answer.json();
 }
 
 export function connect() {
+  open();
+  setInterval(() => {
+    if (stream.state === "live" && performance.now() - heardAt > SILENT_MS) setState("silent");
+  }, 1000);
+}
+
+function open() {
   source = new EventSource("/api/stream");
   for (const section of SECTIONS) {
     source.addEventListener(section, (event) => {
+      clearInterval(polling);
+      polling = null;
       setState("live");
       take(section, JSON.parse(event.data));
     });
   }
   source.addEventListener("error", () => {
     if (source.readyState !== EventSource.CLOSED) return setState("lost");
-    setState("polling"); // refused: as many as can be served are reading already
+    setTimeout(open, AGAIN_MS);
     polling ??= setInterval(poll, POLL_MS);
     poll();
   });
-  setInterval(() => {
-    if (stream.state === "live" && performance.now() - heardAt > SILENT_MS) setState("silent");
-  }, 1000);
 }
 
+// The browser does not tell why the stream was refused. Where the rest is answered, as many as can be served are reading it already.
 async function poll() {
   try {
     for (const section of SECTIONS) take(section, await ask(`/api/${section}`));
-    setState("polling");
-  } catch {
-    setState("lost");
+    if (polling) setState("polling");
+  } catch (error) {
+    if (polling) setState(error.status ? "refused" : "lost", error.status);
   }
 }

@@ -17,7 +17,7 @@ export const orders = {
       const said = data.orders;
       if (!said) return;
       const silent = said.rows.filter((row) => fateText(row, now()).includes("nothing heard")).length;
-      setText(note, `${count(said.rows.length)} newest of ${count(said.published)} published; of these ${count(silent)} of which nothing was heard`);
+      setText(note, `${count(said.rows.length)} newest of ${count(said.kept)} orders kept; of these ${count(silent)} of which nothing was heard`);
       table.update(said.rows);
     }
     return { sections: ["orders"], update };
