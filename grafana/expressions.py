@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 RATE: Final = "$__rate_interval"  # Grafana's word for a window that suits the picture and the scrapes
 RECORDED_WINDOW: Final = "5m"  # in the names of recorded increases
+MEMORY: Final = "1d"  # for so long after a worker was last heard its counters are known
 
 # Counters of what happens seldom. `increase` does not see the step with which a series begins, and a refusal, an order of a new cause or a
 # fence that comes for the first time is just that. So their increases are recorded with that step, and asked for where they are needed.
@@ -32,10 +33,15 @@ def recorded_increase(counter: str) -> str:
     return f"{level}:{counter.removesuffix('_total')}:increase{RECORDED_WINDOW}"
 
 
-def counted(counter: str, window: str) -> str:
-    """The increase of a counter within a window, with what it began with if it began within it; 0 of a worker that has none."""
-    seen = f"(increase({counter}[{window}]) and {counter} offset {window}) or last_over_time({counter}[{window}])"
-    return f"{seen} or on (job, instance) 0 * max by (job, instance) (plimsoll_build_info)"
+def counted(counter: str, window: str, memory: str) -> str:
+    """The increase of a counter within a window, with what it began with if it began within it; 0 of a worker that has none.
+
+    It did not begin within the window if it was there before, or if the worker did not answer then, but told of it within `memory` before:
+    after a scrape that failed, the whole life of a counter is no news.
+    """
+    unanswered = f"(last_over_time({counter}[{memory}] offset {window}) unless on (job, instance) plimsoll_build_info offset {window})"
+    new = f"(last_over_time({counter}[{window}]) unless ({counter} offset {window} or {unanswered}))"
+    return f"{new} or increase({counter}[{window}]) or on (job, instance) 0 * max by (job, instance) (plimsoll_build_info)"
 
 
 class Scope(NamedTuple):

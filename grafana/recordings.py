@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from grafana.expressions import RECORDED_WINDOW, RULE, SELDOM, counted, recorded_increase
+from grafana.expressions import MEMORY, RECORDED_WINDOW, RULE, SELDOM, counted, recorded_increase
 from grafana.limits import DISPERSION
 from grafana.windows import Windows
 
@@ -24,7 +24,7 @@ def recordings(windows: Windows) -> list[Recording]:
 
 
 def _seldom(windows: Windows) -> list[Recording]:
-    return [Recording(recorded_increase(counter), counted(counter, windows(RECORDED_WINDOW))) for counter in SELDOM]
+    return [Recording(recorded_increase(counter), counted(counter, windows(RECORDED_WINDOW), windows(MEMORY))) for counter in SELDOM]
 
 
 def _accounts(windows: Windows) -> list[Recording]:
