@@ -12,21 +12,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from grafana import rules
 from grafana.build import PROJECT
-from grafana.prometheus import PrometheusServer
-from grafana.queries import answers, panel_queries, write
+from grafana.prometheus import PrometheusError, PrometheusServer
+from grafana.queries import Answer, answers, panel_queries, write
 
 RULES: Final = [PROJECT / "deploy" / "prometheus" / name for name in (rules.RECORDING_RULES, rules.ALERT_RULES)]
 SCRAPE_INTERVAL: Final = "2s"
 START_TIMEOUT_S: Final = 600.0  # kernels and a broker's archives may have to be fetched and compiled first
 QUERIES_TIMEOUT_S: Final = 120.0
 END_TIMEOUT_S: Final = 60.0
+KILL_TIMEOUT_S: Final = 10.0
 LOOK_S: Final = 0.5
+ENDS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class DemoEnded(RuntimeError):
@@ -37,12 +41,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=PROJECT / "out" / "watch", help="the folder for logs, the report and queries.json")
     options, demo_arguments = parser.parse_known_args()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for how in ENDS:
+        if signal.getsignal(how) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(how, _interrupt)
     try:
         watch(options.out, demo_arguments)
     except KeyboardInterrupt:
         sys.stdout.write("Stopped; everything that was started has ended.\n")
-    except DemoEnded as error:
+    except (DemoEnded, PrometheusError) as error:
         raise SystemExit(str(error)) from None
 
 
@@ -50,7 +56,7 @@ def watch(out: Path, demo_arguments: Sequence[str]) -> None:
     """Run all of it until it is interrupted, or the demo ends."""
     with _demo(out / "demo", demo_arguments) as demo:
         workers = _workers(demo, out / "demo" / "logs")
-        with PrometheusServer(out / "prometheus", {"plimsoll": workers}, RULES, SCRAPE_INTERVAL) as prometheus:
+        with PrometheusServer(out / "prometheus", {"plimsoll": workers}, RULES, SCRAPE_INTERVAL) as prometheus, _ending_undisturbed():
             _say(f"console     http://{workers[0]}/")
             _say(f"prometheus  {prometheus.address}/alerts and {prometheus.address}/graph, scraping {' and '.join(workers)}")
             _until(demo, out / "demo" / "summary.json")
@@ -62,14 +68,44 @@ def watch(out: Path, demo_arguments: Sequence[str]) -> None:
 def write_what_queries_find(prometheus: str, path: Path, demo: subprocess.Popen[bytes]) -> None:
     """What each panel's query finds, once all find something; else, after a while, as it is then."""
     ends = time.monotonic() + QUERIES_TIMEOUT_S
-    found = answers(prometheus, panel_queries())
-    while not all(answer.series for answer in found) and time.monotonic() < ends:
+    found = _found(prometheus)
+    while not (found and all(answer.series for answer in found)) and time.monotonic() < ends:
         _still_runs(demo)
         time.sleep(LOOK_S)
-        found = answers(prometheus, panel_queries())
+        found = _found(prometheus) or found
+    if not found:
+        _say(f"{prometheus} did not answer the panels' queries: see its log")
+        return
     write(path, found)
     nothing = sum(answer.series == 0 for answer in found)
     _say(f"{path} has what {len(found)} queries of panels find; {nothing} find nothing")
+
+
+def _found(prometheus: str) -> list[Answer]:
+    """What each panel's query finds now; nothing where Prometheus does not answer yet."""
+    try:
+        return answers(prometheus, panel_queries())
+    except (OSError, PrometheusError):
+        return []
+
+
+def end(demo: subprocess.Popen[bytes], within_s: float) -> bool:
+    """By SIGTERM, at which a demo ends what it has started; if it has not within that time, kill it and all that (and say False)."""
+    demo.terminate()
+    try:
+        demo.wait(within_s)
+    except subprocess.TimeoutExpired:
+        started: list[psutil.Process] = []
+        with suppress(psutil.NoSuchProcess):
+            started = psutil.Process(demo.pid).children(recursive=True)
+        demo.kill()
+        demo.wait()
+        for process in started:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(started, timeout=KILL_TIMEOUT_S)
+        return False
+    return True
 
 
 @contextmanager
@@ -81,14 +117,10 @@ def _demo(out: Path, arguments: Sequence[str]) -> Iterator[subprocess.Popen[byte
         log.unlink()
     demo = subprocess.Popen(command, start_new_session=True)
     try:
-        yield demo
+        with _ending_undisturbed():
+            yield demo
     finally:
-        demo.terminate()
-        try:
-            demo.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            demo.kill()
-            demo.wait()
+        end(demo, END_TIMEOUT_S)
 
 
 def _workers(demo: subprocess.Popen[bytes], logs: Path) -> list[str]:
@@ -122,7 +154,23 @@ def _say(line: str) -> None:
 
 
 def _interrupt(*_: object) -> None:
+    """Once: whoever types Ctrl-C again, or closes the terminal meanwhile, gets what was started ended all the same."""
+    _ignore_signals()
     raise KeyboardInterrupt
+
+
+@contextmanager
+def _ending_undisturbed() -> Iterator[None]:
+    """When what is done within it is over, by itself or not, no signal cuts short what must be ended then."""
+    try:
+        yield
+    finally:
+        _ignore_signals()
+
+
+def _ignore_signals() -> None:
+    for how in ENDS:
+        signal.signal(how, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

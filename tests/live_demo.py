@@ -14,6 +14,7 @@ from types import TracebackType
 
 from rich.console import Console
 
+from grafana import watch
 from streams.broker import Cluster
 from streams.demo.run import Options, perform_on
 from streams.demo.timeline import Scenario
@@ -74,15 +75,11 @@ class LiveDemo:
         """By SIGTERM, at which the demo ends its workers."""
         if self._process is None:
             return
-        self._process.terminate()
-        try:
-            self._process.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            raise
-        finally:
-            self._process = None
+        process, self._process = self._process, None
+        if not watch.end(process, END_TIMEOUT_S):
+            raise AssertionError(
+                f"the demo did not end within {END_TIMEOUT_S:g} s and was killed:\n{self._log.read_text()[-TAIL_CHARACTERS:]}"
+            )
 
 
 def main() -> None:

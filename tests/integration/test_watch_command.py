@@ -52,7 +52,9 @@ def test_all_that_is_to_be_looked_at_comes_and_goes_together(kafka: Cluster, tmp
             time.sleep(0.2)
         started = psutil.Process(watch.pid).children(recursive=True)
         assert any("streams.worker" in process.cmdline() for process in started)
-        watch.send_signal(signal.SIGINT)
+        for impatience in (signal.SIGINT, signal.SIGINT, signal.SIGHUP):
+            watch.send_signal(impatience)
+            time.sleep(0.2)
         assert watch.wait(60) == 0
         assert "everything that was started has ended" in log.read_text(errors="replace")
         _, alive = psutil.wait_procs(started, timeout=5.0)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
+from grafana import watch
 from grafana.alerts import Alert, Severity, alerts
 from grafana.build import boards, files
 from grafana.expressions import SELDOM, recorded_increase
-from grafana.prometheus import tool
-from grafana.queries import filled_in, panel_queries
+from grafana.prometheus import PrometheusError, tool
+from grafana.queries import Answer, filled_in, panel_queries
 from grafana.recordings import recordings
 from grafana.rules import ALERT_RULES, RECORDING_RULES, alert_rules, recording_rules
 from grafana.windows import Windows
@@ -185,3 +191,94 @@ def test_the_fault_of_an_alert_is_made_somewhere(alert: Alert) -> None:
     made = "\n".join(path.read_text() for path in (ROOT / "tests" / "integration").glob("test_*alerts.py"))
     assert f'watch.fires("{alert.name}"' in made
     assert re.search(rf'watch\.ends\([^)]*"{alert.name}"', made)
+
+
+# ---- python -m grafana.watch ----------------------------------------------------------------------------------------------------------
+
+ENDED_TWICE = """
+import os, signal, sys, time
+from grafana import watch
+
+def watched(out, arguments):
+    try:
+        os.kill(os.getpid(), int(sys.argv[1]))
+        signal.pause()
+    finally:
+        for how in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(os.getpid(), how)
+            time.sleep(0.01)
+        print("ended", flush=True)
+
+watch.watch = watched
+watch.main()
+"""
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_watching_says_that_all_has_ended_when_it_has(first: signal.Signals) -> None:
+    done = subprocess.run([sys.executable, "-c", ENDED_TWICE, str(int(first))], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "ended\nStopped; everything that was started has ended.\n"), done.stderr
+
+
+@contextmanager
+def demo_like(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_what_a_demo_has_started_is_killed_with_it() -> None:
+    with demo_like("sh", "-c", "trap '' TERM; sleep 600 & echo $!; wait") as demo:
+        assert demo.stdout is not None
+        child = psutil.Process(int(demo.stdout.readline()))
+        try:
+            assert not watch.end(demo, 0.1)
+            assert not child.is_running()
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+
+
+def test_a_demo_that_ends_by_itself_is_not_killed() -> None:
+    with demo_like("sleep", "600") as demo:
+        assert watch.end(demo, 60.0)
+        assert demo.returncode == -signal.SIGTERM
+
+
+def test_a_query_that_fails_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    replies: list[Exception | list[Answer]] = [
+        OSError("it is not there"),
+        PrometheusError("it does not start"),
+        [Answer("a", "b", "c", 0)],
+        OSError("it is gone"),
+        [Answer("a", "b", "c", 1)],
+    ]
+
+    def answers(*_: object) -> list[Answer]:
+        reply = replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    monkeypatch.setattr(watch, "answers", answers)
+    monkeypatch.setattr(watch, "LOOK_S", 0.0)
+    with demo_like("sleep", "600") as demo:
+        watch.write_what_queries_find("http://nowhere", tmp_path / "queries.json", demo)
+    assert [answer["series"] for answer in json.loads((tmp_path / "queries.json").read_text())] == [1]
+    assert "1 queries of panels find; 0 find nothing" in capsys.readouterr().out
+
+
+def test_queries_that_are_never_answered_end_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answers(*_: object) -> list[Answer]:
+        raise OSError("it is not there")
+
+    monkeypatch.setattr(watch, "answers", answers)
+    monkeypatch.setattr(watch, "QUERIES_TIMEOUT_S", 0.0)
+    with demo_like("sleep", "600") as demo:
+        watch.write_what_queries_find("http://nowhere", tmp_path / "queries.json", demo)
+    assert not (tmp_path / "queries.json").exists()
+    assert "did not answer" in capsys.readouterr().out
