@@ -40,6 +40,7 @@ def make_app(name: str, bootstrap: str, topic_name: str, events: int, what: str,
         name,
         broker=f"aiokafka://{bootstrap}",
         store="memory://",
+        datadir=result.with_suffix(".data"),  # made even though nothing is kept there: beside the result, not in the checkout
         stream_buffer_maxsize=2 * events,
         web_enabled=False,
         topic_partitions=1,
