@@ -432,7 +432,7 @@ class Life:
         self._told_at = time.monotonic()
         told: list[LastValue] = []
         with self._metrics.looking("report"):
-            told = [self._status(cut), *self.kind.reports(self.machine)]
+            told += [self._status(cut), *self.kind.reports(self.machine)]
         return told
 
     def _status(self, cut: Cut) -> PartitionStatus:
