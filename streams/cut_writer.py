@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
@@ -21,6 +21,7 @@ REPORTS_AGAIN_S = 30.0
 FENCE_S = 60.0  # twice what a broker lets a transaction stay open; then it is tried again, and said
 
 Rows = Iterable[tuple[bytes, bytes | None]]
+Encoded = tuple[str, bytes, bytes]  # topic without prefix, key, value
 
 
 class RecordTooLarge(Exception):
@@ -48,14 +49,15 @@ class CutWriter:
             raise
         self._producer = producer
 
-    async def commit(self, rows: Rows, last_values: Iterable[LastValue] = (), reports: Iterable[LastValue] = ()) -> None:
+    async def commit(self, rows: Rows, last_values: Iterable[LastValue] = (), reports: Sequence[Encoded] = ()) -> None:
         """All in one transaction. Every delivery is awaited: aiokafka commits what is left of a transaction with a lost batch.
 
         `reports` are for those who look: they are left out while their topic is missing, since no cut may wait for them.
         """
         producer = self._producer
         assert producer is not None, "a cut without a producer"
-        told = [*last_values, *[one for one in reports if await self._is_there(producer, encode_effect(one)[0])]]
+        there = {topic for topic in dict.fromkeys(topic for topic, _, _ in reports) if await self._is_there(producer, topic)}
+        told = [*map(encode_effect, last_values), *(report for report in reports if report[0] in there)]
         others = await self._by_partition(producer, told)
         await producer.begin_transaction()
         deliveries = await self._send(producer, self._rows_topic, self._partition, rows)
@@ -86,12 +88,11 @@ class CutWriter:
         return True
 
     async def _by_partition(
-        self, producer: AIOKafkaProducer, last_values: Iterable[LastValue]
+        self, producer: AIOKafkaProducer, told: Iterable[Encoded]
     ) -> dict[tuple[str, int], list[tuple[bytes, bytes | None]]]:
         counts: dict[str, int] = {}
         found: dict[tuple[str, int], list[tuple[bytes, bytes | None]]] = {}
-        for one in last_values:
-            topic, key, value = encode_effect(one)
+        for topic, key, value in told:
             name = self._clients.name(topic)
             if name not in counts:
                 counts[name] = len(await producer.partitions_for(name))

@@ -22,9 +22,9 @@ from engine.inputs import Frame
 from engine.machine import CUT_KEY, ENGINE_VERSION, Cut, CutRecord, DigestMismatch, Machine
 from streams import verdicts
 from streams.clients import Clients, bounds
-from streams.cut_writer import CutWriter, is_fenced
+from streams.cut_writer import CutWriter, Encoded, is_fenced
 from streams.frames import FrameFault, decode_frame
-from streams.messages import LastValue, PartitionStatus
+from streams.messages import PartitionStatus, encode_effect
 from streams.metrics import Metrics
 from streams.outbox import Outbox, Ticket
 from streams.roster import MachineKind
@@ -425,14 +425,14 @@ class Life:
             self._metrics.cut_rows.labels(self.kind.name).inc(len(cut.rows))
             return True
 
-    def _reports(self, cut: Cut) -> list[LastValue]:
+    def _reports(self, cut: Cut) -> list[Encoded]:
         """Once a second, for those who look: how the partition stands, and what its machine has to show. Nothing decides by it."""
         if time.monotonic() - self._told_at < STATUS_S:
             return []
         self._told_at = time.monotonic()
-        told: list[LastValue] = []
+        told: list[Encoded] = []
         with self._metrics.looking("report"):
-            told += [self._status(cut), *self.kind.reports(self.machine)]
+            told += map(encode_effect, [self._status(cut), *self.kind.reports(self.machine)])
         return told
 
     def _status(self, cut: Cut) -> PartitionStatus:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -29,6 +30,7 @@ from streams.outbox import Outbox
 from streams.settings import Settings, kafka_client_options, load_settings
 from streams.store import committed_rows
 from streams.topics_admin import create_topics
+from tests.samples import ASSET_REPORT
 from tests.settled import settled_rows
 from tests.toy import STEP_LOTS, Toy, machines
 
@@ -238,15 +240,26 @@ async def test_a_second_owner_fences_the_first(log: Log) -> None:
             assert (await last_record(log.clients)).applied == 2
 
 
-async def test_cuts_go_on_without_what_only_shows(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "STATUS_S", 0.0)
+def fails(_: object) -> list[LastValue]:
+    raise ZeroDivisionError
 
-    def broken(_: object) -> list[LastValue]:
-        raise ZeroDivisionError
+
+def cannot_be_encoded(_: object) -> list[LastValue]:
+    return [msgspec.structs.replace(ASSET_REPORT, dispersion=math.nan)]
+
+
+@pytest.mark.parametrize("broken", [fails, cannot_be_encoded])
+async def test_cuts_go_on_without_what_only_shows(
+    log: Log, monkeypatch: pytest.MonkeyPatch, broken: Callable[[object], list[LastValue]]
+) -> None:
+    monkeypatch.setattr(machine, "STATUS_S", 0.0)
 
     admin = AIOKafkaAdminClient(**kafka_client_options(log.clients.settings))
     await admin.start()
     await admin.delete_topics([log.clients.name("pipeline.status")])
+    async with asyncio.timeout(TIMEOUT_S):
+        while log.clients.name("pipeline.status") in await admin.list_topics():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
     await admin.close()
     async with living(log) as run:
         await run.phase(Phase.RUNNING)
