@@ -65,6 +65,7 @@ class Health(Output, frozen=True, kw_only=True):
     requirement_usd: dict[str, float] | None  # by mode: isolated, protocol, portfolio
     orders_in_flight: int
     frozen: bool
+    refuses: list[str] = []  # why new risk is refused: initial_margin | limit_account | limit_asset | limit_venue | bad_debt
     clock_ns: int
     ledger: str  # "<partition>:<offset>" of the ledger at the cut
 
@@ -72,7 +73,7 @@ class Health(Output, frozen=True, kw_only=True):
 class Breaker(Output, frozen=True, kw_only=True):
     """`risk.breakers`, key `<trigger>/<name>/<partition>`: one breaker's state as that partition sees it."""
 
-    trigger: str  # asset_move | source_divergence | attestation_lag
+    trigger: str  # engine.breakers.TRIGGERS
     name: str
     partition: int
     state: str  # closed | tripped | recovering

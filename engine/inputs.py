@@ -60,11 +60,15 @@ class ImpliedVolatility(Message, frozen=True, kw_only=True):
 
 
 class Funding(Message, frozen=True, kw_only=True):
-    """`market.funding`, key venue: a perpetual's funding rate per hour, or a loan's interest index (debt = lots x index)."""
+    """`market.funding`, key venue: what is observed of one instrument.
+
+    A perpetual's funding rate per hour; its or a future's basis (price over the underlying's mark, less 1); a loan's interest index (debt =
+    lots x index) and its interest rate a year, by which the index grows until it is observed again.
+    """
 
     venue: Name
     instrument: Name
-    measure: Literal["rate_per_hour", "interest_index"]
+    measure: Literal["rate_per_hour", "basis", "interest_index", "interest_rate"]
     value: Annotated[float, Meta(ge=-1.0, le=1e6)]
     time_ns: TimeNs
 
@@ -87,6 +91,7 @@ class AssetDefinition(Definition, frozen=True, kw_only=True, tag="asset"):
     redemption_rate: Positive = 1.0
     redemption_delay_s: NonNegative = 0.0
     cap_usd_per_account: Positive = 1e15
+    cap_usd_global: Positive = 1e18  # over all accounts of the pool
     eligible_chains: list[Name] | None = None  # None: every chain
     sources: dict[Name, Positive] = {}  # source -> weight; a price of another source is refused (unknown_source)
 
@@ -119,14 +124,15 @@ class VenueDefinition(Definition, frozen=True, kw_only=True, tag="venue"):
 class InstrumentDefinition(Definition, frozen=True, kw_only=True, tag="instrument"):
     """An instrument of one venue; (venue, name) is its identity.
 
-    `lot_size` is units of the underlying a lot (for inverse perpetuals: USD a lot); `tick_size` is the price step in the quote asset.
+    `lot_size` is units of the underlying a lot (for inverse perpetuals and futures: USD a lot); `tick_size` is the price step in the quote.
     `lot_size * tick_size` must be a whole number of cash units (1e-6 of a USD-like quote, 1e-9 of a coin), so that cash adds up exactly.
-    Inverse perpetuals and options are quoted and settled in the underlying (`quote` = `underlying`).
+    Inverse contracts are quoted and settled in the underlying (`quote` = `underlying`). A perpetual whose funding is paid at intervals names
+    them (`funding_interval_s`, from 1970): what has accrued in the present one counts already.
     """
 
     venue: Name
     name: Name
-    contract: Literal["spot", "loan", "perpetual", "inverse_perpetual", "option", "inverse_option"]
+    contract: Literal["spot", "loan", "perpetual", "inverse_perpetual", "future", "inverse_future", "option", "inverse_option"]
     underlying: Name
     quote: Name = "USD"
     lot_size: Positive
@@ -134,6 +140,7 @@ class InstrumentDefinition(Definition, frozen=True, kw_only=True, tag="instrumen
     strike: NonNegative = 0.0
     expiry_ns: TimeNs = 0
     is_call: bool = True
+    funding_interval_s: Annotated[int, Meta(ge=0, le=31_536_000)] = 0
     tradable: bool = True  # False: the planner never sends an order here
 
 
@@ -194,9 +201,10 @@ class FillKind(IntEnum):
     BUST = 3
     TRANSFER = 4  # lots move in (> 0) or out, no price
     FUNDING = 5  # cash only
+    SETTLEMENT = 6  # of what has expired, at the venue's settlement price
 
 
-FILL_KINDS = ("trade", "liquidation", "deleveraging", "bust", "transfer", "funding")
+FILL_KINDS = ("trade", "liquidation", "deleveraging", "bust", "transfer", "funding", "settlement")
 
 
 class Fill(Message, frozen=True, kw_only=True):
@@ -208,7 +216,7 @@ class Fill(Message, frozen=True, kw_only=True):
     account: Name
     venue: Name
     instrument: Name
-    kind: Literal["trade", "liquidation", "deleveraging", "bust", "transfer", "funding"]
+    kind: Literal["trade", "liquidation", "deleveraging", "bust", "transfer", "funding", "settlement"]
     lots: Int64
     price_ticks: Annotated[int, Meta(ge=0, le=2**53)]
     cash: Int64 = 0
@@ -241,6 +249,27 @@ class Snapshot(Message, frozen=True, kw_only=True):
     venue: Name
     sequence: Annotated[int, Meta(ge=0, le=2**62)]
     positions: Annotated[list[SnapshotPosition], Meta(max_length=64)]
+    time_ns: TimeNs
+
+
+class PendingPosition(Struct, frozen=True, forbid_unknown_fields=True):
+    """What may still happen to one position: lots of open orders by side, and of a spot balance that a withdrawal under way takes."""
+
+    instrument: Name
+    buy_lots: Annotated[int, Meta(ge=0, le=2**62)] = 0
+    sell_lots: Annotated[int, Meta(ge=0, le=2**62)] = 0
+    leaving_lots: Annotated[int, Meta(ge=0, le=2**62)] = 0
+
+
+class Pending(Message, frozen=True, kw_only=True):
+    """`account.orders`, key account: open orders and withdrawals under way at one venue. Absolute: replaces what was said before.
+
+    Deposits under way are not said: they count nothing until they are there.
+    """
+
+    account: Name
+    venue: Name
+    positions: Annotated[list[PendingPosition], Meta(max_length=16)]
     time_ns: TimeNs
 
 
@@ -289,7 +318,14 @@ class GuardianSet(Command, frozen=True, kw_only=True, tag="guardian_set"):
     previous_expires_ns: TimeNs = 0
 
 
-AnyCommand = SetMode | SetFreeze | GuardianSet
+class SetQuarantine(Command, frozen=True, kw_only=True, tag="quarantine"):
+    """Stop recognising a chain's credit (`on`), or end its quarantine, whoever began it."""
+
+    chain: Name
+    on: bool
+
+
+AnyCommand = SetMode | SetFreeze | GuardianSet | SetQuarantine
 
 
 class Tick(Struct, frozen=True, array_like=True):
@@ -306,14 +342,16 @@ class Grant(Struct, frozen=True, array_like=True):
     budget_usd: float  # notional that may be ordered, added to what is left, bounded by `cap_usd`
     cap_usd: float
     fund_paid_micro_usd: int  # cumulative for this partition
+    recognised: float = 1.0  # the share of all accounts' balances of the asset that its global cap leaves
 
 
 class LagObservation(Struct, frozen=True, array_like=True):
-    """The attestor's word on a chain: p95 of its observed lags, and its newest heartbeat."""
+    """The attestor's word on a chain: p95 of its observed lags, its newest heartbeat, and whether its messages contradict each other."""
 
     chain: str
     lag_p95_ns: int
     last_heartbeat_ns: int
+    quarantined: bool = False
 
 
 class Credit(Struct, frozen=True, array_like=True):
@@ -337,6 +375,7 @@ class Partial(Struct, frozen=True, array_like=True):
     spent_usd: dict[str, float]  # asset -> cumulative ordered notional
     fund_requested_micro_usd: int  # cumulative
     accounts_by_state: list[int]
+    collateral_usd: dict[str, float] = {}  # asset with a global cap -> positive spot balances of all accounts
 
 
 # ---- frames ---------------------------------------------------------------------------------------------------------------------------
@@ -360,6 +399,7 @@ class FrameKind(IntEnum):
     REPORTS = 22
     CREDITS = 23
     REFUSED_FILLS = 24
+    PENDING = 25
     HEARTBEATS = 30
     ATTESTATIONS = 31
     PARTIALS = 40

@@ -45,6 +45,9 @@ class ClassParameters(_Frozen):
     scan_floor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
     scan_cap: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     depth_floor_usd: Annotated[float, Field(gt=0.0, le=1e12)] = 100_000.0
+    stable_rate: Annotated[float, Field(gt=0.0, le=100.0)] = 0.06
+    suspend_depth_usd: Usd = 0.0
+    suspend_uptime: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
 
     @model_validator(mode="after")
     def _ordered(self) -> "ClassParameters":
@@ -96,6 +99,9 @@ class Parameters(_Frozen):
     mad_floor_bps: Bps = 50.0
     depth_age_multiple: Annotated[float, Field(ge=1.0, le=100.0)] = 5.0
     implied_max_age_s: Seconds = 600.0
+    funding_max_age_s: Seconds = 86_400.0
+    settlement_wait_s: Seconds = 3_600.0
+    uptime_tau_s: Annotated[float, Field(gt=0.0, le=31_536_000.0)] = 3_600.0
     clock_step_max_s: Annotated[float, Field(gt=0.0, le=86_400.0)] = 60.0
     # Feeders hand events on while the clock lags by up to 2 s; half a tick and the way through the log come on top. Below 3 s an
     # event that is true and in time could be refused, and a fill that was refused leaves its account UNKNOWN.
@@ -109,6 +115,14 @@ class Parameters(_Frozen):
     correlation_lambda: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
     correlation_shrink: Fraction = 0.3
     prior_correlation: Fraction = 0.6
+    correlation_high: Fraction = 0.25
+    correlation_low: Fraction = 0.25
+    # what is not a price, at maintenance: how much an hour it rises at most, and by which half-life it falls
+    haircut_rise_per_hour: Annotated[float, Field(ge=0.0, le=10.0)] = 0.05
+    thin_rise_per_hour: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
+    stress_rise_per_hour: Annotated[float, Field(ge=0.0, le=100.0)] = 2.0
+    fear_half_life_s: Annotated[float, Field(gt=0.0, le=31_536_000.0)] = 3_600.0
+    recognition_half_life_s: Annotated[float, Field(gt=0.0, le=31_536_000.0)] = 21_600.0
     # haircuts
     latency_z: Annotated[float, Field(ge=0.0, le=10.0)] = 3.0
     auction_s: Seconds = 900.0
@@ -122,6 +136,16 @@ class Parameters(_Frozen):
     vol_min: Sigma = 0.2
     extreme_multiple: Annotated[float, Field(ge=1.0, le=5.0)] = 2.0
     extreme_fraction: Fraction = 0.35
+    # add-ons
+    short_option_minimum: Fraction = 0.01
+    basis_bps: tuple[Bps, Bps, Bps, Bps, Bps, Bps] = (25.0, 25.0, 50.0, 75.0, 150.0, 250.0)
+    vega_shock: Annotated[float, Field(ge=0.0, le=1.0)] = 0.03
+    gap_fraction: Fraction = 0.15
+    concentration_k: Annotated[float, Field(ge=0.0, le=10.0)] = 1.0
+    # position limits, as multiples of the collateral's value
+    limit_account: Annotated[float, Field(gt=0.0, le=1e6)] = 25.0
+    limit_asset: Annotated[float, Field(gt=0.0, le=1e6)] = 20.0
+    limit_venue: Annotated[float, Field(gt=0.0, le=1e6)] = 20.0
     # levels
     end_factor: Annotated[float, Field(ge=1.0, le=3.0)] = 1.15
     initial_factor: Annotated[float, Field(ge=1.0, le=5.0)] = 1.3
@@ -138,6 +162,14 @@ class Parameters(_Frozen):
     divergence_reset: Annotated[float, Field(gt=0.0, le=1.0)] = 0.02
     lag_trip_s: Annotated[float, Field(gt=0.0, le=86_400.0)] = 1_800.0
     lag_reset_s: Annotated[float, Field(gt=0.0, le=86_400.0)] = 1_200.0
+    jump_trip: Annotated[float, Field(gt=0.0, le=1e6)] = 4.0
+    jump_reset: Annotated[float, Field(gt=0.0, le=1e6)] = 2.0
+    layer_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    system_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    volume_trip: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
+    volume_reset: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    silence_trip: Annotated[int, Field(ge=1, le=1_000)] = 5
+    bad_debt_limit_usd: Annotated[float, Field(gt=0.0, le=1e15)] = 1_000_000.0
     cooldown_s: Seconds = 300.0
     # liquidation
     plan_legs_max: Annotated[int, Field(ge=1, le=16)] = 4
@@ -164,6 +196,8 @@ class Parameters(_Frozen):
             ("move_reset", "move_trip"),
             ("divergence_reset", "divergence_trip"),
             ("lag_reset_s", "lag_trip_s"),
+            ("jump_reset", "jump_trip"),
+            ("volume_reset", "volume_trip"),
         ):
             if getattr(self, low) > getattr(self, high):
                 faults.append(f"{low} is above {high}")

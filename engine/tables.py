@@ -19,13 +19,25 @@ POSITIONS_MAX: Final = 16  # of one account
 GROUPS_HELD_MAX: Final = 2 * POSITIONS_MAX  # an underlying's and a quote's for each position
 
 # Contract codes, in the order of InstrumentDefinition.contract.
-CONTRACTS: Final = ("spot", "loan", "perpetual", "inverse_perpetual", "option", "inverse_option")
+CONTRACTS: Final = ("spot", "loan", "perpetual", "inverse_perpetual", "future", "inverse_future", "option", "inverse_option")
 SPOT: Final = 0
 LOAN: Final = 1
 PERPETUAL: Final = 2
 INVERSE_PERPETUAL: Final = 3
-OPTION: Final = 4
-INVERSE_OPTION: Final = 5
+FUTURE: Final = 4
+INVERSE_FUTURE: Final = 5
+OPTION: Final = 6  # this one and all after it are options
+INVERSE_OPTION: Final = 7
+
+# Correlation regimes: the first index of RiskTables.correlation.
+OBSERVED: Final = 0
+HIGH: Final = 1
+LOW: Final = 2
+REGIMES: Final = 3
+REGIME_NAMES: Final = ("observed", "high", "low")
+
+# Bands of time to expiry; 0 is for perpetuals.
+TENOR_BANDS: Final = 6
 
 # Levels: which volatility a table was made with.
 MAINTENANCE_LEVEL: Final = 0
@@ -44,7 +56,9 @@ CASH_UNKNOWN: Final = 8  # Unknown code that cash meets
 SCAN_ROW: Final = 9  # row of option_scan, -1: linear
 ELIGIBLE: Final = 10  # 1: the asset counts as collateral on this chain
 LEVELS_DIFFER: Final = 11  # 1: something of this instrument differs between the two levels
-INSTRUMENT_INTS: Final = 12
+BAND: Final = 12  # tenor band, -1: none (spot, loan, past expiry)
+IS_DERIVATIVE: Final = 13  # 1: counts for position limits and concentration
+INSTRUMENT_INTS: Final = 14
 
 # Columns of RiskTables.instrument_float. "A lot" is one lot of positive quantity; USD everywhere.
 UNIT_LONG: Final = 0  # value of a lot held
@@ -54,23 +68,34 @@ DELTA_LONG: Final = 3  # change of a lot for a move of 100 %, linear contracts (
 DELTA_SHORT: Final = 4
 CASH_DELTA: Final = 5  # change of one cash unit for a move of 100 % of the quote, 0 for a quote without a group
 OPTION_DELTA: Final = 6  # delta * forward * lot size of an option, else 0
-HAIRCUT_FLAT: Final = 7  # base + security + depeg
-LATENCY: Final = 8  # z * sigma * sqrt(tau) if the account is on another chain; 2 levels
-SIZE: Final = 10  # size coefficient / sqrt(depth)
-CAP_USD: Final = 11
-VOL_HAIRCUT: Final = 12  # of the underlying; 2 levels
-CASH_VOL_HAIRCUT: Final = 14  # of the quote; 2 levels
-NOTIONAL: Final = 16  # of a lot
-COST_RATE: Final = 17  # half spread + fee, as a fraction of the notional; 0 where nothing is to be closed
-IMPACT: Final = 18  # impact coefficient / sqrt(depth)
-INSTRUMENT_FLOATS: Final = 20
+HAIRCUT_FLAT: Final = 7  # base + security (+ 1: suspended or not eligible) + depeg; 2 levels
+LATENCY: Final = 9  # max(latency term, measured slippage) if the account is on another chain; 2 levels
+SIZE: Final = 11  # size coefficient / sqrt(depth); 2 levels
+CAP_USD: Final = 13
+VOL_HAIRCUT: Final = 14  # of the underlying; 2 levels
+CASH_VOL_HAIRCUT: Final = 16  # of the quote; 2 levels
+NOTIONAL: Final = 18  # of a lot
+COST_RATE: Final = 19  # half spread + fee, as a fraction of the notional; 0 where nothing is to be closed
+IMPACT: Final = 20  # impact coefficient / sqrt(depth)
+RECOGNISED: Final = 21  # (1 - over the global cap) * (1 - paused); 2 levels
+STABLE_LONG: Final = 23  # value of a lot held at the initial level over that at maintenance, <= 1 (spot)
+STABLE_SHORT: Final = 24  # the same of a lot owed, >= 1 (spot and loans)
+EXPOSURE: Final = 25  # USD of a lot for concentration: notional, of options |delta| * forward * lot size
+BASIS_CHARGE: Final = 26  # signed exposure of a lot to its band's basis * the band's charge
+VEGA_CHARGE: Final = 27  # vega of a lot * the shock of its tenor
+SHORT_MINIMUM: Final = 28  # of one lot sold
+GAP_UP: Final = 29  # loss of one lot by curvature in the extreme up; 2 levels
+GAP_DOWN: Final = 31  # in the extreme down; 2 levels
+ORDER_DELTA: Final = 33  # change of a lot of an open order for a move of 100 %; 0 for loans and options (their scan row says)
+INSTRUMENT_FLOATS: Final = 34
 
 # Columns of RiskTables.group_float (per level).
 SCAN: Final = 0  # scan range, as a fraction of the price
 EXTREME_UP: Final = 1
 EXTREME_DOWN: Final = 2  # a positive fraction, below 1
 HAIRCUT_STEP: Final = 3  # min(1, volatility haircut / scan range) of the group's own asset
-GROUP_FLOATS: Final = 4
+THIN: Final = 4  # 1/sqrt(depth) of the group's own asset
+GROUP_FLOATS: Final = 5
 
 # Scan columns: 2k + v for price step k and volatility shock v, then the two extremes.
 GRID_STEPS_MAX: Final = 6
@@ -80,7 +105,12 @@ COLUMNS_MAX: Final = 2 * (2 * GRID_STEPS_MAX + 1) + 2
 EXTREME_FRACTION: Final = 0
 END_FACTOR: Final = 1
 INITIAL_FACTOR: Final = 2
-SETTINGS: Final = 4
+GAP_FRACTION: Final = 3
+CONCENTRATION_K: Final = 4
+LIMIT_ACCOUNT: Final = 5
+LIMIT_ASSET: Final = 6
+LIMIT_VENUE: Final = 7
+SETTINGS: Final = 8
 GRID_STEPS: Final = 0
 DECISION_MODE: Final = 1  # index into parameters.MODES
 SETTINGS_INT: Final = 2
@@ -111,7 +141,7 @@ class RiskTables(Protocol):
     instrument_float: NDArray[np.float64]  # [INSTRUMENTS_MAX, INSTRUMENT_FLOATS]
     option_scan: NDArray[np.float64]  # [2 levels, INSTRUMENTS_MAX, COLUMNS_MAX]: USD change of one lot in each scan column
     group_float: NDArray[np.float64]  # [2 levels, ASSETS_MAX, GROUP_FLOATS]
-    correlation: NDArray[np.float64]  # [ASSETS_MAX, ASSETS_MAX] by group number, -1 to 1
+    correlation: NDArray[np.float64]  # [2 levels, REGIMES, ASSETS_MAX, ASSETS_MAX] by group number, -1 to 1
     atomic_chains: NDArray[np.int64]  # [CHAINS_MAX]: bit k of row j: from chain j, chain k is reached at once
     settings: NDArray[np.float64]  # [SETTINGS]
     settings_int: NDArray[np.int64]  # [SETTINGS_INT]
@@ -125,7 +155,7 @@ TABLES_DTYPE: Final = np.dtype(
         ("instrument_float", np.float64, (INSTRUMENTS_MAX, INSTRUMENT_FLOATS)),
         ("option_scan", np.float64, (2, INSTRUMENTS_MAX, COLUMNS_MAX)),
         ("group_float", np.float64, (2, ASSETS_MAX, GROUP_FLOATS)),
-        ("correlation", np.float64, (ASSETS_MAX, ASSETS_MAX)),
+        ("correlation", np.float64, (2, REGIMES, ASSETS_MAX, ASSETS_MAX)),
         ("atomic_chains", np.int64, (CHAINS_MAX,)),
         ("settings", np.float64, (SETTINGS,)),
         ("settings_int", np.int64, (SETTINGS_INT,)),
