@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engine.jit import kernel
 from engine.maths import log_
 from engine.parameters import ASSET_CLASSES
-from engine.tables import ASSETS_MAX
+from engine.tables import ASSETS_MAX, HIGH, LOW, OBSERVED, REGIMES
 from engine.volatility import NS_PER_SECOND, SECONDS_PER_YEAR
 
 GRID_NS: Final = 60 * NS_PER_SECOND
@@ -72,21 +72,35 @@ def correlate(
     with_market: NDArray[np.bool_],
     prior: float,
     state: Covariances,
+    stress: NDArray[np.float64],
+    high: float,
+    low: float,
     out: NDArray[np.float64],
 ) -> bool:
-    """Fill `out` with the shrunk correlations, 1 on the diagonal; whether anything changed."""
+    """Fill `out` [2 levels, REGIMES, groups, groups] with the shrunk correlations under each regime; whether anything changed.
+
+    `stress` [2 levels, groups] takes the high regime towards 1 and the low one towards 0; `high` and `low` say how far they go without it.
+    """
     changed = False
     for g in range(count):
-        if out[g, g] != 1.0:
-            out[g, g] = 1.0
+        if out[0, OBSERVED, g, g] != 1.0:
+            out[:, :, g, g] = 1.0
             changed = True
         for h in range(g):
             expected = prior if with_market[g] and with_market[h] else 0.0
             scale = math.sqrt(state.covariance[g, g] * state.covariance[h, h])
             observed = state.covariance[g, h] / scale if scale > 0.0 else expected
             rho = min(1.0, max(-1.0, (1.0 - shrink) * observed + shrink * expected))
-            if rho != out[g, h]:
-                changed = True
-                out[g, h] = rho
-                out[h, g] = rho
+            for level in range(2):
+                worst = max(stress[level, g], stress[level, h])
+                for regime in range(REGIMES):
+                    value = rho
+                    if regime == HIGH:
+                        value = rho + (high + (1.0 - high) * worst) * (1.0 - rho)
+                    elif regime == LOW:
+                        value = rho * (1.0 - (low + (1.0 - low) * worst))
+                    if value != out[level, regime, g, h]:
+                        changed = True
+                        out[level, regime, g, h] = value
+                        out[level, regime, h, g] = value
     return changed

@@ -14,8 +14,10 @@ from engine.tables import (
     ELIGIBLE,
     HAIRCUT_FLAT,
     LATENCY,
+    RECOGNISED,
     SIZE,
     SPOT,
+    STABLE_LONG,
     UNIT_LONG,
     RiskTables,
 )
@@ -31,8 +33,8 @@ def haircut_losses(
 ) -> tuple[float, float]:
     """USD taken off an account's spot collateral, at maintenance and at initial volatility.
 
-    `chains` has the bits of the chains where the account has a position. The part of an asset over its cap, in slot order, and what
-    is not eligible on its chain are lost whole; what is not eligible uses up none of the cap.
+    `chains` has the bits of the chains where the account has a position. The part of an asset over its cap, in slot order, is lost whole.
+    What its definition makes not eligible on its chain uses up none of the cap; its haircut is 1, to which it rises slowly at maintenance.
     """
     ints = tables.instrument_int
     floats = tables.instrument_float
@@ -44,27 +46,24 @@ def haircut_losses(
         if ints[i, CONTRACT] != SPOT or quantity[slot] <= 0:
             continue
         value = quantity[slot] * floats[i, UNIT_LONG]
-        if ints[i, ELIGIBLE] == 0:
-            lost += value
-            lost_initial += value
-            continue
         earlier = 0.0
         on_chain = 0.0
         for other in range(count):
             k = instrument[other]
             if ints[k, ASSET] == ints[i, ASSET] and ints[k, CONTRACT] == SPOT and quantity[other] > 0:
                 held = quantity[other] * floats[k, UNIT_LONG]
-                if other < slot and ints[k, ELIGIBLE] != 0:
+                if other < slot and ints[k, ELIGIBLE] != 0 and ints[i, ELIGIBLE] != 0:
                     earlier += held
                 if ints[k, CHAIN] == ints[i, CHAIN]:
                     on_chain += held
         inside = min(value, max(0.0, floats[i, CAP_USD] - earlier))
-        flat = floats[i, HAIRCUT_FLAT] + floats[i, SIZE] * math.sqrt(on_chain)
-        latency = 0.0
-        latency_initial = 0.0
+        root = math.sqrt(on_chain)
+        haircut = floats[i, HAIRCUT_FLAT] + floats[i, SIZE] * root
+        haircut_initial = floats[i, HAIRCUT_FLAT + 1] + floats[i, SIZE + 1] * root
         if (chains & ~atomic[ints[i, CHAIN]]) != 0:
-            latency = floats[i, LATENCY]
-            latency_initial = floats[i, LATENCY + 1]
-        lost += (value - inside) + inside * min(1.0, max(0.0, flat + latency))
-        lost_initial += (value - inside) + inside * min(1.0, max(0.0, flat + latency_initial))
+            haircut += floats[i, LATENCY]
+            haircut_initial += floats[i, LATENCY + 1]
+        lost += value - inside * (floats[i, RECOGNISED] * (1.0 - min(1.0, max(0.0, haircut))))
+        counted = floats[i, STABLE_LONG] * (floats[i, RECOGNISED + 1] * (1.0 - min(1.0, max(0.0, haircut_initial))))
+        lost_initial += value - inside * counted
     return lost, lost_initial

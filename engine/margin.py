@@ -328,7 +328,7 @@ def _largest_loss_of_linear(tables: RiskTables, held: int, level: int) -> tuple[
     """Profit is proportional to the step in every group, so the grid's largest loss is at one of its ends."""
     sums = tables.scratch
     marks = tables.scratch_int
-    correlation = tables.correlation
+    correlation = tables.correlation[level, 0]
     ranges = tables.group_float
     fraction = tables.settings[EXTREME_FRACTION]
     end = 4 * tables.settings_int[GRID_STEPS]
@@ -387,7 +387,7 @@ def _largest_loss_on_grid(
     marks = tables.scratch_int
     ints = tables.instrument_int
     scan = tables.option_scan
-    correlation = tables.correlation
+    correlation = tables.correlation[level, 0]
     ranges = tables.group_float
     steps = tables.settings_int[GRID_STEPS]
     fraction = tables.settings[EXTREME_FRACTION]

@@ -26,6 +26,7 @@ from engine.market_arrays import (
     new_settings,
     new_table_set,
     new_touched,
+    new_value_terms,
 )
 from engine.market_pieces import Pieces
 from engine.marks import new_marks
@@ -36,6 +37,7 @@ from engine.revaluation import (
     advance_assets,
     advance_lag_breakers,
     derive_assets,
+    derive_collateral,
     derive_mark,
     derive_option_sigmas,
     derive_routes,
@@ -44,11 +46,16 @@ from engine.revaluation import (
 from engine.table_rows import fill_groups, fill_instruments
 from engine.tables import (
     ASSETS_MAX,
+    CONCENTRATION_K,
     DECISION_MODE,
     END_FACTOR,
     EXTREME_FRACTION,
+    GAP_FRACTION,
     GRID_STEPS,
     INITIAL_FACTOR,
+    LIMIT_ACCOUNT,
+    LIMIT_ASSET,
+    LIMIT_VENUE,
     OPTION,
     RiskTables,
 )
@@ -92,6 +99,7 @@ class Market(ObservedMarket):
         self.marks.status[USD] = 0
         self.bounds = new_bounds()
         self.inputs = new_inputs()
+        self.values = new_value_terms()
         self._set = new_table_set()
         self._previous = new_inputs()
         self._correlation_before: NDArray[np.float64] | None = None
@@ -235,6 +243,11 @@ class Market(ObservedMarket):
         tables.settings[EXTREME_FRACTION] = self.parameters.extreme_fraction
         tables.settings[END_FACTOR] = self.parameters.end_factor
         tables.settings[INITIAL_FACTOR] = self.parameters.initial_factor
+        tables.settings[GAP_FRACTION] = self.parameters.gap_fraction
+        tables.settings[CONCENTRATION_K] = self.parameters.concentration_k
+        tables.settings[LIMIT_ACCOUNT] = self.parameters.limit_account
+        tables.settings[LIMIT_ASSET] = self.parameters.limit_asset
+        tables.settings[LIMIT_VENUE] = self.parameters.limit_venue
         tables.settings_int[GRID_STEPS] = self.parameters.grid_steps
         tables.settings_int[DECISION_MODE] = MODES.index(self.parameters.decision_mode)
 
@@ -340,6 +353,17 @@ class Market(ObservedMarket):
         )
         if self._whole or self._lagged:
             derive_routes(universe.chain_count, universe.chain_arrays, self.lags, self.settings, self.inputs, self._touched)
+        derive_collateral(
+            universe.instrument_count,
+            universe.instrument_arrays,
+            universe.asset_arrays,
+            universe.chain_arrays,
+            self.settings,
+            self.inputs,
+            self._touched,
+        )
+        count = universe.instrument_count
+        self.values.index[:count] = self.interest_index[:count]
         if self._whole or self._ticked or self._implied_observed:
             derive_option_sigmas(
                 universe.instrument_count, universe.instrument_arrays, self.implied, now, self.settings, self.inputs, self._touched
@@ -358,9 +382,18 @@ class Market(ObservedMarket):
     def _correlate(self) -> bool:
         groups = self.universe.group_count
         table = self._set.tables.correlation
-        before = table[:groups, :groups].copy()
+        before = table[:, :, :groups, :groups].copy()
+        p = self.parameters
         changed = correlate(
-            groups, self.parameters.correlation_shrink, self._with_market, self.parameters.prior_correlation, self.covariances, table
+            groups,
+            p.correlation_shrink,
+            self._with_market,
+            p.prior_correlation,
+            self.covariances,
+            self.inputs.stress,
+            p.correlation_high,
+            p.correlation_low,
+            table,
         )
         if changed:
             self._correlation_before = before
@@ -386,7 +419,7 @@ class Market(ObservedMarket):
         theirs.settings[:] = ours.settings
         theirs.settings_int[:] = ours.settings_int
         theirs.atomic_chains[:chains] = ours.atomic_chains[:chains]
-        theirs.correlation[:groups, :groups] = ours.correlation[:groups, :groups] if correlations is None else correlations
+        theirs.correlation[:, :, :groups, :groups] = ours.correlation[:, :, :groups, :groups] if correlations is None else correlations
         if self._cause_parameters is not self.parameters:
             set_.option_inputs[:] = math.nan
         self._fill_set(set_, inputs, new_touched(), everything=True)
@@ -401,9 +434,8 @@ class Market(ObservedMarket):
             self.clock_ns,
             universe.instrument_arrays,
             universe.asset_arrays,
-            universe.chain_arrays,
             universe.venue_fee_bps,
-            self.interest_index,
+            self.values,
             self.marks,
             self.bounds,
             inputs,

@@ -24,6 +24,7 @@ SCAN_CAP: Final = 8
 DEPTH_FLOOR_USD: Final = 9
 MARK_AGE: Final = 0
 DEPTH_AGE: Final = 1
+BPS: Final = 1e-4
 OPTION_INPUTS: Final = 5  # forward, volatility, years, scan range at either level
 
 
@@ -63,6 +64,10 @@ class Settings(NamedTuple):
     extreme_multiple: float
     impact_coefficient: float
     spread_floor_bps: float
+    short_option_minimum: float
+    basis_share: NDArray[np.float64]  # [TENOR_BANDS], fractions
+    vega_shock: float
+    settlement_wait_ns: int
 
 
 class Depths(NamedTuple):
@@ -95,6 +100,23 @@ class RiskInputs(NamedTuple):
     spread_bps: NDArray[np.float64]  # [ASSETS_MAX]
     route_s: NDArray[np.float64]  # [CHAINS_MAX]: to another chain, without redemption
     option_sigma: NDArray[np.float64]  # [INSTRUMENTS_MAX], nan: none or not an option
+    thin: NDArray[np.float64]  # [2 levels, ASSETS_MAX]: 1/sqrt(depth)
+    stress: NDArray[np.float64]  # [2 levels, ASSETS_MAX] by group, 0 to 1
+    flat: NDArray[np.float64]  # [2 levels, INSTRUMENTS_MAX]: base + security (+ 1: suspended or not eligible) of spot
+    latency: NDArray[np.float64]  # [2 levels, INSTRUMENTS_MAX]: z * sigma * sqrt(tau) of spot, for an account that is elsewhere too
+    over: NDArray[np.float64]  # [2 levels, ASSETS_MAX]: the share that is over the asset's global cap
+    paused: NDArray[np.float64]  # [CHAINS_MAX]: the share of the chain's credit that is not recognised now
+    slip: NDArray[np.float64]  # [CHAINS_MAX]: measured cross-chain slippage
+
+
+class ValueTerms(NamedTuple):
+    """What of an instrument's or asset's value is not its mark. Derived from what was observed and the clock."""
+
+    stable: NDArray[np.float64]  # [ASSETS_MAX]: delay-limited price, nan: none yet
+    basis: NDArray[np.float64]  # [INSTRUMENTS_MAX]: price over the underlying's mark, less 1
+    funding: NDArray[np.float64]  # [INSTRUMENTS_MAX]: accrued in this interval, as a share of the notional; longs pay
+    index: NDArray[np.float64]  # [INSTRUMENTS_MAX]: of loans, with interest accrued
+    settled: NDArray[np.float64]  # [INSTRUMENTS_MAX]: settlement price of what has expired, nan: none
 
 
 class Touched(NamedTuple):
@@ -173,6 +195,10 @@ def new_settings(parameters: Parameters) -> Settings:
         extreme_multiple=parameters.extreme_multiple,
         impact_coefficient=parameters.impact_coefficient,
         spread_floor_bps=parameters.spread_floor_bps,
+        short_option_minimum=parameters.short_option_minimum,
+        basis_share=np.array(parameters.basis_bps) * BPS,
+        vega_shock=parameters.vega_shock,
+        settlement_wait_ns=nanoseconds(parameters.settlement_wait_s),
     )
 
 
@@ -200,6 +226,23 @@ def new_inputs() -> RiskInputs:
         spread_bps=np.zeros(ASSETS_MAX),
         route_s=np.zeros(CHAINS_MAX),
         option_sigma=np.full(INSTRUMENTS_MAX, math.nan),
+        thin=np.ones((2, ASSETS_MAX)),
+        stress=np.zeros((2, ASSETS_MAX)),
+        flat=np.zeros((2, INSTRUMENTS_MAX)),
+        latency=np.zeros((2, INSTRUMENTS_MAX)),
+        over=np.zeros((2, ASSETS_MAX)),
+        paused=np.zeros(CHAINS_MAX),
+        slip=np.zeros(CHAINS_MAX),
+    )
+
+
+def new_value_terms() -> ValueTerms:
+    return ValueTerms(
+        stable=np.full(ASSETS_MAX, math.nan),
+        basis=np.zeros(INSTRUMENTS_MAX),
+        funding=np.zeros(INSTRUMENTS_MAX),
+        index=np.ones(INSTRUMENTS_MAX),
+        settled=np.full(INSTRUMENTS_MAX, math.nan),
     )
 
 

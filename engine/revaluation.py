@@ -14,6 +14,7 @@ from engine import breakers, volatility
 from engine.breakers import CLOSED, Breakers, MoveSamples
 from engine.jit import kernel
 from engine.market_arrays import (
+    BASE,
     DEPTH_AGE,
     DEPTH_FLOOR_USD,
     MARK_AGE,
@@ -27,9 +28,9 @@ from engine.market_arrays import (
     Touched,
 )
 from engine.marks import NEVER_NS, SOURCES_APART, Marks, Observations, aggregate
-from engine.tables import OPTION
+from engine.tables import OPTION, SPOT
 from engine.universe import AssetArrays, ChainArrays, InstrumentArrays
-from engine.volatility import NS_PER_SECOND, ImpliedVolatilities, Volatilities
+from engine.volatility import NS_PER_SECOND, SECONDS_PER_YEAR, ImpliedVolatilities, Volatilities
 
 DEPTH_MIN_USD: Final = 1.0  # an observed depth of nothing still divides
 
@@ -194,6 +195,7 @@ def derive_assets(
         if depth != inputs.depth_usd[a] or spread != inputs.spread_bps[a]:
             inputs.depth_usd[a] = depth
             inputs.spread_bps[a] = spread
+            inputs.thin[:, a] = 1.0 / math.sqrt(depth)
             touched.asset[a] = True
 
 
@@ -208,6 +210,28 @@ def derive_routes(count: int, chains: ChainArrays, lags: Lags, settings: Setting
         if route != inputs.route_s[j]:
             inputs.route_s[j] = route
             touched.chain[j] = True
+
+
+@kernel
+def derive_collateral(
+    count: int, terms: InstrumentArrays, assets: AssetArrays, chains: ChainArrays, settings: Settings, inputs: RiskInputs, touched: Touched
+) -> None:
+    """What of the haircuts of spot instruments is no price: flat and latency terms."""
+    for i in range(count):
+        if terms.contract[i] != SPOT:
+            continue
+        a = terms.underlying[i]
+        j = terms.chain[i]
+        flat = settings.classes[assets.asset_class[a], BASE] + chains.security_premium[j]
+        if (assets.eligible_chains[a] >> np.int64(j)) & 1 == 0:
+            flat += 1.0
+        tau = (inputs.route_s[j] + assets.redemption_delay_s[a]) / SECONDS_PER_YEAR
+        for level in range(2):
+            latency = settings.latency_z * inputs.sigma[level, a] * math.sqrt(tau)
+            if flat != inputs.flat[level, i] or latency != inputs.latency[level, i]:
+                inputs.flat[level, i] = flat
+                inputs.latency[level, i] = latency
+                touched.instrument[i] = True
 
 
 @kernel

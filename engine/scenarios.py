@@ -12,6 +12,7 @@ from engine.pricing import black76_price
 from engine.volatility import SECONDS_PER_YEAR
 
 THIRTY_DAYS_S: Final = 30.0 * 86_400.0
+BAND_ENDS_YEARS: Final = (7.0 / 365.0, 30.0 / 365.0, 90.0 / 365.0, 1.0)
 PRICE_FLOOR: Final = 1e-9  # of the price: no extreme goes below it
 
 
@@ -31,6 +32,15 @@ def extreme_down(multiple: float, scan: float) -> float:
 def volatility_shock(t_years: float, shock: float, power: float, tenor_floor_s: float) -> float:
     """Relative shock of an option's volatility: larger for short tenors."""
     return shock * pow_(THIRTY_DAYS_S / max(t_years * SECONDS_PER_YEAR, tenor_floor_s), power)
+
+
+@kernel
+def tenor_band(t_years: float) -> int:
+    """1 to TENOR_BANDS - 1 by time to expiry; 0 is for what has none."""
+    for band in range(len(BAND_ENDS_YEARS)):
+        if t_years <= BAND_ENDS_YEARS[band]:
+            return band + 1
+    return len(BAND_ENDS_YEARS) + 1
 
 
 @kernel

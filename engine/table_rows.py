@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from engine.jit import kernel
 from engine.market_arrays import (
-    BASE,
     DEPEG,
     SCAN_CAP,
     SCAN_FLOOR,
@@ -23,13 +22,16 @@ from engine.market_arrays import (
     Settings,
     TableSet,
     Touched,
+    ValueTerms,
 )
 from engine.marks import Marks
-from engine.pricing import black76_delta, black76_price, year_fraction
+from engine.pricing import black76_delta, black76_price, black76_vega, year_fraction
 from engine.reasons import Unknown
-from engine.scenarios import extreme_down, fill_option_scan, scan_range, volatility_shock
+from engine.scenarios import extreme_down, fill_option_scan, scan_range, tenor_band, volatility_shock
 from engine.tables import (
     ASSET,
+    BAND,
+    BASIS_CHARGE,
     CAP_USD,
     CASH_DELTA,
     CASH_UNKNOWN,
@@ -41,8 +43,12 @@ from engine.tables import (
     DELTA_LONG,
     DELTA_SHORT,
     ELIGIBLE,
+    EXPOSURE,
     EXTREME_DOWN,
     EXTREME_UP,
+    FUTURE,
+    GAP_DOWN,
+    GAP_UP,
     GROUP,
     GROUP_FLOATS,
     HAIRCUT_FLAT,
@@ -50,28 +56,37 @@ from engine.tables import (
     IMPACT,
     INSTRUMENT_FLOATS,
     INSTRUMENT_INTS,
+    INVERSE_FUTURE,
+    INVERSE_OPTION,
     INVERSE_PERPETUAL,
+    IS_DERIVATIVE,
     LATENCY,
     LEVELS_DIFFER,
     LOAN,
     NOTIONAL,
     OPTION,
     OPTION_DELTA,
+    ORDER_DELTA,
     QUOTE,
     QUOTE_GROUP,
+    RECOGNISED,
     SCAN,
     SCAN_ROW,
+    SHORT_MINIMUM,
     SIZE,
     SPOT,
+    STABLE_LONG,
+    STABLE_SHORT,
+    THIN,
     UNIT_LONG,
     UNIT_SHORT,
     UNIT_UNKNOWN,
+    VEGA_CHARGE,
     VENUE,
     VOL_HAIRCUT,
     RiskTables,
 )
-from engine.universe import AssetArrays, ChainArrays, InstrumentArrays
-from engine.volatility import SECONDS_PER_YEAR
+from engine.universe import AssetArrays, InstrumentArrays
 
 NO_VOLATILITY: Final = int(Unknown.NO_VOLATILITY)
 NOT_DEFINED: Final = int(Unknown.NOT_DEFINED)
@@ -105,7 +120,10 @@ def fill_groups(
             row = tables.group_float[level, g]
             up = settings.extreme_multiple * scan
             down = extreme_down(settings.extreme_multiple, scan)
-            if scan != row[SCAN] or step != row[HAIRCUT_STEP] or up != row[EXTREME_UP] or down != row[EXTREME_DOWN]:
+            thin = inputs.thin[level, a]
+            moved = scan != row[SCAN] or step != row[HAIRCUT_STEP] or up != row[EXTREME_UP] or down != row[EXTREME_DOWN]
+            if moved or thin != row[THIN]:
+                row[THIN] = thin
                 row[SCAN] = scan
                 row[EXTREME_UP] = up
                 row[EXTREME_DOWN] = down
@@ -121,9 +139,8 @@ def fill_instruments(
     now_ns: int,
     terms: InstrumentArrays,
     assets: AssetArrays,
-    chains: ChainArrays,
     fee_bps: NDArray[np.float64],
-    interest_index: NDArray[np.float64],
+    values: ValueTerms,
     marks: Marks,
     bounds: Bounds,
     inputs: RiskInputs,
@@ -152,15 +169,20 @@ def fill_instruments(
         set_.row_int[CHAIN] = terms.chain[i]
         set_.row_int[VENUE] = terms.venue[i]
         set_.row_int[SCAN_ROW] = -1
+        set_.row_int[BAND] = -1
+        if terms.contract[i] != SPOT and terms.contract[i] != LOAN:
+            set_.row_int[IS_DERIVATIVE] = 1
         if live:
-            _value_instrument(i, now_ns, terms, interest_index, marks, bounds, inputs, set_)
-            _burden_instrument(i, terms, assets, chains, fee_bps, marks, bounds, inputs, settings, set_)
+            _value_instrument(i, now_ns, terms, values, marks, bounds, inputs, settings, set_)
+            _burden_instrument(i, terms, assets, fee_bps, marks, bounds, inputs, settings, set_)
         else:
             set_.row_int[UNIT_UNKNOWN] = NOT_DEFINED
             set_.row_int[CASH_UNKNOWN] = NOT_DEFINED
         changed = ranges
-        if set_.row_int[SCAN_ROW] >= 0 and _scan_option(i, now_ns, terms, marks, inputs, settings, set_, group):
-            changed = True
+        if set_.row_int[SCAN_ROW] >= 0:
+            if _scan_option(i, now_ns, terms, marks, inputs, settings, set_, group):
+                changed = True
+            _add_up_option(i, now_ns, terms, marks, inputs, settings, set_, group)
         for k in range(INSTRUMENT_INTS):
             if ints[i, k] != set_.row_int[k]:
                 ints[i, k] = set_.row_int[k]
@@ -177,10 +199,11 @@ def _value_instrument(
     i: int,
     now_ns: int,
     terms: InstrumentArrays,
-    interest_index: NDArray[np.float64],
+    values: ValueTerms,
     marks: Marks,
     bounds: Bounds,
     inputs: RiskInputs,
+    settings: Settings,
     set_: TableSet,
 ) -> None:
     """What a lot and a cash unit are worth, and what is missing to say so (then 0)."""
@@ -189,14 +212,16 @@ def _value_instrument(
     q = terms.quote[i]
     contract = terms.contract[i]
     lot_size = terms.lot_size[i]
+    inverse = contract == INVERSE_PERPETUAL or contract == INVERSE_FUTURE
+    expired = contract >= FUTURE and terms.expiry_ns[i] <= now_ns
     unknown = marks.status[a]
     if contract == SPOT or contract == LOAN:
         unknown = _lowest(unknown, bounds.status[a])
-    if contract >= OPTION:
-        if terms.expiry_ns[i] <= now_ns:
+    if expired:
+        if now_ns - terms.expiry_ns[i] > settings.settlement_wait_ns:
             unknown = _lowest(unknown, EXPIRED)
-        elif math.isnan(inputs.option_sigma[i]):
-            unknown = _lowest(unknown, NO_VOLATILITY)
+    elif contract >= OPTION and math.isnan(inputs.option_sigma[i]):
+        unknown = _lowest(unknown, NO_VOLATILITY)
     set_.row_int[UNIT_UNKNOWN] = unknown
     set_.row_int[CASH_UNKNOWN] = marks.status[q]
     if marks.status[q] == 0:
@@ -204,39 +229,112 @@ def _value_instrument(
         if set_.row_int[QUOTE_GROUP] >= 0:
             row[CASH_DELTA] = row[CASH_VALUE]
     if marks.status[a] == 0:
-        row[NOTIONAL] = lot_size if contract == INVERSE_PERPETUAL else lot_size * marks.mark[a]
+        row[NOTIONAL] = lot_size if inverse else lot_size * marks.mark[a]
     if unknown != 0:
         return
     mark = marks.mark[a]
-    low = mark
-    high = mark
-    if not math.isnan(bounds.bound[a]):
-        low = min(mark, bounds.bound[a])
-        high = max(mark, bounds.bound[a])
+    row[STABLE_LONG] = 1.0
+    row[STABLE_SHORT] = 1.0
+    if expired:
+        _value_expired(i, mark, values.settled[i], terms, row)
+        return
     if contract >= OPTION:
-        sigma = inputs.option_sigma[i]
-        t_years = year_fraction(now_ns, terms.expiry_ns[i])
-        unit = lot_size * black76_price(mark, terms.strike[i], sigma, t_years, terms.is_call[i], 1.0)
-        row[UNIT_LONG] = unit
-        row[UNIT_SHORT] = unit
-        row[OPTION_DELTA] = lot_size * (black76_delta(mark, terms.strike[i], sigma, t_years, terms.is_call[i], 1.0) * mark)
-        set_.row_int[SCAN_ROW] = i
+        _value_option(i, now_ns, mark, terms, inputs, settings, set_)
         return
-    if contract == INVERSE_PERPETUAL:
-        row[UNIT_LONG] = -lot_size
-        row[UNIT_SHORT] = -lot_size
+    if contract == SPOT or contract == LOAN:
+        low = mark
+        high = mark
+        if not math.isnan(bounds.bound[a]):
+            low = min(mark, bounds.bound[a])
+            high = max(mark, bounds.bound[a])
+        stable = values.stable[a]
+        if contract == SPOT:
+            row[UNIT_LONG] = lot_size * low
+            row[UNIT_SHORT] = lot_size * high
+            row[ORDER_DELTA] = row[NOTIONAL]
+        else:
+            row[UNIT_LONG] = lot_size * values.index[i] * high
+            row[UNIT_SHORT] = row[UNIT_LONG]
+        if not math.isnan(stable):
+            row[STABLE_LONG] = min(low, stable) / low
+            row[STABLE_SHORT] = max(high, stable) / high
+        row[DELTA_LONG] = row[UNIT_LONG]
+        row[DELTA_SHORT] = row[UNIT_SHORT]
         return
-    if contract == SPOT:
-        row[UNIT_LONG] = lot_size * low
-        row[UNIT_SHORT] = lot_size * high
-    elif contract == LOAN:
-        row[UNIT_LONG] = lot_size * interest_index[i] * high
-        row[UNIT_SHORT] = row[UNIT_LONG]
+    if inverse:
+        row[UNIT_LONG] = -lot_size / (1.0 + values.basis[i]) - lot_size * values.funding[i]
+        row[BASIS_CHARGE] = lot_size
     else:
-        row[UNIT_LONG] = lot_size * mark
-        row[UNIT_SHORT] = row[UNIT_LONG]
-    row[DELTA_LONG] = row[UNIT_LONG]
-    row[DELTA_SHORT] = row[UNIT_SHORT]
+        row[DELTA_LONG] = lot_size * mark * (1.0 + values.basis[i])
+        row[DELTA_SHORT] = row[DELTA_LONG]
+        row[UNIT_LONG] = row[DELTA_LONG] - lot_size * mark * values.funding[i]
+        row[BASIS_CHARGE] = row[DELTA_LONG]
+    row[UNIT_SHORT] = row[UNIT_LONG]
+    row[EXPOSURE] = row[NOTIONAL]
+    row[ORDER_DELTA] = row[NOTIONAL]
+    band = 0
+    if contract >= FUTURE:
+        band = tenor_band(year_fraction(now_ns, terms.expiry_ns[i]))
+    set_.row_int[BAND] = band
+    row[BASIS_CHARGE] *= settings.basis_share[band]
+
+
+@kernel
+def _value_expired(i: int, mark: float, settled: float, terms: InstrumentArrays, row: NDArray[np.float64]) -> None:
+    """What has expired is worth what it was at its settlement price; what is owed in coin moves with the coin."""
+    contract = terms.contract[i]
+    worth = terms.lot_size[i]
+    if contract >= OPTION:
+        inner = settled - terms.strike[i] if terms.is_call[i] else terms.strike[i] - settled
+        worth *= max(inner, 0.0)
+    elif contract == FUTURE:
+        worth *= settled
+    if contract == INVERSE_OPTION:
+        worth = worth * mark / settled
+    elif contract == INVERSE_FUTURE:
+        worth = -worth * mark / settled
+    row[UNIT_LONG] = worth
+    row[UNIT_SHORT] = worth
+    if contract == INVERSE_OPTION or contract == INVERSE_FUTURE:
+        row[DELTA_LONG] = worth
+        row[DELTA_SHORT] = worth
+
+
+@kernel
+def _value_option(
+    i: int, now_ns: int, mark: float, terms: InstrumentArrays, inputs: RiskInputs, settings: Settings, set_: TableSet
+) -> None:
+    row = set_.row
+    lot_size = terms.lot_size[i]
+    strike = terms.strike[i]
+    sigma = inputs.option_sigma[i]
+    t_years = year_fraction(now_ns, terms.expiry_ns[i])
+    unit = lot_size * black76_price(mark, strike, sigma, t_years, terms.is_call[i], 1.0)
+    row[UNIT_LONG] = unit
+    row[UNIT_SHORT] = unit
+    row[OPTION_DELTA] = lot_size * (black76_delta(mark, strike, sigma, t_years, terms.is_call[i], 1.0) * mark)
+    row[EXPOSURE] = abs(row[OPTION_DELTA])
+    row[SHORT_MINIMUM] = settings.short_option_minimum * row[NOTIONAL]
+    band = tenor_band(t_years)
+    set_.row_int[BAND] = band
+    row[BASIS_CHARGE] = row[OPTION_DELTA] * settings.basis_share[band]
+    shock = volatility_shock(t_years, settings.vega_shock, settings.vol_shock_power, settings.tenor_floor_s)
+    row[VEGA_CHARGE] = lot_size * black76_vega(mark, strike, sigma, t_years, 1.0) * shock
+    set_.row_int[SCAN_ROW] = i
+
+
+@kernel
+def _add_up_option(
+    i: int, now_ns: int, terms: InstrumentArrays, marks: Marks, inputs: RiskInputs, settings: Settings, set_: TableSet, group: int
+) -> None:
+    """What curvature loses in the extremes: the scan rows without their tangent."""
+    row = set_.row
+    up = 2 * (2 * settings.grid_steps + 1)
+    for level in range(2):
+        scan = set_.tables.option_scan[level, i]
+        ranges = set_.tables.group_float[level, group]
+        row[GAP_UP + level] = -(scan[up] - row[OPTION_DELTA] * ranges[EXTREME_UP])
+        row[GAP_DOWN + level] = -(scan[up + 1] + row[OPTION_DELTA] * ranges[EXTREME_DOWN])
 
 
 @kernel
@@ -244,7 +342,6 @@ def _burden_instrument(
     i: int,
     terms: InstrumentArrays,
     assets: AssetArrays,
-    chains: ChainArrays,
     fee_bps: NDArray[np.float64],
     marks: Marks,
     bounds: Bounds,
@@ -259,33 +356,35 @@ def _burden_instrument(
     j = terms.chain[i]
     asset_class = assets.asset_class[a]
     quote_class = assets.asset_class[q]
-    root_depth = math.sqrt(inputs.depth_usd[a])
     row[CAP_USD] = assets.cap_usd[a]
     if (assets.eligible_chains[a] >> np.int64(j)) & 1 != 0:
         set_.row_int[ELIGIBLE] = 1
     depeg = 0.0
     if marks.status[a] == 0 and not math.isnan(bounds.bound[a]):
         depeg = settings.classes[asset_class, DEPEG] * max(0.0, bounds.bound[a] / marks.mark[a] - 1.0)
-    row[HAIRCUT_FLAT] = settings.classes[asset_class, BASE] + chains.security_premium[j] + depeg
-    row[SIZE] = settings.classes[asset_class, SIZE_COEFFICIENT] / root_depth
-    tau = (inputs.route_s[j] + assets.redemption_delay_s[a]) / SECONDS_PER_YEAR
     differ = False
     for level in range(2):
-        row[LATENCY + level] = settings.latency_z * inputs.sigma[level, a] * math.sqrt(tau)
+        row[HAIRCUT_FLAT + level] = inputs.flat[level, i] + depeg
+        row[LATENCY + level] = max(inputs.latency[level, i], inputs.slip[j])
+        row[SIZE + level] = settings.classes[asset_class, SIZE_COEFFICIENT] * inputs.thin[level, a]
+        row[RECOGNISED + level] = (1.0 - inputs.over[level, a]) * (1.0 - inputs.paused[j])
         row[VOL_HAIRCUT + level] = _volatility_haircut(asset_class, inputs.sigma[level, a], settings)
         row[CASH_VOL_HAIRCUT + level] = _volatility_haircut(quote_class, inputs.sigma[level, q], settings)
-    if row[LATENCY] != row[LATENCY + 1] or row[VOL_HAIRCUT] != row[VOL_HAIRCUT + 1] or row[CASH_VOL_HAIRCUT] != row[CASH_VOL_HAIRCUT + 1]:
-        differ = True
+    for first in (VOL_HAIRCUT, CASH_VOL_HAIRCUT):
+        if row[first] != row[first + 1]:
+            differ = True
     for side in range(2):
         group = set_.row_int[GROUP + side]
         if group >= 0:
+            if inputs.stress[0, group] != inputs.stress[1, group]:
+                differ = True
             for k in range(GROUP_FLOATS):
                 if set_.tables.group_float[0, group, k] != set_.tables.group_float[1, group, k]:
                     differ = True
     set_.row_int[LEVELS_DIFFER] = 1 if differ else 0
     if terms.contract[i] != LOAN and assets.group[a] >= 0:
         row[COST_RATE] = (0.5 * inputs.spread_bps[a] + fee_bps[terms.venue[i]]) * 1e-4
-        row[IMPACT] = settings.impact_coefficient / root_depth
+        row[IMPACT] = settings.impact_coefficient / math.sqrt(inputs.depth_usd[a])
 
 
 @kernel
