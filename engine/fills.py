@@ -160,7 +160,7 @@ def value_accounts(
     left = 0
     for k in range(accounts.shape[0]):
         a = accounts[k]
-        code = evaluate(wide(positions[a]), instrument[a], quantity[a], cash[a], tables, health[a])
+        code = evaluate(wide(positions[a]), instrument[a], quantity[a], cash[a], False, tables.no_pending, tables, health[a])
         code = _with_standing(code, wide(standing[a]))
         state = state_of(code, wide(prior[a]), health[a], end_factor)
         states[k] = state
@@ -175,7 +175,7 @@ def value_accounts(
 def is_below(a: int, columns: Columns, tables: RiskTables, out: NDArray[np.float64]) -> bool:
     """Whether the account would be below maintenance (or bankrupt, or could not be valued) under other tables; `out` [OUT] is scratch."""
     count = wide(columns.positions[a])
-    code = evaluate(count, columns.instrument[a], columns.quantity[a], columns.cash[a], tables, out)
+    code = evaluate(count, columns.instrument[a], columns.quantity[a], columns.cash[a], False, tables.no_pending, tables, out)
     return code != 0 or out[EQUITY] < out[MAINTENANCE] or out[UNHAIRCUT] - out[CLOSE_COST] < 0.0
 
 
@@ -184,7 +184,16 @@ def requirements_of(accounts: NDArray[np.int64], columns: Columns, tables: RiskT
     """Maintenance by mode (isolated, protocol, portfolio) of accounts [n] that can be valued, into `out` [n, 3]."""
     for k in range(accounts.shape[0]):
         a = accounts[k]
-        requirements_by_mode(wide(columns.positions[a]), columns.instrument[a], columns.quantity[a], columns.cash[a], tables, out[k])
+        requirements_by_mode(
+            wide(columns.positions[a]),
+            columns.instrument[a],
+            columns.quantity[a],
+            columns.cash[a],
+            False,
+            tables.no_pending,
+            tables,
+            out[k],
+        )
 
 
 @kernel
@@ -241,7 +250,7 @@ def apply_fills(
             cash[a, slot] = cash_before + units
         elif move(a, i, kind[k], lots[k], price_ticks[k], extra[k], columns, terms) != MOVED:
             return k
-        code = evaluate(wide(positions[a]), instrument[a], quantity[a], cash[a], tables, health[a])
+        code = evaluate(wide(positions[a]), instrument[a], quantity[a], cash[a], False, tables.no_pending, tables, health[a])
         code = _with_standing(code, wide(standing[a]))
         if state_of(code, wide(prior[a]), health[a], end_factor) != state_before[a] or code != reason_before[a]:
             _undo(a, i, slot, held_before, quantity_before, cash_before, columns)

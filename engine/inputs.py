@@ -126,8 +126,8 @@ class InstrumentDefinition(Definition, frozen=True, kw_only=True, tag="instrumen
 
     `lot_size` is units of the underlying a lot (for inverse perpetuals and futures: USD a lot); `tick_size` is the price step in the quote.
     `lot_size * tick_size` must be a whole number of cash units (1e-6 of a USD-like quote, 1e-9 of a coin), so that cash adds up exactly.
-    Inverse contracts are quoted and settled in the underlying (`quote` = `underlying`). A perpetual whose funding is paid at intervals names
-    them (`funding_interval_s`, from 1970): what has accrued in the present one counts already.
+    Inverse contracts are quoted and settled in the underlying (`quote` = `underlying`). A perpetual whose funding is paid at intervals
+    names them (`funding_interval_s`, from 1970): what has accrued in the present one counts already.
     """
 
     venue: Name

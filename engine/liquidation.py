@@ -122,7 +122,7 @@ def price_in_quote(instrument: int, market: Market) -> float:
 @kernel
 def _excess(count: int, scratch: Scratch, tables: RiskTables, end_factor: float) -> float:
     """Of the scratch copy, in USD; -inf where it cannot be valued."""
-    code = evaluate(count, scratch.instrument, scratch.quantity, scratch.cash, tables, scratch.out)
+    code = evaluate(count, scratch.instrument, scratch.quantity, scratch.cash, False, tables.no_pending, tables, scratch.out)
     if code != 0:
         return -math.inf
     excess: float = scratch.out[EQUITY] - end_factor * scratch.out[MAINTENANCE]

@@ -1,7 +1,7 @@
-"""One account's equity and requirement from the risk tables: the kernels that decide (docs/model.md, sections 4 to 6).
+"""One account's equity and requirement from the risk tables: the kernels that decide (docs/model.md, sections 3 to 6).
 
-Accounts come as columns: `count` slots with instrument numbers, lots and cash units. Instrument numbers must be defined ones (they are
-array indices). Nothing is allocated; the scratch space of the tables makes a kernel usable by one thread at a time.
+Accounts come as columns: `count` slots with instrument numbers, lots, cash units and pending lots. Instrument numbers must be defined ones
+(they are array indices). Nothing is allocated; the scratch space of the tables makes a kernel usable by one thread at a time.
 """
 
 import math
@@ -13,51 +13,61 @@ from numpy.typing import NDArray
 from engine.haircuts import haircut_losses
 from engine.jit import kernel
 from engine.reasons import Unknown
+from engine.requirement import (
+    HAIRCUT_SCENARIO,
+    NO_SCENARIO,
+    REGIME_BASE,
+    SCENARIO_BASE,
+    add_on_of_size,
+    divide,
+    hold_groups,
+    requirement_of_part,
+)
 from engine.tables import (
-    CASH_DELTA,
+    BUY,
     CASH_UNKNOWN,
     CASH_VALUE,
-    CASH_VOL_HAIRCUT,
     CHAIN,
+    CONCENTRATION,
+    CONTRACT,
     COST_RATE,
     DECISION_MODE,
-    DELTA_LONG,
-    DELTA_SHORT,
-    DELTA_SUM,
-    EXTREME_DOWN,
-    EXTREME_FRACTION,
-    EXTREME_UP,
-    GRID_STEPS,
-    GROUP,
-    HAIRCUT_LOSS,
-    HAIRCUT_STEP,
-    HELD_CURVED,
-    HELD_GROUP,
     IMPACT,
     INITIAL_FACTOR,
     INITIAL_LEVEL,
+    IS_DERIVATIVE,
+    LEAVING,
     LEVELS_DIFFER,
+    LIMIT_ACCOUNT,
+    LIMIT_ASSET,
+    LIMIT_VENUE,
+    LIMITED,
     MAINTENANCE_LEVEL,
     NOTIONAL,
-    OPTION_DELTA,
+    PIECES,
     POSITIONS_MAX,
-    PROFIT,
-    QUOTE_GROUP,
-    SCAN,
-    SCAN_ROW,
-    SCANNED,
-    SLOT_GROUP,
-    SLOT_PART,
-    SLOT_QUOTE_GROUP,
+    REGIME_NAMES,
+    SELL,
+    SPOT,
+    STABLE_SHORT,
     UNIT_LONG,
     UNIT_SHORT,
     UNIT_UNKNOWN,
     VENUE,
-    VOL_HAIRCUT,
     RiskTables,
 )
 
-__all__ = ["POSITIONS_MAX", "closing_cost_usd", "evaluate", "requirements_by_mode", "scenario_name"]
+__all__ = [
+    "HAIRCUT_SCENARIO",
+    "NO_SCENARIO",
+    "POSITIONS_MAX",
+    "SCENARIO_BASE",
+    "break_down",
+    "closing_cost_usd",
+    "evaluate",
+    "requirements_by_mode",
+    "scenario_name",
+]
 
 # What `evaluate` writes.
 EQUITY: Final = 0  # E_m, haircuts at maintenance volatility
@@ -67,17 +77,13 @@ MAINTENANCE: Final = 3  # M
 INITIAL: Final = 4  # I
 CLOSE_COST: Final = 5
 DRIVER: Final = 6  # the scenario that binds at maintenance (`scenario_name`)
+LIMIT: Final = 7  # position limits that are passed: the sum of the codes below
 OUT: Final = 8
 
-# Modes, in the order of parameters.MODES.
-ISOLATED: Final = 0
-PROTOCOL: Final = 1
-PORTFOLIO: Final = 2
+OVER_ACCOUNT: Final = 1
+OVER_ASSET: Final = 2
+OVER_VENUE: Final = 4
 
-# The binding scenario is driver group * SCENARIO_BASE + scan column (or HAIRCUT_SCENARIO).
-SCENARIO_BASE: Final = 64
-HAIRCUT_SCENARIO: Final = 60
-NO_SCENARIO: Final = -1.0  # nothing can be lost, or the mode sums several
 ENGINE_FAULT: Final = int(Unknown.ENGINE_FAULT)
 
 
@@ -85,13 +91,15 @@ def scenario_name(code: float, steps: int, group_names: list[str]) -> str:
     """The scenario behind `DRIVER` in words; `group_names` are the names of the groups' own assets, `steps` the grid's steps a side."""
     if not code >= 0.0:
         return "none"
-    group, column = divmod(int(code), SCENARIO_BASE)
+    group, rest = divmod(int(code), SCENARIO_BASE)
+    regime, column = divmod(rest, REGIME_BASE)
+    under = "" if regime == 0 else f", {REGIME_NAMES[regime]} correlation"
     if column == HAIRCUT_SCENARIO:
-        return f"{group_names[group]} volatility haircut"
+        return f"{group_names[group]} volatility haircut{under}"
     if column >= 2 * (2 * steps + 1):
-        return f"{group_names[group]} extreme {'up' if column == 2 * (2 * steps + 1) else 'down'}"
+        return f"{group_names[group]} extreme {'up' if column == 2 * (2 * steps + 1) else 'down'}{under}"
     step, shock = divmod(column, 2)
-    return f"{group_names[group]} {step - steps:+d}/{steps} volatility {'down' if shock else 'up'}"
+    return f"{group_names[group]} {step - steps:+d}/{steps} volatility {'down' if shock else 'up'}{under}"
 
 
 @kernel
@@ -100,45 +108,70 @@ def evaluate(
     instrument: NDArray[np.int32],
     quantity: NDArray[np.int64],
     cash: NDArray[np.int64],
+    has_pending: bool,
+    pending: NDArray[np.int64],
     tables: RiskTables,
     out: NDArray[np.float64],
 ) -> int:
-    """Value one account. Writes `out` [OUT] and returns 0, or returns the Unknown code and fills `out` with nan."""
+    """Value one account. Writes `out` [OUT] and returns 0, or returns the Unknown code and fills `out` with nan.
+
+    `pending` [POSITIONS_MAX, PENDING] is only looked at where `has_pending`.
+    """
     ints = tables.instrument_int
     floats = tables.instrument_float
+    lots_held = tables.lots
+    take_lots(count, instrument, quantity, has_pending, pending, tables)
     unknown = 0
     value = 0.0
+    collateral = 0.0
+    notional_sum = 0.0
+    owed_more = 0.0
     cost = 0.0
     chains = np.int64(0)
     differ = False
     for slot in range(count):
-        lots = quantity[slot]
+        lots = lots_held[slot]
         units = cash[slot]
-        if lots == 0 and units == 0:
+        ordered = has_pending and (pending[slot, BUY] | pending[slot, SELL]) != 0
+        if lots == 0 and units == 0 and not ordered:
             continue
         i = instrument[slot]
-        chains |= np.int64(1) << np.int64(ints[i, CHAIN])
         if ints[i, LEVELS_DIFFER] != 0:
             differ = True
-        if lots != 0:
+        if lots != 0 or ordered:
             code = ints[i, UNIT_UNKNOWN]
             if code != 0 and (unknown == 0 or code < unknown):
                 unknown = code
-            value += lots * (floats[i, UNIT_LONG] if lots > 0 else floats[i, UNIT_SHORT])
+        if lots != 0:
             notional = abs(float(lots)) * floats[i, NOTIONAL]
             cost += notional * (floats[i, COST_RATE] + floats[i, IMPACT] * math.sqrt(notional))
+            if lots > 0:
+                held = lots * floats[i, UNIT_LONG]
+                if ints[i, CONTRACT] == SPOT:
+                    collateral += held
+            else:
+                held = lots * floats[i, UNIT_SHORT]
+                if ints[i, IS_DERIVATIVE] == 0:
+                    owed_more -= held * (floats[i, STABLE_SHORT] - 1.0)
+            value += held
+            if ints[i, IS_DERIVATIVE] != 0:
+                notional_sum += notional
         if units != 0:
             code = ints[i, CASH_UNKNOWN]
             if code != 0 and (unknown == 0 or code < unknown):
                 unknown = code
-            value += units * floats[i, CASH_VALUE]
+            worth = units * floats[i, CASH_VALUE]
+            value += worth
+            collateral += max(worth, 0.0)
+        if lots != 0 or units != 0:
+            chains |= np.int64(1) << np.int64(ints[i, CHAIN])
     if unknown != 0:
         for k in range(OUT):
             out[k] = math.nan
         return unknown
-    lost, lost_initial = haircut_losses(count, instrument, quantity, int(chains), tables)
-    held = _hold_groups(count, instrument, quantity, cash, tables)
-    parts = _divide(count, instrument, tables.settings_int[DECISION_MODE], tables)
+    lost, lost_initial = haircut_losses(count, instrument, lots_held, int(chains), tables)
+    held_groups = hold_groups(count, instrument, lots_held, cash, has_pending, pending, tables)
+    parts = divide(count, instrument, tables.settings_int[DECISION_MODE], tables)
     requirement = 0.0
     requirement_initial = 0.0
     driver = NO_SCENARIO
@@ -149,22 +182,23 @@ def evaluate(
         total = 0.0
         binding = NO_SCENARIO
         for part in range(parts):
-            loss, binding = _requirement(count, instrument, quantity, cash, tables, held, level, part)
+            loss, binding = requirement_of_part(count, instrument, cash, has_pending, pending, tables, held_groups, level, part)
             total += loss
+        total += add_on_of_size(tables, held_groups, level)
         if level == MAINTENANCE_LEVEL:
             requirement = total
             driver = binding if parts == 1 else NO_SCENARIO
         else:
             requirement_initial = total
     out[EQUITY] = value - lost
-    out[EQUITY_INITIAL] = value - lost_initial
+    out[EQUITY_INITIAL] = value - owed_more - lost_initial
     out[UNHAIRCUT] = value
     out[MAINTENANCE] = requirement
     out[INITIAL] = tables.settings[INITIAL_FACTOR] * requirement_initial
     out[CLOSE_COST] = cost
     out[DRIVER] = driver
-    out[7] = 0.0
-    if not math.isfinite(value - lost - cost + requirement + requirement_initial):
+    out[LIMIT] = float(_limits_passed(count, instrument, notional_sum, collateral, tables, held_groups))
+    if not math.isfinite(value - lost - cost + requirement + requirement_initial + owed_more):
         for k in range(OUT):
             out[k] = math.nan
         return ENGINE_FAULT
@@ -177,17 +211,50 @@ def requirements_by_mode(
     instrument: NDArray[np.int32],
     quantity: NDArray[np.int64],
     cash: NDArray[np.int64],
+    has_pending: bool,
+    pending: NDArray[np.int64],
     tables: RiskTables,
     out: NDArray[np.float64],
 ) -> None:
     """Maintenance requirement in USD, isolated, protocol, portfolio, into `out` [3]. Only for an account that `evaluate` could value."""
-    held = _hold_groups(count, instrument, quantity, cash, tables)
+    take_lots(count, instrument, quantity, has_pending, pending, tables)
+    held = hold_groups(count, instrument, tables.lots, cash, has_pending, pending, tables)
     for mode in range(3):
         total = 0.0
-        for part in range(_divide(count, instrument, mode, tables)):
-            loss, _ = _requirement(count, instrument, quantity, cash, tables, held, MAINTENANCE_LEVEL, part)
+        for part in range(divide(count, instrument, mode, tables)):
+            loss, _ = requirement_of_part(count, instrument, cash, has_pending, pending, tables, held, MAINTENANCE_LEVEL, part)
             total += loss
-        out[mode] = total
+        out[mode] = total + add_on_of_size(tables, held, MAINTENANCE_LEVEL)
+
+
+@kernel
+def break_down(
+    count: int,
+    instrument: NDArray[np.int32],
+    quantity: NDArray[np.int64],
+    cash: NDArray[np.int64],
+    has_pending: bool,
+    pending: NDArray[np.int64],
+    tables: RiskTables,
+    level: int,
+    out: NDArray[np.float64],
+) -> float:
+    """The requirement of a level in the decision's mode in USD, and its pieces into `out` [PIECES], summed over the mode's parts.
+
+    The requirement is max(scenarios, short-option minimum) of each part, and the other pieces. Only for an account that `evaluate` could
+    value; the initial level's still without its factor.
+    """
+    take_lots(count, instrument, quantity, has_pending, pending, tables)
+    held = hold_groups(count, instrument, tables.lots, cash, has_pending, pending, tables)
+    out[:] = 0.0
+    total = 0.0
+    for part in range(divide(count, instrument, tables.settings_int[DECISION_MODE], tables)):
+        loss, _ = requirement_of_part(count, instrument, cash, has_pending, pending, tables, held, level, part)
+        total += loss
+        for piece in range(PIECES):
+            out[piece] += tables.pieces[piece]
+    out[CONCENTRATION] = add_on_of_size(tables, held, level)
+    return float(total + out[CONCENTRATION])
 
 
 @kernel
@@ -203,246 +270,42 @@ def closing_cost_usd(instrument: int, lots: int, tables: RiskTables) -> float:
 
 
 @kernel(inline=True)
-def _place(group: int, held: int, marks: NDArray[np.int64]) -> int:
-    """Insert a group into the increasing list of those held; the new length."""
-    at = held
-    while at > 0 and marks[at - 1, HELD_GROUP] >= group:
-        at -= 1
-    if at < held and marks[at, HELD_GROUP] == group:
-        return held
-    for k in range(held, at, -1):
-        marks[k, HELD_GROUP] = marks[k - 1, HELD_GROUP]
-    marks[at, HELD_GROUP] = group
-    return held + 1
-
-
-@kernel(inline=True)
-def _find(group: int, held: int, marks: NDArray[np.int64]) -> int:
-    for k in range(held):
-        if marks[k, HELD_GROUP] == group:
-            return k
-    return -1
-
-
-@kernel(inline=True)
-def _hold_groups(
+def take_lots(
     count: int,
     instrument: NDArray[np.int32],
     quantity: NDArray[np.int64],
-    cash: NDArray[np.int64],
+    has_pending: bool,
+    pending: NDArray[np.int64],
     tables: RiskTables,
-) -> int:
-    """Which groups the account holds, increasing, and where each slot's are among them; how many. Into the integer scratch."""
-    ints = tables.instrument_int
-    marks = tables.scratch_int
-    held = 0
+) -> None:
+    """Quantities into `tables.lots`, positive spot balances without what is leaving."""
     for slot in range(count):
-        i = instrument[slot]
-        if quantity[slot] != 0 and ints[i, GROUP] >= 0:
-            held = _place(ints[i, GROUP], held, marks)
-        if cash[slot] != 0 and ints[i, QUOTE_GROUP] >= 0:
-            held = _place(ints[i, QUOTE_GROUP], held, marks)
-    for slot in range(count):
-        i = instrument[slot]
-        marks[slot, SLOT_GROUP] = _find(ints[i, GROUP], held, marks) if quantity[slot] != 0 else -1
-        marks[slot, SLOT_QUOTE_GROUP] = _find(ints[i, QUOTE_GROUP], held, marks) if cash[slot] != 0 else -1
-    return held
+        tables.lots[slot] = quantity[slot]
+    if has_pending:
+        for slot in range(count):
+            if quantity[slot] > 0 and tables.instrument_int[instrument[slot], CONTRACT] == SPOT:
+                tables.lots[slot] = max(quantity[slot] - pending[slot, LEAVING], 0)
 
 
 @kernel(inline=True)
-def _divide(count: int, instrument: NDArray[np.int32], mode: int, tables: RiskTables) -> int:
-    """Number each slot's part in a mode (all one, by venue, by slot), into the integer scratch; how many parts there are."""
-    ints = tables.instrument_int
-    marks = tables.scratch_int
-    parts = 1
-    if mode == PORTFOLIO:
+def _limits_passed(count: int, instrument: NDArray[np.int32], notional: float, collateral: float, tables: RiskTables, held: int) -> int:
+    """The sum of the codes of the position limits that are passed. What one asset or venue has is never more than `notional`."""
+    limits = tables.settings
+    passed = 0
+    if notional > limits[LIMIT_ACCOUNT] * collateral:
+        passed = OVER_ACCOUNT
+    if notional > limits[LIMIT_ASSET] * collateral:
+        for g in range(held):
+            if tables.scratch[g, LIMITED] > limits[LIMIT_ASSET] * collateral:
+                passed |= OVER_ASSET
+    if notional > limits[LIMIT_VENUE] * collateral:
+        ints = tables.instrument_int
         for slot in range(count):
-            marks[slot, SLOT_PART] = 0
-    elif mode == ISOLATED:
-        parts = count
-        for slot in range(count):
-            marks[slot, SLOT_PART] = slot
-    else:
-        parts = 0
-        for slot in range(count):
-            part = parts
-            for earlier in range(slot):
-                if ints[instrument[earlier], VENUE] == ints[instrument[slot], VENUE]:
-                    part = marks[earlier, SLOT_PART]
-                    break
-            marks[slot, SLOT_PART] = part
-            parts = max(parts, part + 1)
-    return parts
-
-
-@kernel(inline=True)
-def _requirement(
-    count: int,
-    instrument: NDArray[np.int32],
-    quantity: NDArray[np.int64],
-    cash: NDArray[np.int64],
-    tables: RiskTables,
-    held: int,
-    level: int,
-    part: int,
-) -> tuple[float, float]:
-    """The largest loss of one part's positions over the scenarios of all groups held, at least 0, and its code."""
-    floats = tables.instrument_float
-    ints = tables.instrument_int
-    sums = tables.scratch
-    marks = tables.scratch_int
-    ranges = tables.group_float
-    curved = False
-    for g in range(held):
-        sums[g, DELTA_SUM] = 0.0
-        sums[g, HAIRCUT_LOSS] = 0.0
-        marks[g, HELD_CURVED] = 0
-    for slot in range(count):
-        if marks[slot, SLOT_PART] != part:
-            continue
-        i = instrument[slot]
-        g = marks[slot, SLOT_GROUP]
-        if g >= 0:
-            lots = quantity[slot]
-            delta = lots * (floats[i, DELTA_LONG] if lots > 0 else floats[i, DELTA_SHORT])
-            sums[g, DELTA_SUM] += delta
-            if ints[i, SCAN_ROW] >= 0:
-                curved = True
-                marks[g, HELD_CURVED] = 1
-                delta = lots * floats[i, OPTION_DELTA]
-            sums[g, HAIRCUT_LOSS] += delta * floats[i, VOL_HAIRCUT + level]
-        g = marks[slot, SLOT_QUOTE_GROUP]
-        if g >= 0:
-            delta = cash[slot] * floats[i, CASH_DELTA]
-            sums[g, DELTA_SUM] += delta
-            sums[g, HAIRCUT_LOSS] += delta * floats[i, CASH_VOL_HAIRCUT + level]
-    for g in range(held):
-        sums[g, SCANNED] = sums[g, DELTA_SUM] * ranges[level, marks[g, HELD_GROUP], SCAN]
-    if curved:
-        return _largest_loss_on_grid(count, instrument, quantity, tables, held, level, part)
-    return _largest_loss_of_linear(tables, held, level)
-
-
-@kernel(inline=True)
-def _largest_loss_of_linear(tables: RiskTables, held: int, level: int) -> tuple[float, float]:
-    """Profit is proportional to the step in every group, so the grid's largest loss is at one of its ends."""
-    sums = tables.scratch
-    marks = tables.scratch_int
-    correlation = tables.correlation[level, 0]
-    ranges = tables.group_float
-    fraction = tables.settings[EXTREME_FRACTION]
-    end = 4 * tables.settings_int[GRID_STEPS]
-    largest = 0.0
-    driver = NO_SCENARIO
-    for g in range(held):
-        group = marks[g, HELD_GROUP]
-        others = 0.0
-        for h in range(held):
-            if h != g:
-                others += correlation[group, marks[h, HELD_GROUP]] * sums[h, SCANNED]
-        own = sums[g, SCANNED] + others
-        code = group * SCENARIO_BASE
-        if own > largest:
-            largest = own
-            driver = float(code)
-        if -own > largest:
-            largest = -own
-            driver = float(code + end)
-        up = -fraction * (sums[g, DELTA_SUM] * ranges[level, group, EXTREME_UP] + others)
-        if up > largest:
-            largest = up
-            driver = float(code + end + 2)
-        down = fraction * (sums[g, DELTA_SUM] * ranges[level, group, EXTREME_DOWN] + others)
-        if down > largest:
-            largest = down
-            driver = float(code + end + 3)
-        haircut = sums[g, HAIRCUT_LOSS] + ranges[level, group, HAIRCUT_STEP] * others
-        if haircut > largest:
-            largest = haircut
-            driver = float(code + HAIRCUT_SCENARIO)
-    return largest, driver
-
-
-@kernel
-def _interpolated(g: int, x: float, shock: int, steps: int, sums: NDArray[np.float64]) -> float:
-    """Profit of held group `g` at x scan ranges, |x| <= 1, linear between the grid's steps."""
-    at = (x + 1.0) * steps
-    k = min(int(at), 2 * steps - 1)
-    left = sums[g, PROFIT + 2 * k + shock]
-    return float(left + (at - k) * (sums[g, PROFIT + 2 * k + 2 + shock] - left))
-
-
-@kernel
-def _largest_loss_on_grid(
-    count: int,
-    instrument: NDArray[np.int32],
-    quantity: NDArray[np.int64],
-    tables: RiskTables,
-    held: int,
-    level: int,
-    part: int,
-) -> tuple[float, float]:
-    """The whole set of scenarios; groups of the part without options stay in closed form."""
-    sums = tables.scratch
-    marks = tables.scratch_int
-    ints = tables.instrument_int
-    scan = tables.option_scan
-    correlation = tables.correlation[level, 0]
-    ranges = tables.group_float
-    steps = tables.settings_int[GRID_STEPS]
-    fraction = tables.settings[EXTREME_FRACTION]
-    columns = 2 * (2 * steps + 1)
-    for g in range(held):
-        group = marks[g, HELD_GROUP]
-        for k in range(2 * steps + 1):
-            profit = sums[g, SCANNED] * ((k - steps) / steps)
-            sums[g, PROFIT + 2 * k] = profit
-            sums[g, PROFIT + 2 * k + 1] = profit
-        sums[g, PROFIT + columns] = sums[g, DELTA_SUM] * ranges[level, group, EXTREME_UP]
-        sums[g, PROFIT + columns + 1] = -sums[g, DELTA_SUM] * ranges[level, group, EXTREME_DOWN]
-    for slot in range(count):
-        row = ints[instrument[slot], SCAN_ROW]
-        g = marks[slot, SLOT_GROUP]
-        if row >= 0 and g >= 0 and marks[slot, SLOT_PART] == part:
-            lots = float(quantity[slot])
-            for column in range(columns + 2):
-                sums[g, PROFIT + column] += lots * scan[level, row, column]
-    largest = 0.0
-    driver = NO_SCENARIO
-    for g in range(held):
-        group = marks[g, HELD_GROUP]
-        code = group * SCENARIO_BASE
-        straight = 0.0  # the other groups that have no options, at +1
-        for h in range(held):
-            if h != g and marks[h, HELD_CURVED] == 0:
-                straight += correlation[group, marks[h, HELD_GROUP]] * sums[h, SCANNED]
-        for k in range(2 * steps + 1):
-            x = (k - steps) / steps
-            for shock in range(2):
-                profit = sums[g, PROFIT + 2 * k + shock] + straight * x
-                for h in range(held):
-                    if h != g and marks[h, HELD_CURVED] != 0:
-                        profit += _interpolated(h, correlation[group, marks[h, HELD_GROUP]] * x, shock, steps, sums)
-                if -profit > largest:
-                    largest = -profit
-                    driver = float(code + 2 * k + shock)
-        up = sums[g, PROFIT + columns] + straight
-        down = sums[g, PROFIT + columns + 1] - straight
-        step = ranges[level, group, HAIRCUT_STEP]
-        haircut = sums[g, HAIRCUT_LOSS] + step * straight
-        for h in range(held):
-            if h != g and marks[h, HELD_CURVED] != 0:
-                rho = correlation[group, marks[h, HELD_GROUP]]
-                up += _interpolated(h, rho, 0, steps, sums)
-                down += _interpolated(h, -rho, 0, steps, sums)
-                haircut -= _interpolated(h, -rho * step, 0, steps, sums)
-        if -fraction * up > largest:
-            largest = -fraction * up
-            driver = float(code + columns)
-        if -fraction * down > largest:
-            largest = -fraction * down
-            driver = float(code + columns + 1)
-        if haircut > largest:
-            largest = haircut
-            driver = float(code + HAIRCUT_SCENARIO)
-    return largest, driver
+            there = 0.0
+            for other in range(count):
+                k = instrument[other]
+                if ints[k, IS_DERIVATIVE] != 0 and ints[k, VENUE] == ints[instrument[slot], VENUE]:
+                    there += abs(float(tables.lots[other])) * tables.instrument_float[k, NOTIONAL]
+            if there > limits[LIMIT_VENUE] * collateral:
+                passed |= OVER_VENUE
+    return passed

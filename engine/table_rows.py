@@ -182,7 +182,7 @@ def fill_instruments(
         if set_.row_int[SCAN_ROW] >= 0:
             if _scan_option(i, now_ns, terms, marks, inputs, settings, set_, group):
                 changed = True
-            _add_up_option(i, now_ns, terms, marks, inputs, settings, set_, group)
+            _find_curvature(i, settings, set_, group)
         for k in range(INSTRUMENT_INTS):
             if ints[i, k] != set_.row_int[k]:
                 ints[i, k] = set_.row_int[k]
@@ -324,9 +324,7 @@ def _value_option(
 
 
 @kernel
-def _add_up_option(
-    i: int, now_ns: int, terms: InstrumentArrays, marks: Marks, inputs: RiskInputs, settings: Settings, set_: TableSet, group: int
-) -> None:
+def _find_curvature(i: int, settings: Settings, set_: TableSet, group: int) -> None:
     """What curvature loses in the extremes: the scan rows without their tangent."""
     row = set_.row
     up = 2 * (2 * settings.grid_steps + 1)

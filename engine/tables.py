@@ -119,7 +119,13 @@ SETTINGS_INT: Final = 2
 DELTA_SUM: Final = 0
 HAIRCUT_LOSS: Final = 1
 SCANNED: Final = 2  # linear profit at +1 scan range
-PROFIT: Final = 4  # from here on: profit by scan column
+GROSS: Final = 3  # exposure of derivatives, of the whole account
+LIMITED: Final = 4  # notional of derivatives, of the whole account
+CURVATURE_UP: Final = 5  # loss by curvature in the extremes
+CURVATURE_DOWN: Final = 6
+BASIS: Final = 7  # basis charge by tenor band, signed
+VEGA: Final = BASIS + TENOR_BANDS  # vega charge by tenor band, signed
+PROFIT: Final = VEGA + TENOR_BANDS  # from here on: profit by scan column
 SCRATCH_FLOATS: Final = PROFIT + COLUMNS_MAX
 # Columns of the integer scratch space, GROUPS_HELD_MAX rows.
 HELD_GROUP: Final = 0  # group numbers held, increasing
@@ -128,6 +134,22 @@ SLOT_GROUP: Final = 2  # row: slot; index into the held groups of the underlying
 SLOT_QUOTE_GROUP: Final = 3  # the same of the quote's
 SLOT_PART: Final = 4  # row: slot; the part (venue or slot) it belongs to in a mode
 SCRATCH_INTS: Final = 5
+
+# Columns of an account's pending lots, a row for each slot.
+BUY: Final = 0  # of open orders
+SELL: Final = 1
+LEAVING: Final = 2  # of a spot balance, by withdrawals under way
+PENDING: Final = 3
+
+# RiskTables.pieces: what a requirement is made of, in USD.
+SCAN_LOSS: Final = 0
+SHORT_OPTIONS: Final = 1  # the short-option minimum
+BASIS_ADD_ON: Final = 2
+VEGA_ADD_ON: Final = 3
+GAP_ADD_ON: Final = 4
+CONCENTRATION: Final = 5
+PIECES: Final = 6
+PIECE_NAMES: Final = ("scenarios", "short_option_minimum", "basis", "vega", "gap", "concentration")
 
 
 class RiskTables(Protocol):
@@ -147,6 +169,9 @@ class RiskTables(Protocol):
     settings_int: NDArray[np.int64]  # [SETTINGS_INT]
     scratch: NDArray[np.float64]  # [GROUPS_HELD_MAX, SCRATCH_FLOATS]
     scratch_int: NDArray[np.int64]  # [GROUPS_HELD_MAX, SCRATCH_INTS]
+    lots: NDArray[np.int64]  # [POSITIONS_MAX] scratch: quantities without what is leaving
+    no_pending: NDArray[np.int64]  # [POSITIONS_MAX, PENDING]: zeros, for whoever has nothing pending
+    pieces: NDArray[np.float64]  # [PIECES] scratch: what the last requirement was made of
 
 
 TABLES_DTYPE: Final = np.dtype(
@@ -161,6 +186,9 @@ TABLES_DTYPE: Final = np.dtype(
         ("settings_int", np.int64, (SETTINGS_INT,)),
         ("scratch", np.float64, (GROUPS_HELD_MAX, SCRATCH_FLOATS)),
         ("scratch_int", np.int64, (GROUPS_HELD_MAX, SCRATCH_INTS)),
+        ("lots", np.int64, (POSITIONS_MAX,)),
+        ("no_pending", np.int64, (POSITIONS_MAX, PENDING)),
+        ("pieces", np.float64, (PIECES,)),
     ],
     align=True,
 )

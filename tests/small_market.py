@@ -20,6 +20,7 @@ from engine.inputs import (
 )
 from engine.margin import OUT, evaluate
 from engine.market import Market
+from tests.small_world import PLAIN
 
 SECOND = 10**9
 DAY = 86_400 * SECOND
@@ -111,7 +112,7 @@ def new_market(parameters: dict[str, Any] | None = None, *, prices: dict[str, fl
     market = Market()
     for definition in definitions():
         say(market.define(definition))
-    say(market.set_parameters(RiskParameters(v=1, version="test", parameters=parameters or {}, time_ns=0)))
+    say(market.set_parameters(RiskParameters(v=1, version="test", parameters={**PLAIN, **(parameters or {})}, time_ns=0)))
     market.tick(START)
     market.revalue()
     if implied:
@@ -158,7 +159,9 @@ class Account:
     def value(self) -> tuple[int, NDArray[np.float64]]:
         """Unknown code and what `evaluate` wrote."""
         out = np.zeros(OUT)
-        return evaluate(self.count, self.instrument, self.quantity, self.cash, self.market.tables, out), out
+        return evaluate(
+            self.count, self.instrument, self.quantity, self.cash, False, self.market.tables.no_pending, self.market.tables, out
+        ), out
 
 
 def random_account(market: Market, rng: random.Random, *, options: bool = True, size: int = 8) -> Account:

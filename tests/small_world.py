@@ -38,8 +38,22 @@ SECOND = 1_000_000_000
 T0 = 1_760_000_000 * SECOND
 SOURCES = ("one", "two", "three")
 PRICES = {"BTC": 100_000.0, "ETH": 4_000.0, "SOL": 200.0, "STB": 1.0}
+# Without what comes on top of scenarios: for tests that look at one thing. Correlations are as observed.
+PLAIN: dict[str, Any] = {
+    "correlation_high": 0.0,
+    "correlation_low": 0.0,
+    "short_option_minimum": 0.0,
+    "basis_bps": (0.0,) * 6,
+    "vega_shock": 0.0,
+    "gap_fraction": 0.0,
+    "concentration_k": 0.0,
+    "limit_account": 1e6,
+    "limit_asset": 1e6,
+    "limit_venue": 1e6,
+}
 # Nothing here depends on how fast volatility is: prices are set, and stay.
 PARAMETERS: dict[str, Any] = {
+    **PLAIN,
     "quorum": 2,
     "breakers_enabled": False,
     "plan_retry_s": 5.0,

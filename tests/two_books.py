@@ -114,6 +114,8 @@ class TwoBooks:
             columns.instrument[number],
             columns.quantity[number],
             columns.cash[number],
+            False,
+            self.book.market.tables.no_pending,
             self.book.market.tables,
             by_mode,
         )

@@ -16,13 +16,11 @@ from engine.margin import (
     INITIAL,
     MAINTENANCE,
     UNHAIRCUT,
-    _divide,
-    _hold_groups,
-    _largest_loss_on_grid,
-    _requirement,
     requirements_by_mode,
+    take_lots,
 )
 from engine.market import Market
+from engine.requirement import _largest_loss_on_grid, divide, hold_groups, requirement_of_part
 from tests.small_market import PRICES, SECOND, Account, new_market, random_account, say, stormy_market
 
 SEEDS = st.integers(min_value=0, max_value=2**32 - 1)
@@ -44,7 +42,16 @@ def stormy() -> Market:
 
 def _by_mode(account: Account) -> tuple[float, float, float]:
     out = np.zeros(3)
-    requirements_by_mode(account.count, account.instrument, account.quantity, account.cash, account.market.tables, out)
+    requirements_by_mode(
+        account.count,
+        account.instrument,
+        account.quantity,
+        account.cash,
+        False,
+        account.market.tables.no_pending,
+        account.market.tables,
+        out,
+    )
     return float(out[0]), float(out[1]), float(out[2])
 
 
@@ -75,10 +82,14 @@ def test_the_closed_form_is_the_grid(calm: Market, stormy: Market, seed: int, si
     market = rng.choice([calm, stormy])
     account = random_account(market, rng, options=False, size=size)
     columns = (account.count, account.instrument, account.quantity)
-    held = _hold_groups(*columns, account.cash, market.tables)
-    _divide(account.count, account.instrument, 2, market.tables)
-    closed, _ = _requirement(*columns, account.cash, market.tables, held, level, 0)
-    grid, _ = _largest_loss_on_grid(*columns, market.tables, held, level, 0)
+    tables = market.tables
+    pending = (False, tables.no_pending)
+    take_lots(*columns, *pending, tables)
+    held = hold_groups(*columns, account.cash, *pending, tables)
+    divide(account.count, account.instrument, 2, market.tables)
+    count, instrument, _ = columns
+    closed, _ = requirement_of_part(count, instrument, account.cash, *pending, tables, held, level, 0)
+    grid, _ = _largest_loss_on_grid(count, instrument, *pending, tables, held, level, 0)
     assert closed == pytest.approx(grid, rel=0, abs=RELATIVE * _gross(account))
 
 

@@ -271,7 +271,16 @@ class SpanMarket:
         held = {number: count for number, count in lots.items() if count}
         numbers, quantities = np.array(list(held), dtype=np.int32), np.array(list(held.values()), dtype=np.int64)
         out = np.zeros(OUT)
-        unknown = evaluate(len(held), numbers, quantities, np.zeros(len(held), dtype=np.int64), self._market.tables, out)
+        unknown = evaluate(
+            len(held),
+            numbers,
+            quantities,
+            np.zeros(len(held), dtype=np.int64),
+            False,
+            self._market.tables.no_pending,
+            self._market.tables,
+            out,
+        )
         assert unknown == 0, f"the position cannot be valued: Unknown {unknown}"
         return float(out[MAINTENANCE])
 

@@ -65,7 +65,19 @@ class Desk:
         c = self.book.accounts.columns
         out = np.zeros(OUT)
         a = self.a
-        assert evaluate(int(c.positions[a]), c.instrument[a], c.quantity[a], c.cash[a], self.book.market.tables, out) == 0
+        assert (
+            evaluate(
+                int(c.positions[a]),
+                c.instrument[a],
+                c.quantity[a],
+                c.cash[a],
+                False,
+                self.book.market.tables.no_pending,
+                self.book.market.tables,
+                out,
+            )
+            == 0
+        )
         return float(out[EQUITY] - END_FACTOR * out[MAINTENANCE])
 
     def close(self, lots: list[tuple[str, str, int]], legs: Legs) -> None:
@@ -283,7 +295,7 @@ def better_by_closing_a_share(desk: Desk, before: float, share: float) -> bool:
         held[slot] -= signed
         cash[slot] += round((signed * unit - closing_cost_usd(i, lots, market.tables)) / float(row[2]))
         out = np.zeros(OUT)
-        assert evaluate(count, c.instrument[a], held, cash, market.tables, out) == 0
+        assert evaluate(count, c.instrument[a], held, cash, False, market.tables.no_pending, market.tables, out) == 0
         if float(out[EQUITY] - END_FACTOR * out[MAINTENANCE]) > before + 1e-6:
             return True
     return False

@@ -33,7 +33,16 @@ def market() -> Market:
 
 def by_mode(account: Account) -> list[float]:
     out = np.zeros(3)
-    requirements_by_mode(account.count, account.instrument, account.quantity, account.cash, account.market.tables, out)
+    requirements_by_mode(
+        account.count,
+        account.instrument,
+        account.quantity,
+        account.cash,
+        False,
+        account.market.tables.no_pending,
+        account.market.tables,
+        out,
+    )
     return [float(x) for x in out]
 
 

@@ -1,0 +1,481 @@
+"""What a set of positions can lose: joint scenarios under three correlation regimes, and the add-ons (docs/model.md, section 5).
+
+One account is prepared once (`hold_groups`), then divided into the parts of a mode (`divide`), and each part is asked for its requirement.
+All of it works in the scratch space of the tables. Mode by mode the scenarios are the same, and what is summed over parts is a maximum or
+a norm of fixed linear forms: netting never makes it larger.
+"""
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.jit import kernel
+from engine.tables import (
+    BAND,
+    BASIS,
+    BASIS_ADD_ON,
+    BASIS_CHARGE,
+    BUY,
+    CASH_DELTA,
+    CASH_VOL_HAIRCUT,
+    CONCENTRATION_K,
+    CURVATURE_DOWN,
+    CURVATURE_UP,
+    DELTA_LONG,
+    DELTA_SHORT,
+    DELTA_SUM,
+    EXPOSURE,
+    EXTREME_DOWN,
+    EXTREME_FRACTION,
+    EXTREME_UP,
+    GAP_ADD_ON,
+    GAP_DOWN,
+    GAP_FRACTION,
+    GAP_UP,
+    GRID_STEPS,
+    GROSS,
+    GROUP,
+    HAIRCUT_LOSS,
+    HAIRCUT_STEP,
+    HELD_CURVED,
+    HELD_GROUP,
+    IS_DERIVATIVE,
+    LIMITED,
+    NOTIONAL,
+    OPTION_DELTA,
+    ORDER_DELTA,
+    PIECES,
+    PROFIT,
+    QUOTE_GROUP,
+    REGIMES,
+    SCAN,
+    SCAN_LOSS,
+    SCAN_ROW,
+    SCANNED,
+    SELL,
+    SHORT_MINIMUM,
+    SHORT_OPTIONS,
+    SLOT_GROUP,
+    SLOT_PART,
+    SLOT_QUOTE_GROUP,
+    TENOR_BANDS,
+    THIN,
+    VEGA,
+    VEGA_ADD_ON,
+    VEGA_CHARGE,
+    VENUE,
+    VOL_HAIRCUT,
+    RiskTables,
+)
+
+# Modes, in the order of parameters.MODES.
+ISOLATED: Final = 0
+PROTOCOL: Final = 1
+PORTFOLIO: Final = 2
+
+# The binding scenario is driver group * SCENARIO_BASE + regime * REGIME_BASE + scan column (or HAIRCUT_SCENARIO).
+SCENARIO_BASE: Final = 256
+REGIME_BASE: Final = 64
+HAIRCUT_SCENARIO: Final = 60
+NO_SCENARIO: Final = -1.0  # nothing can be lost, or the mode sums several
+
+
+# ---- an account is prepared ----------------------------------------------------------------------------------------------------------
+
+
+@kernel(inline=True)
+def _place(group: int, held: int, marks: NDArray[np.int64]) -> int:
+    """Insert a group into the increasing list of those held; the new length."""
+    at = held
+    while at > 0 and marks[at - 1, HELD_GROUP] >= group:
+        at -= 1
+    if at < held and marks[at, HELD_GROUP] == group:
+        return held
+    for k in range(held, at, -1):
+        marks[k, HELD_GROUP] = marks[k - 1, HELD_GROUP]
+    marks[at, HELD_GROUP] = group
+    return held + 1
+
+
+@kernel(inline=True)
+def _find(group: int, held: int, marks: NDArray[np.int64]) -> int:
+    for k in range(held):
+        if marks[k, HELD_GROUP] == group:
+            return k
+    return -1
+
+
+@kernel(inline=True)
+def hold_groups(
+    count: int,
+    instrument: NDArray[np.int32],
+    quantity: NDArray[np.int64],
+    cash: NDArray[np.int64],
+    has_pending: bool,
+    pending: NDArray[np.int64],
+    tables: RiskTables,
+) -> int:
+    """Which groups the account holds, increasing, where each slot's are among them, and its derivatives by group; how many groups."""
+    ints = tables.instrument_int
+    floats = tables.instrument_float
+    sums = tables.scratch
+    marks = tables.scratch_int
+    held = 0
+    for slot in range(count):
+        i = instrument[slot]
+        ordered = has_pending and (pending[slot, BUY] | pending[slot, SELL]) != 0
+        if (quantity[slot] != 0 or ordered) and ints[i, GROUP] >= 0:
+            held = _place(ints[i, GROUP], held, marks)
+        if cash[slot] != 0 and ints[i, QUOTE_GROUP] >= 0:
+            held = _place(ints[i, QUOTE_GROUP], held, marks)
+    for g in range(held):
+        sums[g, GROSS] = 0.0
+        sums[g, LIMITED] = 0.0
+    for slot in range(count):
+        i = instrument[slot]
+        ordered = has_pending and (pending[slot, BUY] | pending[slot, SELL]) != 0
+        g = _find(ints[i, GROUP], held, marks) if quantity[slot] != 0 or ordered else -1
+        marks[slot, SLOT_GROUP] = g
+        marks[slot, SLOT_QUOTE_GROUP] = _find(ints[i, QUOTE_GROUP], held, marks) if cash[slot] != 0 else -1
+        if g >= 0 and ints[i, IS_DERIVATIVE] != 0:
+            lots = abs(float(quantity[slot]))
+            sums[g, GROSS] += lots * floats[i, EXPOSURE]
+            sums[g, LIMITED] += lots * floats[i, NOTIONAL]
+    return held
+
+
+@kernel(inline=True)
+def divide(count: int, instrument: NDArray[np.int32], mode: int, tables: RiskTables) -> int:
+    """Number each slot's part in a mode (all one, by venue, by slot), into the integer scratch; how many parts there are."""
+    ints = tables.instrument_int
+    marks = tables.scratch_int
+    parts = 1
+    if mode == PORTFOLIO:
+        for slot in range(count):
+            marks[slot, SLOT_PART] = 0
+    elif mode == ISOLATED:
+        parts = count
+        for slot in range(count):
+            marks[slot, SLOT_PART] = slot
+    else:
+        parts = 0
+        for slot in range(count):
+            part = parts
+            for earlier in range(slot):
+                if ints[instrument[earlier], VENUE] == ints[instrument[slot], VENUE]:
+                    part = marks[earlier, SLOT_PART]
+                    break
+            marks[slot, SLOT_PART] = part
+            parts = max(parts, part + 1)
+    return parts
+
+
+# ---- what it has to hold -------------------------------------------------------------------------------------------------------------
+
+
+@kernel(inline=True)
+def add_on_of_size(tables: RiskTables, held: int, level: int) -> float:
+    """Concentration of the whole account, the same in every mode: x times the depth takes x times as long to close."""
+    sums = tables.scratch
+    factor = tables.settings[CONCENTRATION_K]
+    total = 0.0
+    for g in range(held):
+        gross = sums[g, GROSS]
+        row = tables.group_float[level, tables.scratch_int[g, HELD_GROUP]]
+        longer = math.sqrt(gross) * row[THIN] - 1.0
+        if longer > 0.0:
+            total += min(gross, factor * gross * row[SCAN] * longer)
+    return total
+
+
+@kernel(inline=True)
+def requirement_of_part(
+    count: int,
+    instrument: NDArray[np.int32],
+    cash: NDArray[np.int64],
+    has_pending: bool,
+    pending: NDArray[np.int64],
+    tables: RiskTables,
+    held: int,
+    level: int,
+    part: int,
+) -> tuple[float, float]:
+    """What the positions of one part need in USD, and the code of the scenario that binds; quantities are those in `tables.lots`.
+
+    The largest loss over the scenarios of all groups held, or the short-option minimum where that is more, and the add-ons; each of
+    them is left in `tables.pieces`.
+    """
+    floats = tables.instrument_float
+    ints = tables.instrument_int
+    sums = tables.scratch
+    marks = tables.scratch_int
+    ranges = tables.group_float
+    pieces = tables.pieces
+    curved = False
+    optional = False
+    banded = False
+    minimum = 0.0
+    for g in range(held):
+        sums[g, DELTA_SUM] = 0.0
+        sums[g, HAIRCUT_LOSS] = 0.0
+        marks[g, HELD_CURVED] = 0
+    for slot in range(count):
+        if marks[slot, SLOT_PART] != part:
+            continue
+        i = instrument[slot]
+        g = marks[slot, SLOT_GROUP]
+        if g >= 0:
+            lots = tables.lots[slot]
+            delta = lots * (floats[i, DELTA_LONG] if lots > 0 else floats[i, DELTA_SHORT])
+            sums[g, DELTA_SUM] += delta
+            if ints[i, SCAN_ROW] >= 0:
+                curved = True
+                optional = True
+                marks[g, HELD_CURVED] = 1
+                delta = lots * floats[i, OPTION_DELTA]
+                if lots < 0:
+                    minimum -= lots * floats[i, SHORT_MINIMUM]
+            sums[g, HAIRCUT_LOSS] += delta * floats[i, VOL_HAIRCUT + level]
+            if ints[i, BAND] >= 0:
+                banded = True
+            if has_pending and (pending[slot, BUY] | pending[slot, SELL]) != 0:
+                curved = True
+                marks[g, HELD_CURVED] = 1
+        g = marks[slot, SLOT_QUOTE_GROUP]
+        if g >= 0:
+            delta = cash[slot] * floats[i, CASH_DELTA]
+            sums[g, DELTA_SUM] += delta
+            sums[g, HAIRCUT_LOSS] += delta * floats[i, CASH_VOL_HAIRCUT + level]
+    for g in range(held):
+        sums[g, SCANNED] = sums[g, DELTA_SUM] * ranges[level, marks[g, HELD_GROUP], SCAN]
+    if curved:
+        loss, driver = _largest_loss_on_grid(count, instrument, has_pending, pending, tables, held, level, part)
+    else:
+        loss, driver = _largest_loss_of_linear(tables, held, level)
+    for piece in range(PIECES):
+        pieces[piece] = 0.0
+    pieces[SCAN_LOSS] = loss
+    pieces[SHORT_OPTIONS] = minimum
+    total = max(loss, minimum)
+    if banded:
+        total += _add_ons(count, instrument, tables, held, level, part, optional)
+    return total, driver
+
+
+@kernel(inline=True)
+def _add_ons(count: int, instrument: NDArray[np.int32], tables: RiskTables, held: int, level: int, part: int, optional: bool) -> float:
+    """Basis, vega by tenor and gap of one part: net within a group and band, never across."""
+    floats = tables.instrument_float
+    ints = tables.instrument_int
+    sums = tables.scratch
+    marks = tables.scratch_int
+    for g in range(held):
+        for column in range(CURVATURE_UP, PROFIT):
+            sums[g, column] = 0.0
+    for slot in range(count):
+        i = instrument[slot]
+        g = marks[slot, SLOT_GROUP]
+        band = ints[i, BAND]
+        if g < 0 or band < 0 or marks[slot, SLOT_PART] != part:
+            continue
+        lots = float(tables.lots[slot])
+        sums[g, BASIS + band] += lots * floats[i, BASIS_CHARGE]
+        if ints[i, SCAN_ROW] >= 0:
+            sums[g, VEGA + band] += lots * floats[i, VEGA_CHARGE]
+            sums[g, CURVATURE_UP] += lots * floats[i, GAP_UP + level]
+            sums[g, CURVATURE_DOWN] += lots * floats[i, GAP_DOWN + level]
+    basis = 0.0
+    vega = 0.0
+    gap = 0.0
+    for g in range(held):
+        for band in range(TENOR_BANDS):
+            basis += abs(sums[g, BASIS + band])
+        if optional:
+            for band in range(TENOR_BANDS):
+                vega += abs(sums[g, VEGA + band])
+            gap += max(0.0, sums[g, CURVATURE_UP], sums[g, CURVATURE_DOWN])
+    gap *= tables.settings[GAP_FRACTION]
+    tables.pieces[BASIS_ADD_ON] = basis
+    tables.pieces[VEGA_ADD_ON] = vega
+    tables.pieces[GAP_ADD_ON] = gap
+    return basis + vega + gap
+
+
+# ---- scenarios -----------------------------------------------------------------------------------------------------------------------
+
+
+@kernel(inline=True)
+def _largest_loss_of_linear(tables: RiskTables, held: int, level: int) -> tuple[float, float]:
+    """Profit is proportional to the step in every group, so the grid's largest loss is at one of its ends."""
+    sums = tables.scratch
+    marks = tables.scratch_int
+    ranges = tables.group_float
+    fraction = tables.settings[EXTREME_FRACTION]
+    end = 4 * tables.settings_int[GRID_STEPS]
+    largest = 0.0
+    driver = NO_SCENARIO
+    for g in range(held):
+        group = marks[g, HELD_GROUP]
+        row = ranges[level, group]
+        scanned = sums[g, SCANNED]
+        up_alone = sums[g, DELTA_SUM] * row[EXTREME_UP]
+        down_alone = sums[g, DELTA_SUM] * row[EXTREME_DOWN]
+        haircut_alone = sums[g, HAIRCUT_LOSS]
+        for regime in range(REGIMES):
+            correlation = tables.correlation[level, regime, group]
+            others = 0.0
+            for h in range(held):
+                if h != g:
+                    others += correlation[marks[h, HELD_GROUP]] * sums[h, SCANNED]
+            code = group * SCENARIO_BASE + regime * REGIME_BASE
+            own = scanned + others
+            if own > largest:
+                largest = own
+                driver = float(code)
+            if -own > largest:
+                largest = -own
+                driver = float(code + end)
+            up = -fraction * (up_alone + others)
+            if up > largest:
+                largest = up
+                driver = float(code + end + 2)
+            down = fraction * (down_alone + others)
+            if down > largest:
+                largest = down
+                driver = float(code + end + 3)
+            haircut = haircut_alone + row[HAIRCUT_STEP] * others
+            if haircut > largest:
+                largest = haircut
+                driver = float(code + HAIRCUT_SCENARIO)
+    return largest, driver
+
+
+@kernel
+def _interpolated(g: int, x: float, shock: int, steps: int, sums: NDArray[np.float64]) -> float:
+    """Profit of held group `g` at x scan ranges, |x| <= 1, linear between the grid's steps."""
+    at = (x + 1.0) * steps
+    k = min(int(at), 2 * steps - 1)
+    left = sums[g, PROFIT + 2 * k + shock]
+    return float(left + (at - k) * (sums[g, PROFIT + 2 * k + 2 + shock] - left))
+
+
+@kernel
+def _fill_profiles(
+    count: int,
+    instrument: NDArray[np.int32],
+    has_pending: bool,
+    pending: NDArray[np.int64],
+    tables: RiskTables,
+    held: int,
+    level: int,
+    part: int,
+) -> None:
+    """Profit of every held group in every scan column: what is linear in closed form, then options, then open orders at their worst."""
+    sums = tables.scratch
+    marks = tables.scratch_int
+    ints = tables.instrument_int
+    scan = tables.option_scan
+    steps = tables.settings_int[GRID_STEPS]
+    columns = 2 * (2 * steps + 1)
+    for g in range(held):
+        row = tables.group_float[level, marks[g, HELD_GROUP]]
+        for k in range(2 * steps + 1):
+            profit = sums[g, SCANNED] * ((k - steps) / steps)
+            sums[g, PROFIT + 2 * k] = profit
+            sums[g, PROFIT + 2 * k + 1] = profit
+        sums[g, PROFIT + columns] = sums[g, DELTA_SUM] * row[EXTREME_UP]
+        sums[g, PROFIT + columns + 1] = -sums[g, DELTA_SUM] * row[EXTREME_DOWN]
+    for slot in range(count):
+        option = ints[instrument[slot], SCAN_ROW]
+        g = marks[slot, SLOT_GROUP]
+        if g < 0 or marks[slot, SLOT_PART] != part:
+            continue
+        if option >= 0:
+            lots = float(tables.lots[slot])
+            for column in range(columns + 2):
+                sums[g, PROFIT + column] += lots * scan[level, option, column]
+        if has_pending and (pending[slot, BUY] | pending[slot, SELL]) != 0:
+            buy = float(pending[slot, BUY])
+            sell = float(pending[slot, SELL])
+            row = tables.group_float[level, marks[g, HELD_GROUP]]
+            delta = tables.instrument_float[instrument[slot], ORDER_DELTA]
+            for column in range(columns + 2):
+                if option >= 0:
+                    gain = scan[level, option, column]
+                elif column < columns:
+                    gain = delta * row[SCAN] * ((column // 2 - steps) / steps)
+                elif column == columns:
+                    gain = delta * row[EXTREME_UP]
+                else:
+                    gain = -delta * row[EXTREME_DOWN]
+                sums[g, PROFIT + column] -= max(0.0, -buy * gain) + max(0.0, sell * gain)
+
+
+@kernel
+def _largest_loss_on_grid(
+    count: int,
+    instrument: NDArray[np.int32],
+    has_pending: bool,
+    pending: NDArray[np.int64],
+    tables: RiskTables,
+    held: int,
+    level: int,
+    part: int,
+) -> tuple[float, float]:
+    """The whole set of scenarios; groups of the part without options or orders stay in closed form."""
+    sums = tables.scratch
+    marks = tables.scratch_int
+    ranges = tables.group_float
+    steps = tables.settings_int[GRID_STEPS]
+    fraction = tables.settings[EXTREME_FRACTION]
+    columns = 2 * (2 * steps + 1)
+    _fill_profiles(count, instrument, has_pending, pending, tables, held, level, part)
+    largest = 0.0
+    driver = NO_SCENARIO
+    for g in range(held):
+        group = marks[g, HELD_GROUP]
+        for regime in range(REGIMES):
+            correlation = tables.correlation[level, regime, group]
+            code = group * SCENARIO_BASE + regime * REGIME_BASE
+            straight = 0.0  # the other groups without a curve, at +1
+            curves = 0
+            for h in range(held):
+                if h != g:
+                    if marks[h, HELD_CURVED] == 0:
+                        straight += correlation[marks[h, HELD_GROUP]] * sums[h, SCANNED]
+                    else:
+                        curves += 1
+            for k in range(2 * steps + 1):
+                x = (k - steps) / steps
+                for shock in range(2):
+                    profit = sums[g, PROFIT + 2 * k + shock] + straight * x
+                    if curves > 0:
+                        for h in range(held):
+                            if h != g and marks[h, HELD_CURVED] != 0:
+                                profit += _interpolated(h, correlation[marks[h, HELD_GROUP]] * x, shock, steps, sums)
+                    if -profit > largest:
+                        largest = -profit
+                        driver = float(code + 2 * k + shock)
+            up = sums[g, PROFIT + columns] + straight
+            down = sums[g, PROFIT + columns + 1] - straight
+            step = ranges[level, group, HAIRCUT_STEP]
+            haircut = sums[g, HAIRCUT_LOSS] + step * straight
+            if curves > 0:
+                for h in range(held):
+                    if h != g and marks[h, HELD_CURVED] != 0:
+                        rho = correlation[marks[h, HELD_GROUP]]
+                        up += _interpolated(h, rho, 0, steps, sums)
+                        down += _interpolated(h, -rho, 0, steps, sums)
+                        haircut -= _interpolated(h, -rho * step, 0, steps, sums)
+            if -fraction * up > largest:
+                largest = -fraction * up
+                driver = float(code + columns)
+            if -fraction * down > largest:
+                largest = -fraction * down
+                driver = float(code + columns + 1)
+            if haircut > largest:
+                largest = haircut
+                driver = float(code + HAIRCUT_SCENARIO)
+    return largest, driver
