@@ -6,10 +6,13 @@ import pytest
 from engine import correlation
 from engine.correlation import GRID_YEARS, moves_with_market, new_covariances
 from engine.parameters import ASSET_CLASSES
+from engine.tables import HIGH, INITIAL_LEVEL, LOW, MAINTENANCE_LEVEL, OBSERVED, REGIMES
 
 WITH_MARKET = np.array([True, True, False, True])
 SIGMAS = (0.8, 0.9, 0.05, 1.2)
 PRIOR = 0.6
+
+CALM = np.zeros((2, 4))
 
 
 def started() -> correlation.Covariances:
@@ -20,9 +23,9 @@ def started() -> correlation.Covariances:
 
 
 def correlations(state: correlation.Covariances, shrink: float) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    out = np.zeros((4, 4))
-    correlation.correlate(4, shrink, WITH_MARKET, PRIOR, state, out)
-    return out
+    out = np.zeros((2, REGIMES, 4, 4))
+    correlation.correlate(4, shrink, WITH_MARKET, PRIOR, state, CALM, 0.25, 0.25, out)
+    return out[MAINTENANCE_LEVEL, OBSERVED]
 
 
 def test_the_classes_that_move_together() -> None:
@@ -84,7 +87,33 @@ def test_a_group_of_no_variance_has_its_prior() -> None:
     state = new_covariances()
     correlation.start(0, 0.0, WITH_MARKET, PRIOR, state)
     correlation.start(1, 0.5, WITH_MARKET, PRIOR, state)
-    out = np.zeros((2, 2))
-    assert correlation.correlate(2, 0.3, WITH_MARKET, PRIOR, state, out)
-    assert out.tolist() == [[1.0, PRIOR], [PRIOR, 1.0]]
-    assert not correlation.correlate(2, 0.3, WITH_MARKET, PRIOR, state, out)  # nothing new
+    out = np.zeros((2, REGIMES, 2, 2))
+    assert correlation.correlate(2, 0.3, WITH_MARKET, PRIOR, state, CALM, 0.0, 0.0, out)
+    for table in out.reshape(-1, 2, 2):
+        assert table.tolist() == [[1.0, PRIOR], [PRIOR, 1.0]]
+    assert not correlation.correlate(2, 0.3, WITH_MARKET, PRIOR, state, CALM, 0.0, 0.0, out)  # nothing new
+
+
+def test_regimes_go_on_from_what_is_observed_and_to_their_ends_under_stress() -> None:
+    state = started()
+    stress = np.zeros((2, 4))
+    stress[INITIAL_LEVEL, 0] = 1.0
+    stress[MAINTENANCE_LEVEL, 0] = 0.5
+    out = np.zeros((2, REGIMES, 4, 4))
+    assert correlation.correlate(4, 0.3, WITH_MARKET, PRIOR, state, stress, 0.25, 0.2, out)
+    rho = out[MAINTENANCE_LEVEL, OBSERVED]
+    np.testing.assert_array_equal(out[INITIAL_LEVEL, OBSERVED], rho)
+    for g in range(4):
+        for h in range(4):
+            if g == h:
+                assert (out[:, :, g, h] == 1.0).all()
+                continue
+            pairs = ((MAINTENANCE_LEVEL, 0.5), (INITIAL_LEVEL, 1.0))
+            for level, most in pairs:
+                worst = most if 0 in (g, h) else 0.0
+                high, low = 0.25 + 0.75 * worst, 0.2 + 0.8 * worst
+                assert out[level, HIGH, g, h] == pytest.approx(rho[g, h] + high * (1.0 - rho[g, h]))
+                assert out[level, LOW, g, h] == pytest.approx(rho[g, h] * (1.0 - low))
+    assert (out[INITIAL_LEVEL, HIGH, 0] == 1.0).all()
+    assert out[INITIAL_LEVEL, LOW, 0, 1:].tolist() == [0.0, 0.0, 0.0]
+    np.testing.assert_array_equal(out, out.transpose(0, 1, 3, 2))

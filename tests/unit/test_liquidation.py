@@ -14,7 +14,7 @@ from engine.liquidation import Legs, limit_ticks, new_frozen_venues, new_legs, n
 from engine.margin import EQUITY, MAINTENANCE, OUT, closing_cost_usd, evaluate
 from engine.monitor import Book
 from engine.parameters import Parameters
-from engine.tables import ASSETS_MAX
+from engine.tables import ASSETS_MAX, CASH_VALUE, NOTIONAL, UNIT_LONG
 from tests.small_world import Log
 
 NAME = "alice"
@@ -88,8 +88,8 @@ class Desk:
             assert number is not None
             row = market.tables.instrument_float[number]
             spot = universe.instruments[number].contract == "spot"
-            unit = float(row[16] if spot else row[0])
-            cash = round((-signed * unit - float(legs.cost_usd[leg])) / float(row[2]))
+            unit = float(row[NOTIONAL] if spot else row[UNIT_LONG])
+            cash = round((-signed * unit - float(legs.cost_usd[leg])) / float(row[CASH_VALUE]))
             self.hold(venue, name, signed, cash)
 
 
@@ -289,11 +289,11 @@ def better_by_closing_a_share(desk: Desk, before: float, share: float) -> bool:
         if lots == 0 or not market.universe.instruments[i].tradable:
             continue
         row = market.tables.instrument_float[i]
-        unit = float(row[16] if market.universe.instruments[i].contract == "spot" else row[0])
+        unit = float(row[NOTIONAL] if market.universe.instruments[i].contract == "spot" else row[UNIT_LONG])
         held, cash = c.quantity[a].copy(), c.cash[a].copy()
         signed = lots if quantity > 0 else -lots
         held[slot] -= signed
-        cash[slot] += round((signed * unit - closing_cost_usd(i, lots, market.tables)) / float(row[2]))
+        cash[slot] += round((signed * unit - closing_cost_usd(i, lots, market.tables)) / float(row[CASH_VALUE]))
         out = np.zeros(OUT)
         assert evaluate(count, c.instrument[a], held, cash, False, market.tables.no_pending, market.tables, out) == 0
         if float(out[EQUITY] - END_FACTOR * out[MAINTENANCE]) > before + 1e-6:
