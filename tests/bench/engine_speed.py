@@ -22,6 +22,7 @@ from engine.margin import OUT
 from engine.market import Market
 from engine.monitor import Book
 from engine.reasons import State
+from engine.tables import DELTA_LONG, EXTREME_DOWN, EXTREME_UP, GRID_STEPS, GROUP, SCAN, SCAN_ROW, RiskTables
 from tests.bench import numpy_book
 from tests.bench.ledger import NOW_NS, fill_frame, open_book
 from tests.bench.looking import looked_at
@@ -120,6 +121,9 @@ def revaluation(accounts: int, rounds: int, bandwidth: Callable[[], float], *, o
     }
     every = numpy_book.all_scenarios(tables, instruments)
     works["numpy"] = lambda: rival.value(every)
+    matrix = bare_matrix(tables, instruments)
+    largest = np.zeros(accounts)
+    works["bare"] = lambda: gather_multiply_add(columns.positions, columns.instrument, columns.quantity, matrix, largest)
     if not option_accounts:
         ends = numpy_book.ends_only(tables, instruments)
         works["numpy_ends_only"] = lambda: rival.value(ends)
@@ -132,7 +136,7 @@ def revaluation(accounts: int, rounds: int, bandwidth: Callable[[], float], *, o
             work()
             if round_number:
                 seconds[name].append(time.perf_counter() - started)
-            if name != "engine" and not round_number:
+            if name.startswith("numpy") and not round_number:
                 _must_agree(rival, columns, states, reasons)
         speeds.append(speed)
     timed = {name: Timed(taken) for name, taken in seconds.items()}
@@ -150,11 +154,59 @@ def revaluation(accounts: int, rounds: int, bandwidth: Callable[[], float], *, o
         "numpy_spread": round(timed["numpy"].spread, 3),
         **({} if option_accounts else {"numpy_ends_only_accounts_per_s": round(accounts / timed["numpy_ends_only"].median)}),
         "times_numpy": round(timed["numpy"].median / engine, 2),
+        "bare_ns_per_account": round(timed["bare"].median / accounts * 1e9, 1),
+        "times_bare": round(float(np.median(np.array(seconds["engine"]) / np.array(seconds["bare"]))), 2),
+        "memory_per_account_bytes": memory_per_account(columns),
         "bytes_per_account": ACCOUNT_BYTES,
         "share_of_bandwidth": round(accounts * ACCOUNT_BYTES / engine / bytes_per_s, 4),
         "largest_difference": max(_must_agree(rival, columns, states, reasons), 0.0),
         "accounts_by_state": {state.name: int((states == state).sum()) for state in State},
     }
+
+
+def bare_matrix(tables: RiskTables, instruments: int) -> NDArray[np.float64]:
+    """[instruments, SCENARIOS]: USD change of a lot in each scenario of its own group, by position and nothing else."""
+    matrix = np.zeros((instruments, SCENARIOS))
+    steps = int(tables.settings_int[GRID_STEPS])
+    x = np.repeat((np.arange(2 * steps + 1) - steps) / steps, 2)
+    for i in range(instruments):
+        group = int(tables.instrument_int[i, GROUP])
+        if tables.instrument_int[i, SCAN_ROW] >= 0:
+            matrix[i] = tables.option_scan[0, i, :SCENARIOS]
+        elif group >= 0:
+            row = tables.group_float[0, group]
+            moves = np.concatenate([x * row[SCAN], [row[EXTREME_UP], -row[EXTREME_DOWN]]])
+            matrix[i] = tables.instrument_float[i, DELTA_LONG] * moves
+    return matrix
+
+
+@kernel
+def gather_multiply_add(
+    positions: NDArray[np.int32],
+    instrument: NDArray[np.int32],
+    quantity: NDArray[np.int64],
+    matrix: NDArray[np.float64],
+    largest: NDArray[np.float64],
+) -> None:
+    """The least that any scenario engine does: each position's row of the matrix, times its lots, added up; the largest loss kept."""
+    sums = np.zeros(matrix.shape[1])
+    for a in range(largest.shape[0]):
+        sums[:] = 0.0
+        for slot in range(positions[a]):
+            row = matrix[instrument[a, slot]]
+            lots = float(quantity[a, slot])
+            for s in range(matrix.shape[1]):
+                sums[s] += lots * row[s]
+        worst = 0.0
+        for s in range(matrix.shape[1]):
+            worst = min(worst, sums[s])
+        largest[a] = -worst
+
+
+def memory_per_account(columns: Columns) -> int:
+    """Bytes that an account takes in a book's arrays; names and the few that have a life of their own come on top."""
+    accounts = columns.positions.shape[0]
+    return round(sum(array.nbytes for array in columns if array.shape[0] == accounts) / accounts + columns.holders.nbytes / accounts)
 
 
 def _must_agree(rival: numpy_book.NumpyBook, columns: Columns, states: NDArray[np.int8], reasons: NDArray[np.int8]) -> float:

@@ -15,27 +15,40 @@ from engine.book import Columns
 from engine.margin import CLOSE_COST, EQUITY, EQUITY_INITIAL, INITIAL, MAINTENANCE, OUT, UNHAIRCUT
 from engine.reasons import State
 from engine.tables import (
+    BAND,
+    BASIS_CHARGE,
     CASH_VALUE,
+    CONCENTRATION_K,
     COST_RATE,
     DELTA_LONG,
     END_FACTOR,
+    EXPOSURE,
     EXTREME_DOWN,
     EXTREME_FRACTION,
     EXTREME_UP,
+    GAP_DOWN,
+    GAP_FRACTION,
+    GAP_UP,
     GRID_STEPS,
     GROUP,
     HAIRCUT_FLAT,
     HAIRCUT_STEP,
     IMPACT,
     INITIAL_FACTOR,
+    IS_DERIVATIVE,
     LEVELS_DIFFER,
     MAINTENANCE_LEVEL,
     NOTIONAL,
     OPTION_DELTA,
+    REGIMES,
     SCAN,
     SCAN_ROW,
+    SHORT_MINIMUM,
     SIZE,
+    TENOR_BANDS,
+    THIN,
     UNIT_LONG,
+    VEGA_CHARGE,
     VOL_HAIRCUT,
     RiskTables,
 )
@@ -72,6 +85,7 @@ class NumpyBook:
         self.cash_value = float(floats[0, CASH_VALUE])
         self.flat, self.size = float(floats[collateral, HAIRCUT_FLAT]), float(floats[collateral, SIZE])
         self.initial_factor, self.end_factor = float(tables.settings[INITIAL_FACTOR]), float(tables.settings[END_FACTOR])
+        self.add_ons = _add_on_matrices(tables, instruments)
         self.out = np.zeros((accounts, OUT))
         self.state = np.zeros(accounts, np.int8)
 
@@ -90,7 +104,8 @@ class NumpyBook:
         cost = (notional * (self.rate[instrument] + self.impact[instrument] * np.sqrt(notional))).sum(axis=1)
         loss = (dense @ losses.matrix).reshape(len(dense), -1, losses.scenarios).max(axis=2)
         held = np.abs(dense) @ losses.members > 0.0
-        requirement = np.maximum(np.where(held, loss, 0.0).max(axis=1), 0.0)
+        scanned = np.maximum(np.where(held, loss, 0.0).max(axis=1), 0.0)
+        requirement = self.add_ons.requirement(dense, scanned)
         out[:, EQUITY] = out[:, EQUITY_INITIAL] = equity
         out[:, UNHAIRCUT], out[:, CLOSE_COST] = unhaircut, cost
         out[:, MAINTENANCE], out[:, INITIAL] = requirement, self.initial_factor * requirement
@@ -109,6 +124,60 @@ class NumpyBook:
             scale = np.maximum(np.abs(columns.health[: self.accounts, UNHAIRCUT]), 1.0)
             worst = max(worst, float((np.abs(ours - theirs) / scale).max(initial=0.0)))
         return worst, int((self.state != states).sum())
+
+
+class AddOns(NamedTuple):
+    """What comes on top of scenarios, as matrices [instruments, ...]; concentration by group."""
+
+    basis: Floats  # [instruments, groups * bands]
+    vega: Floats
+    curvature_up: Floats  # [instruments, groups]
+    curvature_down: Floats
+    exposure: Floats
+    short_minimum: Floats  # [instruments]
+    gap_fraction: float
+    concentration: Floats  # [groups]: k * scan range
+    thin: Floats  # [groups]
+    optional: bool
+
+    def requirement(self, dense: Floats, scanned: Floats) -> Floats:
+        """Of accounts [n, instruments] whose largest loss is `scanned` [n]."""
+        total = scanned
+        if self.optional:
+            total = np.maximum(total, np.maximum(-dense, 0.0) @ self.short_minimum)
+            total = total + np.abs(dense @ self.vega).sum(axis=1)
+            worst = np.maximum(dense @ self.curvature_up, dense @ self.curvature_down)
+            total = total + self.gap_fraction * np.maximum(worst, 0.0).sum(axis=1)
+        total = total + np.abs(dense @ self.basis).sum(axis=1)
+        gross = np.abs(dense) @ self.exposure
+        longer = np.maximum(np.sqrt(gross) * self.thin - 1.0, 0.0)
+        return total + np.minimum(gross, self.concentration * gross * longer).sum(axis=1)
+
+
+def _add_on_matrices(tables: RiskTables, instruments: int) -> AddOns:
+    ints, floats = tables.instrument_int[:instruments], tables.instrument_float[:instruments]
+    groups = sorted(set(ints[:, GROUP].tolist()) - {-1})
+    ranges = tables.group_float[MAINTENANCE_LEVEL, groups]
+
+    def by_group(values: Floats) -> Floats:
+        return np.stack([np.where(ints[:, GROUP] == g, values, 0.0) for g in groups], axis=1)
+
+    def by_band(values: Floats) -> Floats:
+        bands = [np.where(ints[:, BAND] == band, values, 0.0) for band in range(TENOR_BANDS)]
+        return np.concatenate([by_group(one) for one in bands if one.any()] or [by_group(np.zeros(instruments))], axis=1)
+
+    return AddOns(
+        basis=by_band(floats[:, BASIS_CHARGE]),
+        vega=by_band(floats[:, VEGA_CHARGE]),
+        curvature_up=by_group(floats[:, GAP_UP]),
+        curvature_down=by_group(floats[:, GAP_DOWN]),
+        exposure=by_group(np.where(ints[:, IS_DERIVATIVE] != 0, floats[:, EXPOSURE], 0.0)),
+        short_minimum=floats[:, SHORT_MINIMUM].copy(),
+        gap_fraction=float(tables.settings[GAP_FRACTION]),
+        concentration=float(tables.settings[CONCENTRATION_K]) * ranges[:, SCAN],
+        thin=ranges[:, THIN].copy(),
+        optional=bool((ints[:, SCAN_ROW] >= 0).any()),
+    )
 
 
 def all_scenarios(tables: RiskTables, instruments: int) -> Losses:
@@ -132,20 +201,21 @@ def _losses(tables: RiskTables, instruments: int, *, ends_only: bool) -> Losses:
     columns: list[Floats] = []
     for driver in groups:
         own, vh = ints[:, GROUP] == driver, float(tables.group_float[level, driver, HAIRCUT_STEP])
-        rho = np.where(ints[:, GROUP] >= 0, tables.correlation[driver, np.maximum(ints[:, GROUP], 0)], 0.0)
+        for regime in range(REGIMES):
+            rho = np.where(ints[:, GROUP] >= 0, tables.correlation[level, regime, driver, np.maximum(ints[:, GROUP], 0)], 0.0)
 
-        def moved(at: float, shock: int, own: NDArray[np.bool_] = own, rho: Floats = rho) -> Floats:
-            """Profit of the other groups' lots where the driver stands at `at` scan ranges."""
-            return np.where(own, 0.0, _at(profit[:, :, shock], rho * at, steps))
+            def moved(at: float, shock: int, own: NDArray[np.bool_] = own, rho: Floats = rho) -> Floats:
+                """Profit of the other groups' lots where the driver stands at `at` scan ranges."""
+                return np.where(own, 0.0, _at(profit[:, :, shock], rho * at, steps))
 
-        ends = [(0, 0), (2 * steps, 0)]
-        points = ends if ends_only else [(k, shock) for k in range(2 * steps + 1) for shock in range(2)]
-        columns += [-(np.where(own, profit[:, k, shock], 0.0) + moved(float(x[k]), shock)) for k, shock in points]
-        delta = floats[:, DELTA_LONG] + floats[:, OPTION_DELTA]
-        up, down = _extremes(tables, instruments, driver)
-        columns.append(-fraction * (np.where(own, up, 0.0) + moved(1.0, 0)))
-        columns.append(-fraction * (np.where(own, down, 0.0) + moved(-1.0, 0)))
-        columns.append(np.where(own, delta * floats[:, VOL_HAIRCUT + level], 0.0) - moved(-vh, 0))
+            ends = [(0, 0), (2 * steps, 0)]
+            points = ends if ends_only else [(k, shock) for k in range(2 * steps + 1) for shock in range(2)]
+            columns += [-(np.where(own, profit[:, k, shock], 0.0) + moved(float(x[k]), shock)) for k, shock in points]
+            delta = floats[:, DELTA_LONG] + floats[:, OPTION_DELTA]
+            up, down = _extremes(tables, instruments, driver)
+            columns.append(-fraction * (np.where(own, up, 0.0) + moved(1.0, 0)))
+            columns.append(-fraction * (np.where(own, down, 0.0) + moved(-1.0, 0)))
+            columns.append(np.where(own, delta * floats[:, VOL_HAIRCUT + level], 0.0) - moved(-vh, 0))
     members = np.stack([(ints[:, GROUP] == driver).astype(np.float64) for driver in groups], axis=1)
     return Losses(np.ascontiguousarray(np.stack(columns, axis=1)), members, len(columns) // len(groups))
 
