@@ -123,10 +123,13 @@ class HaircutReport(Struct, frozen=True, kw_only=True):
     eligible: bool
     base: float
     security: float
+    suspended: float = 0.0  # 1: suspended, or not eligible there
+    slow: float = 0.0  # what of these has not risen yet, or not fallen
     latency: float
     depeg: float
     size_1m: float  # the concentration term of 1,000,000 USD
     total_1m: float
+    recognised: float = 1.0  # the share of what is left that counts
 
 
 class AssetReport(Output, frozen=True, kw_only=True):

@@ -58,10 +58,7 @@ from engine.tables import (
 )
 
 __all__ = [
-    "HAIRCUT_SCENARIO",
-    "NO_SCENARIO",
     "POSITIONS_MAX",
-    "SCENARIO_BASE",
     "break_down",
     "closing_cost_usd",
     "evaluate",

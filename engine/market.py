@@ -131,6 +131,10 @@ class Market(ObservedMarket):
         """The observed spread if it is fresh, else the floor."""
         return float(self.inputs.spread_bps[asset])
 
+    def is_suspended(self, asset: int) -> bool:
+        """Whether the asset counts nothing as collateral for want of depth or of prices."""
+        return False
+
     def chain_holds_credit(self, chain: int) -> bool:
         """Whether new credit from this chain has to wait: its attestation lag breaker is not closed."""
         return bool(self.lag_breakers.state[chain] != CLOSED)

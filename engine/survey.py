@@ -143,7 +143,7 @@ def _asset_report(market: Market, asset: int) -> AssetReport:
         sigma_initial=float(market.inputs.sigma[INITIAL_LEVEL, asset]),
         bound_usd=None if math.isnan(bound) else bound,
         sources=[_source_report(market, asset, slot) for slot in range(len(universe.sources[asset]))],
-        haircuts=[_haircut_report(market, asset, chain) for chain in _chains_holding(market, asset)] if market.live else [],
+        haircuts=_haircut_reports(market, asset) if market.live else [],
         clock_ns=now_ns,
     )
 
@@ -168,18 +168,27 @@ def _source_report(market: Market, asset: int, slot: int) -> SourceReport:
     )
 
 
-def _haircut_report(market: Market, asset: int, chain: int) -> HaircutReport:
-    rates = haircut_rates(market, asset, chain)
-    return HaircutReport(
-        chain=market.universe.chains[chain].name,
-        eligible=rates.eligible,
-        base=rates.base,
-        security=rates.security,
-        latency=rates.latency,
-        depeg=rates.depeg,
-        size_1m=rates.size * math.sqrt(SIZE_REFERENCE_USD),
-        total_1m=rates.total(SIZE_REFERENCE_USD, away=True),
-    )
+def _haircut_reports(market: Market, asset: int) -> list[HaircutReport]:
+    reports = []
+    for chain in _chains_holding(market, asset):
+        rates = haircut_rates(market, asset, chain)
+        assert rates is not None, "a chain that holds the asset has a spot instrument of it"
+        reports.append(
+            HaircutReport(
+                chain=market.universe.chains[chain].name,
+                eligible=rates.eligible,
+                base=rates.base,
+                security=rates.security,
+                suspended=rates.suspended,
+                slow=rates.slow,
+                latency=rates.latency,
+                depeg=rates.depeg,
+                size_1m=rates.size * math.sqrt(SIZE_REFERENCE_USD),
+                total_1m=rates.total(SIZE_REFERENCE_USD, away=True),
+                recognised=rates.recognised,
+            )
+        )
+    return reports
 
 
 def _age_seconds(now_ns: int, then_ns: int) -> float | None:
