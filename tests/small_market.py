@@ -18,8 +18,9 @@ from engine.inputs import (
     RiskParameters,
     VenueDefinition,
 )
-from engine.margin import OUT, evaluate
+from engine.margin import OUT, break_down, evaluate, requirements_by_mode
 from engine.market import Market
+from engine.tables import OPTION, PENDING, PIECE_NAMES, PIECES, POSITIONS_MAX, RiskTables
 from tests.small_world import PLAIN
 
 SECOND = 10**9
@@ -151,24 +152,47 @@ class Account:
         self.instrument = np.zeros(16, dtype=np.int32)
         self.quantity = np.zeros(16, dtype=np.int64)
         self.cash = np.zeros(16, dtype=np.int64)
+        self.has_pending = False
+        self.pending = np.zeros((POSITIONS_MAX, PENDING), dtype=np.int64)
         for slot, (venue, name, lots, units) in enumerate(positions):
             self.instrument[slot] = number_of(market, venue, name)
             self.quantity[slot] = lots
             self.cash[slot] = units
 
+    def expect(self, slot: int, *, buy: int = 0, sell: int = 0, leaving: int = 0) -> None:
+        """Open orders and withdrawals under way of a slot."""
+        self.pending[slot] = buy, sell, leaving
+        self.has_pending = bool(self.pending.any())
+
+    @property
+    def columns(self) -> tuple[int, NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], bool, NDArray[np.int64], RiskTables]:
+        """The first arguments of every kernel of engine.margin."""
+        return self.count, self.instrument, self.quantity, self.cash, self.has_pending, self.pending, self.market.tables
+
     def value(self) -> tuple[int, NDArray[np.float64]]:
         """Unknown code and what `evaluate` wrote."""
         out = np.zeros(OUT)
-        return evaluate(
-            self.count, self.instrument, self.quantity, self.cash, False, self.market.tables.no_pending, self.market.tables, out
-        ), out
+        return evaluate(*self.columns, out), out
+
+    def by_mode(self) -> list[float]:
+        """Maintenance isolated, by protocol, portfolio."""
+        out = np.zeros(3)
+        requirements_by_mode(*self.columns, out)
+        return [float(x) for x in out]
+
+    def pieces(self, level: int = 0) -> dict[str, float]:
+        """What the requirement is made of."""
+        out = np.zeros(PIECES)
+        total = break_down(*self.columns, level, out)
+        assert total <= out.sum() + 1e-9 * abs(total)
+        return dict(zip(PIECE_NAMES, out.tolist(), strict=True))
 
 
 def random_account(market: Market, rng: random.Random, *, options: bool = True, size: int = 8) -> Account:
     """Distinct instruments, quantities of either sign (vault spot mostly held), cash on most of them."""
     account = Account(market, [])
     contracts = market.universe.instrument_arrays.contract
-    candidates = [i for i in range(market.universe.instrument_count) if options or contracts[i] < 4]
+    candidates = [i for i in range(market.universe.instrument_count) if options or contracts[i] < OPTION]
     chosen = rng.sample(candidates, size)
     account.count = size
     for slot, i in enumerate(chosen):

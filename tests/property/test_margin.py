@@ -16,7 +16,6 @@ from engine.margin import (
     INITIAL,
     MAINTENANCE,
     UNHAIRCUT,
-    requirements_by_mode,
     take_lots,
 )
 from engine.market import Market
@@ -40,21 +39,6 @@ def stormy() -> Market:
     return market
 
 
-def _by_mode(account: Account) -> tuple[float, float, float]:
-    out = np.zeros(3)
-    requirements_by_mode(
-        account.count,
-        account.instrument,
-        account.quantity,
-        account.cash,
-        False,
-        account.market.tables.no_pending,
-        account.market.tables,
-        out,
-    )
-    return float(out[0]), float(out[1]), float(out[2])
-
-
 def _gross(account: Account) -> float:
     """USD of everything held and owed, to measure rounding against."""
     floats = account.market.tables.instrument_float
@@ -69,7 +53,7 @@ def test_netting_never_raises_the_requirement(calm: Market, stormy: Market, seed
     rng = random.Random(seed)
     market = rng.choice([calm, stormy])
     account = random_account(market, rng, size=size)
-    isolated, protocol, portfolio = _by_mode(account)
+    isolated, protocol, portfolio = account.by_mode()
     slack = RELATIVE * _gross(account)
     assert 0.0 <= portfolio <= protocol + slack
     assert protocol <= isolated + slack
@@ -179,10 +163,10 @@ def test_a_longer_lag_never_lowers_a_haircut(seed: int) -> None:
 def test_the_requirement_is_proportional_to_size(calm: Market, seed: int, size: int, factor: int) -> None:
     """A largest loss over scenarios grows as the book does: nothing in it depends on how large the book is."""
     account = random_account(calm, random.Random(seed), size=size)
-    once = _by_mode(account)
+    once = account.by_mode()
     account.quantity *= factor
     account.cash *= factor
-    for one, many in zip(once, _by_mode(account), strict=True):
+    for one, many in zip(once, account.by_mode(), strict=True):
         assert many == pytest.approx(factor * one, rel=1e-9, abs=1e-9)
 
 

@@ -15,7 +15,6 @@ from engine.margin import (
     MAINTENANCE,
     UNHAIRCUT,
     closing_cost_usd,
-    requirements_by_mode,
 )
 from engine.market import Market
 from engine.pricing import NS_PER_YEAR, black76_price
@@ -29,21 +28,6 @@ SCAN_MAJOR = 3.0 * 0.8 * math.sqrt(1 / 365)  # 0.1256
 @pytest.fixture(scope="module")
 def market() -> Market:
     return new_market()
-
-
-def by_mode(account: Account) -> list[float]:
-    out = np.zeros(3)
-    requirements_by_mode(
-        account.count,
-        account.instrument,
-        account.quantity,
-        account.cash,
-        False,
-        account.market.tables.no_pending,
-        account.market.tables,
-        out,
-    )
-    return [float(x) for x in out]
 
 
 def test_nothing_held_is_worth_nothing(market: Market) -> None:
@@ -80,7 +64,7 @@ def test_a_hedge_across_chains_pays_no_price_charge(market: Market) -> None:
     _, out = account.value()
     assert out[MAINTENANCE] == pytest.approx(0.0, abs=1e-6)
     assert out[UNHAIRCUT] == pytest.approx(100_000.0)
-    isolated, protocol, portfolio = by_mode(account)
+    isolated, protocol, portfolio = account.by_mode()
     assert isolated == protocol == pytest.approx(2 * 100_000.0 * SCAN_MAJOR)
     assert portfolio == pytest.approx(0.0, abs=1e-6)
 
@@ -123,14 +107,14 @@ def test_an_option_against_the_formula(market: Market) -> None:
 def test_a_covered_call_risks_less_than_its_parts(market: Market) -> None:
     call = ("venue-two", "BTC-35-120000-C", -100, 0)
     spot = ("vault-one", "BTC", 100, 0)
-    isolated, _, portfolio = by_mode(Account(market, [spot, call]))
+    isolated, _, portfolio = Account(market, [spot, call]).by_mode()
     assert portfolio < 0.7 * isolated
 
 
 def test_signed_aggregation_is_not_what_this_is(market: Market) -> None:
     """A short BTC strangle with an ETH short on one venue and a BTC short on another: together never more than apart."""
     strangle = [("venue-one", "BTC-35-120000-C", -100, 0), ("venue-one", "BTC-35-80000-P", -100, 0), ("venue-one", "ETH-perp", -2_500, 0)]
-    isolated, protocol, portfolio = by_mode(Account(market, [*strangle, ("venue-two", "BTC-perp", -50, 0)]))
+    isolated, protocol, portfolio = Account(market, [*strangle, ("venue-two", "BTC-perp", -50, 0)]).by_mode()
     assert portfolio <= protocol <= isolated
 
 
@@ -139,7 +123,7 @@ def test_decisions_use_the_mode_of_the_parameters(mode: str) -> None:
     market = new_market({"decision_mode": mode})
     account = Account(market, [("venue-one", "BTC-perp", 100, 0), ("venue-one", "BTC-coin", -5_000, 0), ("venue-two", "BTC-perp", -70, 0)])
     _, out = account.value()
-    assert out[MAINTENANCE] == by_mode(account)[("isolated", "protocol", "portfolio").index(mode)]
+    assert out[MAINTENANCE] == account.by_mode()[("isolated", "protocol", "portfolio").index(mode)]
 
 
 def test_span16_has_half_the_steps() -> None:
