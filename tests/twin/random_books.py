@@ -34,6 +34,7 @@ PRICES = {
 EXPIRIES = tuple(T0 + days * DAY for days in (1, 5, 21, 80, 200, 500))
 PAST = T0 + 30 * SECOND  # this one is past before the book is looked at
 SIZES = ("empty", "tiny", "usual", "usual", "usual", "large", "huge")
+RICH_USD = {"tiny": (2_000.0,), "usual": (1e6, 3e6, 3e7), "large": (3e9, 3e10)}  # of a balance that some accounts have
 
 Step = tuple[str, list[Message]]
 
@@ -225,7 +226,11 @@ def random_rules(dice: random.Random) -> Message:
         }
         for name in dice.sample(("major", "alt", "stable", "governance", "liquid_staking"), 2)
     }
-    return {name: value for name, value in whole.items() if dice.random() < 0.5} | {"classes": classes} | {"move_reset": 0.02, "lag_reset_s": 500.0}
+    return (
+        {name: value for name, value in whole.items() if dice.random() < 0.5}
+        | {"classes": classes}
+        | {"move_reset": 0.02, "lag_reset_s": 500.0}
+    )
 
 
 def _market(dice: random.Random) -> Iterator[Step]:
@@ -325,9 +330,19 @@ def _account(dice: random.Random, size: str, now_ns: int) -> Iterator[Step]:
     wanted = dice.randint(1, POSITIONS_MAX)
     pool = dice.sample(plain, min(len(plain), wanted)) + dice.sample(options, min(len(options), dice.choice((0, 2, 8))))
     chosen = dice.sample(pool, min(len(pool), wanted))
+    rich = f"vault-{dice.choice(CHAINS)}", "USD"
+    if size in RICH_USD and dice.random() < 0.7 and (rich[0] in venues or len(venues) < VENUES_MAX):
+        chosen = [rich, *[key for key in chosen if key != rich][: POSITIONS_MAX - 1]]
     for venue in sorted({key[0] for key in chosen}):
         mine = [key for key in chosen if key[0] == venue]
-        said = [{"instrument": key[1], "lots": _lots(dice, size, key), "cash": _cash(dice, size, key)} for key in mine]
+        said = [
+            {
+                "instrument": key[1],
+                "lots": round(dice.choice(RICH_USD[size]) / lot_usd(key)) if size in RICH_USD and key == rich else _lots(dice, size, key),
+                "cash": _cash(dice, size, key),
+            }
+            for key in mine
+        ]
         yield "snapshots", [{"v": 1, "account": ACCOUNT, "venue": venue, "sequence": 1, "positions": said, "time_ns": now_ns}]
         if dice.random() < 0.5:
             pending = [
