@@ -19,7 +19,7 @@ PARTITION = 0
 TOLERANCE = 1e-9  # of the account's gross notional
 
 # Kinds that come by the topic of their account; all others come by control, from which they are copied.
-OWN = (FrameKind.FILLS, FrameKind.SNAPSHOTS, FrameKind.REPORTS, FrameKind.CREDITS)
+OWN = (FrameKind.FILLS, FrameKind.SNAPSHOTS, FrameKind.REPORTS, FrameKind.CREDITS, FrameKind.PENDING)
 
 
 class Step(NamedTuple):

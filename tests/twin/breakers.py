@@ -16,6 +16,10 @@ class Breaker:
     def closed(self) -> bool:
         return self.state == CLOSED
 
+    @property
+    def tripped(self) -> bool:
+        return self.state == TRIPPED
+
     def step(self, value: float, clock_ns: int, trip: float, reset: float, cooldown_ns: int) -> None:
         """One look at the value. In recovery the cooldown starts anew when the value isn't below `reset`."""
         if self.state == CLOSED:

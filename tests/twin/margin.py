@@ -1,20 +1,20 @@
-"""One account: equity after haircuts, requirement in three modes, the cost of closing it, and the state that follows."""
+"""One account: equity after haircuts, requirement in three modes, the cost of closing it, its limits, and what all that comes to."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.twin.market import INITIAL, MAINTENANCE, View
-from tests.twin.scenarios import Grid
-from tests.twin.universe import InstrumentKey, Universe
+from tests.twin.scenarios import Grid, Held
+from tests.twin.universe import DERIVATIVES, InstrumentKey, Universe
 from tests.twin.values import Position, Positions, Valuer, first_reason
-from tests.twin.volatility import YEAR_S
 
 MODES = ("isolated", "protocol", "portfolio")
+LIMITS = ("limit_account", "limit_asset", "limit_venue")  # bits 1, 2, 4
 
 
 @dataclass(frozen=True)
 class Valuation:
-    """USD. `reason` is not empty where the account can't be valued, and then all numbers are 0."""
+    """USD. `reason` is not empty where the account can't be valued, and then all numbers are 0. `limits`: bits of those it is over."""
 
     reason: str = ""
     unhaircut: float = 0.0
@@ -24,6 +24,7 @@ class Valuation:
     initial: float = 0.0
     end: float = 0.0
     close_cost: float = 0.0
+    limits: int = 0
 
     @property
     def excess(self) -> float:
@@ -31,12 +32,24 @@ class Valuation:
         return self.equity_m - self.end
 
 
+@dataclass(frozen=True)
+class Collateral:
+    """A positive spot balance: USD at the value price, and of that what its caps leave inside."""
+
+    key: InstrumentKey
+    asset: str
+    chain: str
+    usd: float
+    inside_usd: float
+
+
 class Account:
-    """The margin of positions in one view of the market."""
+    """The margin of positions in one view of the market. What is leaving is taken off before anything else."""
 
     def __init__(self, universe: Universe, view: View, positions: Positions) -> None:
         self.valuer = Valuer(universe, view)
-        self.universe, self.view, self.positions = universe, view, positions
+        self.universe, self.view = universe, view
+        self.positions = {key: without_leaving(universe, key, position) for key, position in positions.items()}
         self.parameters = view.parameters
 
     def reason(self) -> str:
@@ -46,111 +59,147 @@ class Account:
         reason = self.reason()
         if reason:
             return Valuation(reason)
-        unhaircut = self.unhaircut()
-        maintenance = self.requirement(MAINTENANCE, self.parameters["decision_mode"])
+        mode = self.parameters["decision_mode"]
+        maintenance = self.requirement(MAINTENANCE, mode)
+        end = self.parameters["end_factor"] * maintenance
         return Valuation(
-            unhaircut=unhaircut,
-            equity_m=unhaircut - self.haircut_usd(MAINTENANCE),
-            equity_i=unhaircut - self.haircut_usd(INITIAL),
+            unhaircut=self.unhaircut(),
+            equity_m=self.equity(MAINTENANCE),
+            equity_i=self.equity(INITIAL),
             maintenance=maintenance,
-            initial=self.parameters["initial_factor"] * self.requirement(INITIAL, self.parameters["decision_mode"]),
-            end=self.parameters["end_factor"] * maintenance,
+            initial=max(self.parameters["initial_factor"] * self.requirement(INITIAL, mode), end),
+            end=end,
             close_cost=self.close_cost(),
+            limits=self.limits(),
         )
 
     def excess(self) -> float:
         """Over liquidation end; for a planner that asks often."""
         end = float(self.parameters["end_factor"]) * self.requirement(MAINTENANCE, self.parameters["decision_mode"])
-        return self.unhaircut() - self.haircut_usd(MAINTENANCE) - end
+        return self.equity(MAINTENANCE) - end
 
     def unhaircut(self) -> float:
         return sum((self.valuer.value(key, position) for key, position in self.positions.items()), 0.0)
 
-    # ---- haircuts -----------------------------------------------------------------------------------------------------------------
+    def equity(self, level: str) -> float:
+        lost = sum((one.usd - self.counted_usd(one, level) for one in self.collateral()), 0.0)
+        return self.unhaircut() - lost - (self.dearer_debts_usd() if level == INITIAL else 0.0)
 
-    def haircut_usd(self, level: str) -> float:
-        """What haircuts take from the positive spot balances."""
-        lying: dict[tuple[str, str], float] = {}
-        slots: list[tuple[str, str, float]] = []
+    # ---- collateral ---------------------------------------------------------------------------------------------------------------
+
+    def collateral(self) -> list[Collateral]:
+        """Positive spot balances, in slot order; what lies where its asset isn't eligible uses nothing of the asset's cap."""
+        found: list[Collateral] = []
+        used: dict[str, float] = {}
         for key, position in self.positions.items():
-            instrument = self.universe.instruments[key]
-            asset = instrument["underlying"]
-            if instrument["contract"] == "spot" and position.quantity > 0:
-                chain, usd = self.universe.chain_of(key), position.quantity * self.valuer.lot_usd(key, position.quantity)
-                lying[asset, chain] = lying.get((asset, chain), 0.0) + usd
-                slots.append((asset, chain, usd))
-        taken = 0.0
-        counted: dict[str, float] = {}
-        for asset, chain, usd in slots:
-            if not self.eligible(asset, chain):
-                taken += usd
+            if self.universe.contract(key) != "spot" or position.quantity <= 0:
                 continue
+            asset, chain = self.universe.instruments[key]["underlying"], self.universe.chain_of(key)
+            usd = position.quantity * self.valuer.lot_usd(key, position.quantity)
             cap = self.universe.assets[asset].get("cap_usd_per_account", 1e15)
-            within = min(usd, max(cap - counted.get(asset, 0.0), 0.0))
-            counted[asset] = counted.get(asset, 0.0) + within
-            taken += within * self.haircut(asset, chain, lying[asset, chain], level) + (usd - within)
-        return taken
+            inside = min(usd, max(cap - used.get(asset, 0.0), 0.0))
+            if self.universe.eligible(asset, chain):
+                used[asset] = used.get(asset, 0.0) + inside
+            found.append(Collateral(key, asset, chain, usd, inside))
+        return found
 
-    def eligible(self, asset: str, chain: str) -> bool:
-        chains = self.universe.assets[asset].get("eligible_chains")
-        return chains is None or chain in chains
+    def counted_usd(self, one: Collateral, level: str) -> float:
+        lying = sum(other.usd for other in self.collateral() if (other.asset, other.chain) == (one.asset, one.chain))
+        inside = one.inside_usd
+        if level == INITIAL:
+            inside *= self.valuer.initial_lot_usd(one.key, 1) / self.valuer.lot_usd(one.key, 1)
+        recognised = (1 - self.view.over[level][one.asset]) * (1 - self.view.paused.get(one.chain, 0.0))
+        return inside * recognised * (1 - self.haircut(one, lying, level))
 
-    def haircut(self, asset: str, chain: str, lying_usd: float, level: str) -> float:
-        """H of an eligible asset on a chain, of which so much lies there."""
-        row = self.parameters["classes"][self.universe.asset_class(asset)]
-        sigma = self.view.sigmas[level][asset]
-        bound = self.valuer.bound(asset)
-        depeg = 0.0 if bound is None else max(0.0, bound / self.valuer.mark(asset) - 1)
-        depth = self.view.depths_usd[asset]
-        size = math.sqrt(lying_usd / depth)
+    def haircut(self, one: Collateral, lying_usd: float, level: str) -> float:
+        """H of an asset on a chain, of which so much lies there."""
+        row, view = self.parameters["classes"][self.universe.asset_class(one.asset)], self.view
+        bound = self.valuer.bound(one.asset)
+        depeg = 0.0 if bound is None else max(0.0, bound / self.valuer.mark(one.asset) - 1)
+        away = self.is_elsewhere(one.chain)
         total = (
-            row["base_haircut"]
-            + self.universe.chains[chain].get("security_premium", 0.0)
-            + self.parameters["latency_z"] * sigma * math.sqrt(self.route_years(asset, chain))
+            view.flats[level][one.key]
+            + (max(view.latencies[level][one.key], view.slips.get(one.chain, 0.0)) if away else 0.0)
             + row["depeg_coefficient"] * depeg
-            + row["size_coefficient"] * size
+            + row["size_coefficient"] * view.thins[level][one.asset] * math.sqrt(lying_usd)
         )
         return min(max(float(total), 0.0), 1.0)
 
-    def route_years(self, asset: str, source: str) -> float:
-        """The longest way from the chain where the collateral lies to one where the account has a position."""
-        chain = self.universe.chains[source]
-        way_s = (
-            chain["finality_s"]
-            + max(chain["messaging_delay_s"], self.view.lags_s.get(source, 0.0))
-            + self.universe.assets[asset].get("redemption_delay_s", 0.0)
-            + self.parameters["auction_s"]
+    def is_elsewhere(self, chain: str) -> bool:
+        """Whether the account has a position that can't be reached at once from there."""
+        return any(
+            (position.quantity or position.cash) and not self.universe.same_place(chain, self.universe.chain_of(key))
+            for key, position in self.positions.items()
         )
-        away = any(not self.universe.same_place(source, self.universe.chain_of(key)) for key in self.positions)
-        return float(way_s) / YEAR_S if away else 0.0
+
+    def dearer_debts_usd(self) -> float:
+        """How much more debts are at the initial level."""
+        return sum(
+            (
+                -position.quantity * (self.valuer.initial_lot_usd(key, position.quantity) - self.valuer.lot_usd(key, position.quantity))
+                for key, position in self.positions.items()
+                if position.quantity < 0 and self.universe.contract(key) in ("spot", "loan")
+            ),
+            0.0,
+        )
 
     # ---- requirement --------------------------------------------------------------------------------------------------------------
 
     def groups(self) -> list[str]:
-        """Those the account holds, in the universe's order."""
+        """Those the account holds or has open orders in, in the universe's order."""
         held: set[str | None] = set()
         for key, position in self.positions.items():
             instrument = self.universe.instruments[key]
-            if position.quantity:
+            if position.quantity or self.valuer.orders(key, position) != (0, 0):
                 held.add(self.universe.group_of(instrument["underlying"]))
             if position.cash:
                 held.add(self.universe.group_of(instrument["quote"]))
         return [group for group in self.universe.groups() if group in held]
 
-    def requirement(self, level: str, mode: str) -> float:
-        grid, drivers = Grid(self.valuer, level), self.groups()
-        subsets: dict[object, list[tuple[InstrumentKey, Position]]] = {}
+    def parts(self, mode: str) -> list[Held]:
+        """What is netted with each other."""
+        subsets: dict[object, Held] = {}
         for key, position in self.positions.items():
             subset: object = {"portfolio": None, "protocol": key[0], "isolated": key}[mode]
             subsets.setdefault(subset, []).append((key, position))
-        return sum(grid.requirement(held, drivers) for held in subsets.values())
+        return list(subsets.values())
+
+    def requirement(self, level: str, mode: str) -> float:
+        grid, drivers = Grid(self.valuer, level), self.groups()
+        total = grid.concentration(list(self.positions.items()))
+        for held in self.parts(mode):
+            added = grid.add_ons(held)
+            total += max(grid.scan(held, drivers), added.short_minimum) + added.basis + added.vega + added.gap
+        return total
+
+    # ---- limits -------------------------------------------------------------------------------------------------------------------
+
+    def collateral_usd(self) -> float:
+        """Aggregate value of what is held, before haircuts: spot and cash."""
+        cash = (position.cash * self.valuer.cash_unit_usd(key) for key, position in self.positions.items() if position.cash > 0)
+        return sum((one.usd for one in self.collateral()), 0.0) + sum(cash)
+
+    def limits(self) -> int:
+        """Bits of the limits that the derivatives are over."""
+        whole = 0.0
+        by_group: dict[str | None, float] = {}
+        by_venue: dict[str, float] = {}
+        for key, position in self.positions.items():
+            if position.quantity == 0 or self.universe.contract(key) not in DERIVATIVES or self.valuer.past_expiry(key):
+                continue
+            usd = abs(position.quantity) * self.valuer.notional_lot_usd(key)
+            group = self.universe.group_of(self.universe.instruments[key]["underlying"])
+            whole += usd
+            by_group[group] = by_group.get(group, 0.0) + usd
+            by_venue[key[0]] = by_venue.get(key[0], 0.0) + usd
+        collateral, p = self.collateral_usd(), self.parameters
+        largest = (whole, max(by_group.values(), default=0.0), max(by_venue.values(), default=0.0))
+        return sum(1 << bit for bit, (name, usd) in enumerate(zip(LIMITS, largest, strict=True)) if usd > p[name] * collateral)
 
     # ---- cost of closing ----------------------------------------------------------------------------------------------------------
 
     def notional(self, key: InstrumentKey, lots: int) -> float:
-        instrument = self.universe.instruments[key]
-        price = 1.0 if instrument["contract"] == "inverse_perpetual" else self.valuer.mark(instrument["underlying"])
-        return float(abs(lots) * instrument["lot_size"] * price)
+        return abs(lots) * self.valuer.notional_lot_usd(key)
 
     def gross(self) -> float:
         """USD of everything held or owed: lots at their notional, cash at its value."""
@@ -158,10 +207,10 @@ class Account:
         return lots + sum(abs(position.cash) * self.valuer.cash_unit_usd(key) for key, position in self.positions.items() if position.cash)
 
     def cost(self, key: InstrumentKey, lots: int) -> float:
-        """Of closing so many lots: half the spread, the venue's fee, and the impact; nothing for a loan or for cash."""
+        """Of closing so many lots: half the spread, the venue's fee, and the impact; nothing for a loan, for cash, and past expiry."""
         instrument = self.universe.instruments[key]
         underlying = instrument["underlying"]
-        if instrument["contract"] == "loan" or self.universe.asset_class(underlying) == "cash":
+        if instrument["contract"] == "loan" or self.universe.asset_class(underlying) == "cash" or self.valuer.past_expiry(key):
             return 0.0
         notional = self.notional(key, lots)
         bps = self.view.spreads_bps[underlying] / 2 + self.universe.venues[key[0]].get("fee_bps", 0.0)
@@ -171,3 +220,10 @@ class Account:
 
     def close_cost(self) -> float:
         return sum(self.cost(key, position.quantity) for key, position in self.positions.items() if position.quantity)
+
+
+def without_leaving(universe: Universe, key: InstrumentKey, position: Position) -> Position:
+    """Of a spot balance only what stays; all else as it is."""
+    if universe.contract(key) != "spot" or position.quantity <= 0:
+        return replace(position, leaving=0)
+    return replace(position, quantity=max(position.quantity - position.leaving, 0), leaving=0)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from tests.twin.margin import Account
 from tests.twin.market import View
-from tests.twin.universe import InstrumentKey, Universe
-from tests.twin.values import Position, Positions
+from tests.twin.universe import LOTS_OF_USD, OPTIONS, InstrumentKey, Universe
+from tests.twin.values import Positions
 
 SMALLEST_COST = 1e-6  # of the notional
 
@@ -37,19 +37,22 @@ def order_id(account: str, epoch: int, key: InstrumentKey, attempt: int) -> str:
 
 
 def limit_ticks(account: Account, key: InstrumentKey, lots: int, attempt: int) -> int:
-    p, valuer = account.parameters, account.valuer
-    instrument = account.universe.instruments[key]
-    underlying, tick = instrument["underlying"], instrument["tick_size"]
+    p, price = account.parameters, unit_price(account, key)
+    tick = account.universe.instruments[key]["tick_size"]
     slip = min(p["slip_bps"] + p["slip_step_bps"] * (attempt - 1), p["slip_cap_bps"]) * 1e-4
-    match instrument["contract"]:
-        case "inverse_perpetual":
-            price = valuer.mark(underlying)
-        case "option" | "inverse_option":
-            price = valuer.lot_usd(key, 1) / instrument["lot_size"] / valuer.mark(instrument["quote"])
-        case _:
-            price = valuer.mark(underlying) / valuer.mark(instrument["quote"])
     ticks = math.ceil(price * (1 + slip) / tick) if lots > 0 else math.floor(price * (1 - slip) / tick)
     return max(int(ticks), 1)
+
+
+def unit_price(account: Account, key: InstrumentKey) -> float:
+    """What a unit trades at, in the quote; of inverse perpetuals and futures in USD."""
+    valuer, instrument = account.valuer, account.universe.instruments[key]
+    contract, mark = instrument["contract"], valuer.mark(instrument["underlying"])
+    premium = 1 + account.view.basis.get(key, 0.0)
+    if contract in LOTS_OF_USD:
+        return mark * premium
+    usd = valuer.lot_usd(key, 1) / float(instrument["lot_size"]) if contract in OPTIONS else mark * premium
+    return usd / valuer.mark(instrument["quote"])
 
 
 def after_closing(account: Account, key: InstrumentKey, n: int) -> tuple[Account, float]:
@@ -63,9 +66,9 @@ def after_closing(account: Account, key: InstrumentKey, n: int) -> tuple[Account
     else:
         lot = account.valuer.lot_usd(key, position.quantity)
     received = round((closed * lot - cost) / account.valuer.cash_unit_usd(key))
-    left = Position(position.quantity - closed, position.cash + received)
+    left = replace(position, quantity=position.quantity - closed, cash=position.cash + received)
     positions: Positions = {**account.positions, key: left}
-    if left.quantity == 0 and left.cash == 0:
+    if left.is_empty:
         del positions[key]
     return Account(account.universe, account.view, positions), cost
 
@@ -126,6 +129,8 @@ def _candidates(
         instrument = account.universe.instruments[key]
         if position.quantity == 0 or instrument["contract"] == "loan" or not instrument.get("tradable", True) or not closable(key):
             continue
+        if account.valuer.past_expiry(key):
+            continue  # it is settled, not traded
         n = abs(position.quantity) if everything else best_close(account, key)
         closed, cost = after_closing(account, key, n)
         released = closed.excess() - before

@@ -1,18 +1,33 @@
-"""Scenarios: what positions gain in each, by group, and the largest joint loss."""
+"""Scenarios: what positions gain in each, by group, the largest joint loss, and what is added to it."""
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from tests.twin.universe import InstrumentKey
-from tests.twin.values import Position, Valuer
+from tests.twin.universe import DERIVATIVES, LOTS_OF_USD, NANOSECONDS, OPTIONS, PERPETUALS, InstrumentKey
+from tests.twin.values import Position, Valuer, black76_vega
 from tests.twin.volatility import YEAR_S
 
 TENOR_S = 30 * 86_400.0
+DAY_NS = 86_400 * NANOSECONDS
+BAND_DAYS = (7, 30, 90, 365)  # the ends of bands 1 to 4; 0 is of perpetuals, 5 beyond
 LOWEST_PRICE = 1e-9  # of today's
 UP, DOWN = 0, 1
+REGIMES = ("observed", "high", "low")
 
 # A profile is the gain in USD by scenario: the grid's columns 2k + v, then the extreme rise and the extreme fall.
 Profile = list[float]
+Held = list[tuple[InstrumentKey, Position]]
+
+
+@dataclass(frozen=True)
+class AddOns:
+    """USD, of a set of positions."""
+
+    short_minimum: float  # a floor of the scan
+    basis: float
+    vega: float
+    gap: float
 
 
 class Grid:
@@ -20,13 +35,14 @@ class Grid:
 
     def __init__(self, valuer: Valuer, level: str) -> None:
         self.valuer = valuer
+        self.universe = valuer.universe
         self.level = level
         self.parameters = valuer.view.parameters
         self.n = int(self.parameters["grid_steps"])
         self.steps = [(k - self.n) / self.n for k in range(2 * self.n + 1)]
 
     def class_of(self, asset: str) -> dict[str, float]:
-        found: dict[str, float] = self.parameters["classes"][self.valuer.universe.asset_class(asset)]
+        found: dict[str, float] = self.parameters["classes"][self.universe.asset_class(asset)]
         return found
 
     def sigma(self, asset: str) -> float:
@@ -41,37 +57,68 @@ class Grid:
         row = self.class_of(asset)
         return row["vol_coefficient"] * max(0.0, self.sigma(asset) - row["sigma_ref"])
 
+    def rho(self, regime: str, g: str, h: str) -> float:
+        """Of two groups; under full stress 1 in the high regime and 0 in the low one."""
+        if g == h:
+            return 1.0
+        observed, stress = self.valuer.view.correlations[g, h], self.valuer.view.stress[self.level]
+        worst = max(stress[g], stress[h])
+        if regime == "observed":
+            return observed
+        calm = float(self.parameters[f"correlation_{regime}"])
+        u = calm + (1 - calm) * worst
+        return observed + u * (1 - observed) if regime == "high" else observed * (1 - u)
+
     def moves(self, group: str) -> list[tuple[float, int | None]]:
         """(relative move of the price, volatility shock) of each scenario."""
-        scan, most = self.scan_range(group), self.parameters["extreme_multiple"]
+        scan = self.scan_range(group)
         grid: list[tuple[float, int | None]] = [(x * scan, shock) for x in self.steps for shock in (UP, DOWN)]
-        return [*grid, (most * scan, None), (max(-most * scan, LOWEST_PRICE - 1), None)]
+        return [*grid, *((move, None) for move in self.extremes(group))]
+
+    def extremes(self, group: str) -> tuple[float, float]:
+        most = float(self.parameters["extreme_multiple"]) * self.scan_range(group)
+        return most, max(-most, LOWEST_PRICE - 1)
+
+    # ---- gains of positions -------------------------------------------------------------------------------------------------------
 
     def of_lots(self, key: InstrumentKey, quantity: int, group: str) -> Profile:
         """Gains of the lots of a position."""
-        instrument = self.valuer.universe.instruments[key]
-        contract = instrument["contract"]
-        if contract == "inverse_perpetual":
-            return [0.0 for _ in self.moves(group)]
-        now = self.valuer.lot_usd(key, quantity)
-        if contract in ("option", "inverse_option"):
-            forward = self.valuer.mark(instrument["underlying"])
-            return [
-                quantity * (self.valuer.option_lot_usd(key, forward * (1 + move), self.shocked(key, shock)) - now)
-                for move, shock in self.moves(group)
-            ]
-        return [quantity * now * move for move, _ in self.moves(group)]
+        contract = self.universe.contract(key)
+        if contract in OPTIONS and not self.valuer.past_expiry(key):
+            return [quantity * gain for gain in self.of_option_lot(key, group)]
+        delta = self.valuer.delta_usd(key, quantity)
+        return [delta * move for move, _ in self.moves(group)]
+
+    def of_option_lot(self, key: InstrumentKey, group: str) -> Profile:
+        forward = self.valuer.mark(self.universe.instruments[key]["underlying"])
+        now = self.valuer.lot_usd(key, 1)
+        return [self.valuer.option_lot_usd(key, forward * (1 + move), self.shocked(key, shock)) - now for move, shock in self.moves(group)]
 
     def shocked(self, key: InstrumentKey, shock: int | None) -> float:
-        p = self.parameters
         sigma, t_years = self.valuer.option_terms(key)
         if shock is None:
             return sigma
-        w = p["vol_shock"] * (TENOR_S / max(t_years * YEAR_S, p["tenor_floor_s"])) ** p["vol_shock_power"]
-        return float(max(sigma * (1 + w), p["vol_min"]) if shock == UP else sigma * max(0.0, 1 - w))
+        w = self.parameters["vol_shock"] * self.of_tenor(t_years)
+        return float(max(sigma * (1 + w), self.parameters["vol_min"]) if shock == UP else sigma * max(0.0, 1 - w))
+
+    def of_tenor(self, t_years: float) -> float:
+        """How much more the volatility of a short option moves than that of a month."""
+        p = self.parameters
+        return float((TENOR_S / max(t_years * YEAR_S, p["tenor_floor_s"])) ** p["vol_shock_power"])
 
     def of_cash(self, key: InstrumentKey, cash: int, group: str) -> Profile:
         return [cash * self.valuer.cash_unit_usd(key) * move for move, _ in self.moves(group)]
+
+    def of_orders(self, key: InstrumentKey, position: Position, group: str) -> Profile:
+        """What open orders lose in each scenario at worst: a buy or a sell that was filled just before a move against it."""
+        buy, sell = self.valuer.orders(key, position)
+        if self.universe.contract(key) in OPTIONS:
+            gains = self.of_option_lot(key, group)
+        else:
+            gains = [self.valuer.order_delta_usd(key) * move for move, _ in self.moves(group)]
+        return [-max(0.0, -buy * gain) - max(0.0, sell * gain) for gain in gains]
+
+    # ---- the largest joint loss ---------------------------------------------------------------------------------------------------
 
     def interpolated(self, profile: Profile, shock: int, x: float) -> float:
         """The gain at a move of x scan ranges, on the straight line between the grid's steps."""
@@ -80,23 +127,26 @@ class Grid:
         share = place - k
         return profile[2 * k + shock] * (1 - share) + profile[2 * (k + 1) + shock] * share
 
-    def requirement(self, held: Iterable[tuple[InstrumentKey, Position]], drivers: list[str]) -> float:
+    def scan(self, held: Held, drivers: list[str]) -> float:
         """The largest joint loss of these positions over the scenarios of all `drivers`, at least 0."""
-        universe = self.valuer.universe
         profiles = {group: [0.0 for _ in self.moves(group)] for group in drivers}
         haircuts = dict.fromkeys(drivers, 0.0)
+
+        def add(group: str, gains: Profile) -> None:
+            profiles[group] = [a + b for a, b in zip(profiles[group], gains, strict=True)]
+
         for key, position in held:
-            instrument = universe.instruments[key]
+            instrument = self.universe.instruments[key]
             underlying, quote = instrument["underlying"], instrument["quote"]
-            group = universe.group_of(underlying)
+            group = self.universe.group_of(underlying)
             if position.quantity and group is not None:
-                gains = self.of_lots(key, position.quantity, group)
-                profiles[group] = [a + b for a, b in zip(profiles[group], gains, strict=True)]
+                add(group, self.of_lots(key, position.quantity, group))
                 haircuts[group] += self.volatility_haircut(underlying) * self.valuer.delta_usd(key, position.quantity)
-            group = universe.group_of(quote)
+            if self.valuer.orders(key, position) != (0, 0) and group is not None:
+                add(group, self.of_orders(key, position, group))
+            group = self.universe.group_of(quote)
             if position.cash and group is not None:
-                gains = self.of_cash(key, position.cash, group)
-                profiles[group] = [a + b for a, b in zip(profiles[group], gains, strict=True)]
+                add(group, self.of_cash(key, position.cash, group))
                 haircuts[group] += self.volatility_haircut(quote) * position.cash * self.valuer.cash_unit_usd(key)
         return max([0.0, *self.losses(profiles, haircuts)])
 
@@ -104,14 +154,87 @@ class Grid:
         extremes = 2 * len(self.steps)
         fraction = self.parameters["extreme_fraction"]
         for g, own in profiles.items():
-            others = [(h, self.valuer.view.correlations[g, h]) for h in profiles if h != g]
+            for regime in REGIMES:
+                others = [(h, self.rho(regime, g, h)) for h in profiles if h != g]
 
-            def elsewhere(shock: int, x: float, others: list[tuple[str, float]] = others) -> float:
-                return sum(self.interpolated(profiles[h], shock, rho * x) for h, rho in others)
+                def elsewhere(shock: int, x: float, others: list[tuple[str, float]] = others) -> float:
+                    return sum(self.interpolated(profiles[h], shock, rho * x) for h, rho in others)
 
-            for k, x in enumerate(self.steps):
-                for shock in (UP, DOWN):
-                    yield -(own[2 * k + shock] + elsewhere(shock, x))
-            yield -fraction * (own[extremes] + elsewhere(UP, 1.0))
-            yield -fraction * (own[extremes + 1] + elsewhere(UP, -1.0))
-            yield haircuts[g] - elsewhere(UP, -min(1.0, self.volatility_haircut(g) / self.scan_range(g)))
+                for k, x in enumerate(self.steps):
+                    for shock in (UP, DOWN):
+                        yield -(own[2 * k + shock] + elsewhere(shock, x))
+                yield -fraction * (own[extremes] + elsewhere(UP, 1.0))
+                yield -fraction * (own[extremes + 1] + elsewhere(UP, -1.0))
+                yield haircuts[g] - elsewhere(UP, -min(1.0, self.volatility_haircut(g) / self.scan_range(g)))
+
+    # ---- add-ons ------------------------------------------------------------------------------------------------------------------
+
+    def derivatives(self, held: Held) -> list[tuple[InstrumentKey, int, str]]:
+        """(instrument, lots, risk group) of what add-ons look at: nothing that has expired."""
+        found = []
+        for key, position in held:
+            group = self.universe.group_of(self.universe.instruments[key]["underlying"])
+            if position.quantity and self.universe.contract(key) in DERIVATIVES and not self.valuer.past_expiry(key):
+                assert group is not None, "a derivative's underlying is not cash"
+                found.append((key, position.quantity, group))
+        return found
+
+    def band(self, key: InstrumentKey) -> int:
+        if self.universe.contract(key) in PERPETUALS:
+            return 0
+        left_ns = int(self.universe.instruments[key]["expiry_ns"]) - self.valuer.view.clock_ns
+        return 1 + sum(left_ns > days * DAY_NS for days in BAND_DAYS)
+
+    def exposure_usd(self, key: InstrumentKey) -> float:
+        """What basis is charged on, of one lot: its delta."""
+        contract = self.universe.contract(key)
+        if contract in OPTIONS:
+            return self.valuer.option_delta_usd(key)
+        return self.valuer.notional_lot_usd(key) if contract in LOTS_OF_USD else self.valuer.traded_usd(key)
+
+    def add_ons(self, held: Held) -> AddOns:
+        p = self.parameters
+        minimum = 0.0
+        exposures: dict[tuple[str, int], float] = {}
+        vegas: dict[tuple[str, int], float] = {}
+        jumps: dict[str, tuple[float, float]] = {}
+        for key, quantity, group in self.derivatives(held):
+            place = group, self.band(key)
+            exposures[place] = exposures.get(place, 0.0) + quantity * self.exposure_usd(key)
+            if self.universe.contract(key) not in OPTIONS:
+                continue
+            if quantity < 0:
+                minimum += p["short_option_minimum"] * -quantity * self.valuer.notional_lot_usd(key)
+            vegas[place] = vegas.get(place, 0.0) + quantity * self.vega_charge_usd(key)
+            up, down = self.curvature_usd(key, group)
+            before = jumps.get(group, (0.0, 0.0))
+            jumps[group] = before[0] - quantity * up, before[1] - quantity * down
+        return AddOns(
+            short_minimum=minimum,
+            basis=sum(abs(exposure) * p["basis_bps"][band] * 1e-4 for (_, band), exposure in exposures.items()),
+            vega=sum(map(abs, vegas.values())),
+            gap=p["gap_fraction"] * sum(max(0.0, *both) for both in jumps.values()),
+        )
+
+    def vega_charge_usd(self, key: InstrumentKey) -> float:
+        """Of one lot, for the volatility of its tenor moving by its share."""
+        instrument = self.universe.instruments[key]
+        sigma, t_years = self.valuer.option_terms(key)
+        vega = black76_vega(self.valuer.mark(instrument["underlying"]), instrument["strike"], sigma, t_years)
+        return float(instrument["lot_size"] * vega * self.parameters["vega_shock"] * self.of_tenor(t_years))
+
+    def curvature_usd(self, key: InstrumentKey, group: str) -> tuple[float, float]:
+        """What one lot gains in the extremes beyond its delta."""
+        gains, delta = self.of_option_lot(key, group)[-2:], self.valuer.option_delta_usd(key)
+        up, down = (gain - delta * move for gain, move in zip(gains, self.extremes(group), strict=True))
+        return up, down
+
+    def concentration(self, held: Held) -> float:
+        """Of a whole account: what lies beyond the depth takes longer to close, and the price moves on meanwhile."""
+        sizes: dict[str, float] = {}
+        for key, quantity, group in self.derivatives(held):
+            is_option = self.universe.contract(key) in OPTIONS
+            usd = abs(quantity) * (abs(self.valuer.option_delta_usd(key)) if is_option else self.valuer.notional_lot_usd(key))
+            sizes[group] = sizes.get(group, 0.0) + usd
+        thins, k = self.valuer.view.thins[self.level], float(self.parameters["concentration_k"])
+        return sum(min(usd, k * usd * self.scan_range(group) * max(0.0, math.sqrt(usd) * thins[group] - 1)) for group, usd in sizes.items())

@@ -6,6 +6,13 @@ USD_LIKE = ("cash", "stable", "synthetic_dollar")
 MOVING_TOGETHER = ("major", "alt", "liquid_staking", "governance")
 NANOSECONDS = 1_000_000_000
 
+OPTIONS = ("option", "inverse_option")
+FUTURES = ("future", "inverse_future")
+PERPETUALS = ("perpetual", "inverse_perpetual")
+DERIVATIVES = (*PERPETUALS, *FUTURES, *OPTIONS)
+LOTS_OF_USD = ("inverse_perpetual", "inverse_future")  # of all others a lot is so much of the underlying
+INVERSE = (*LOTS_OF_USD, "inverse_option")
+
 Message = dict[str, Any]
 InstrumentKey = tuple[str, str]  # (venue, name)
 
@@ -67,6 +74,23 @@ class Universe:
 
     def chain_of(self, key: InstrumentKey) -> str:
         return str(self.venues[key[0]]["chain"])
+
+    def contract(self, key: InstrumentKey) -> str:
+        return str(self.instruments[key]["contract"])
+
+    def spots(self) -> list[InstrumentKey]:
+        return [key for key in self.instruments if self.contract(key) == "spot"]
+
+    def eligible(self, asset: str, chain: str) -> bool:
+        """Whether the asset's definition counts it as collateral there."""
+        chains = self.assets[asset].get("eligible_chains")
+        return chains is None or chain in chains
+
+    def layer_of(self, chain: str) -> str:
+        return str(self.chains[chain].get("messaging_layer", "wormhole"))
+
+    def layers(self) -> list[str]:
+        return list(dict.fromkeys(self.layer_of(chain) for chain in self.chains))
 
     def same_place(self, j: str, k: str) -> bool:
         """No way to go: the same chain, or two that share a sequencer."""

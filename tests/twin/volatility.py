@@ -26,12 +26,13 @@ class Volatility:
         sigma = max(sigma_ref, sigma_floor)
         return cls(sigma_ref**2, sigma_ref**2, sigma, min(sigma, sigma_cap), min(sigma, sigma_cap))
 
-    def sample(self, mark: float, time_ns: int, min_step_ns: int, taus_s: tuple[float, float], floor: float, half_life_s: float) -> None:
+    def sample(self, mark: float, time_ns: int, min_step_ns: int, taus_s: tuple[float, float], floor: float, half_life_s: float) -> bool:
+        """Whether one was taken; the first mark is only what the next one is compared with."""
         if self.reference is None:
             self.reference, self.reference_ns = mark, time_ns
-            return
+            return False
         if time_ns - self.reference_ns < min_step_ns:
-            return
+            return False
         dt_s = (time_ns - self.reference_ns) / 1e9
         r = math.log(mark / self.reference)
         variance = r * r / (dt_s / YEAR_S)
@@ -41,6 +42,12 @@ class Volatility:
         raw = max(math.sqrt(self.v_fast), math.sqrt(self.v_slow), floor)
         self.sigma = max(raw, self.sigma * 2 ** (-dt_s / half_life_s))
         self.reference, self.reference_ns = mark, time_ns
+        return True
+
+    def jump(self, floor: float) -> float:
+        """How much larger what was seen of late is than what was seen for long."""
+        usual = max(math.sqrt(self.v_slow), floor)
+        return math.sqrt(self.v_fast) / usual if usual > 0 else 0.0
 
     def advance(self, target: float, clock_ns: int, rise_per_hour: float) -> None:
         """The initial level takes the target at once; maintenance falls at once and rises by so much an hour of clock."""
@@ -84,33 +91,35 @@ class Correlations:
         self.minute: int | None = None
         self.at_last_point: dict[str, float | None] = {}
 
-    def tick(
-        self,
-        clock_ns: int,
-        marks: dict[str, float | None],
-        sigma_refs: dict[str, float],
-        priors: dict[tuple[str, str], float],
-        keep: float,
-    ) -> None:
+    def start(self, sigma_refs: dict[str, float], priors: dict[tuple[str, str], float]) -> None:
+        """Of groups, in their order, that are new: a variance, and covariances with those before, as their variances are now."""
+        known: list[str] = []
+        for g, sigma_ref in sigma_refs.items():
+            if (g, g) not in self.covariance:
+                self.covariance[g, g] = sigma_ref**2 * (60 / YEAR_S)
+                for h in known:
+                    start = priors[g, h] * math.sqrt(self.covariance[g, g] * self.covariance[h, h])
+                    self.covariance[g, h] = self.covariance[h, g] = start
+            known.append(g)
+
+    def tick(self, clock_ns: int, marks: dict[str, float | None], keep: float) -> bool:
+        """Whether this was the first tick of a minute. All groups have been started."""
         minute = clock_ns // 60_000_000_000
-        for pair, prior in priors.items():
-            self.covariance.setdefault(pair, prior * sigma_refs[pair[0]] * sigma_refs[pair[1]] * (60 / YEAR_S))
         if self.minute is not None and minute <= self.minute:
-            return
+            return False
         if self.minute is not None:
             moves: dict[str, float] = {}
             for group, mark in marks.items():
                 last = self.at_last_point.get(group)
                 moves[group] = math.log(mark / last) if mark is not None and last is not None else 0.0
-            for g, h in priors:
+            for g, h in self.covariance:
                 self.covariance[g, h] = keep * self.covariance[g, h] + (1 - keep) * moves[g] * moves[h]
         self.minute = minute
         self.at_last_point = dict(marks)
+        return True
 
     def rho(self, g: str, h: str, prior: float, shrink: float) -> float:
         if g == h:
             return 1.0
-        if (g, h) not in self.covariance:
-            return prior
         scale = math.sqrt(self.covariance[g, g] * self.covariance[h, h])
-        return (1 - shrink) * self.covariance[g, h] / scale + shrink * prior
+        return prior if scale == 0 else min(max((1 - shrink) * self.covariance[g, h] / scale + shrink * prior, -1.0), 1.0)
