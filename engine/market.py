@@ -47,12 +47,15 @@ from engine.table_rows import fill_groups, fill_instruments
 from engine.tables import (
     ASSETS_MAX,
     CONCENTRATION_K,
+    CORRELATION_HIGH,
+    CORRELATION_LOW,
     DECISION_MODE,
     END_FACTOR,
     EXTREME_FRACTION,
     GAP_FRACTION,
     GRID_STEPS,
     INITIAL_FACTOR,
+    IS_STRESSED,
     LIMIT_ACCOUNT,
     LIMIT_ASSET,
     LIMIT_VENUE,
@@ -252,6 +255,8 @@ class Market(ObservedMarket):
         tables.settings[LIMIT_ACCOUNT] = self.parameters.limit_account
         tables.settings[LIMIT_ASSET] = self.parameters.limit_asset
         tables.settings[LIMIT_VENUE] = self.parameters.limit_venue
+        tables.settings[CORRELATION_HIGH] = self.parameters.correlation_high
+        tables.settings[CORRELATION_LOW] = self.parameters.correlation_low
         tables.settings_int[GRID_STEPS] = self.parameters.grid_steps
         tables.settings_int[DECISION_MODE] = MODES.index(self.parameters.decision_mode)
 
@@ -399,6 +404,7 @@ class Market(ObservedMarket):
             p.correlation_low,
             table,
         )
+        self._set.tables.settings_int[IS_STRESSED] = int(self.inputs.stress[:, :groups].any())
         if changed:
             self._correlation_before = before
         return changed

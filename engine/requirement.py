@@ -21,6 +21,8 @@ from engine.tables import (
     CASH_DELTA,
     CASH_VOL_HAIRCUT,
     CONCENTRATION_K,
+    CORRELATION_HIGH,
+    CORRELATION_LOW,
     CURVATURE_DOWN,
     CURVATURE_UP,
     DELTA_LONG,
@@ -41,9 +43,12 @@ from engine.tables import (
     HAIRCUT_STEP,
     HELD_CURVED,
     HELD_GROUP,
+    HIGH,
     IS_DERIVATIVE,
+    IS_STRESSED,
     LIMITED,
     NOTIONAL,
+    OBSERVED,
     OPTION_DELTA,
     ORDER_DELTA,
     PIECES,
@@ -308,12 +313,18 @@ def _add_ons(count: int, instrument: NDArray[np.int32], tables: RiskTables, held
 
 @kernel(inline=True)
 def _largest_loss_of_linear(tables: RiskTables, held: int, level: int) -> tuple[float, float]:
-    """Profit is proportional to the step in every group, so the grid's largest loss is at one of its ends."""
+    """Profit is proportional to the step in every group, so the grid's largest loss is at one of its ends.
+
+    Without stress the regimes' correlations are linear in the observed ones, and so are the losses of the other groups.
+    """
     sums = tables.scratch
     marks = tables.scratch_int
     ranges = tables.group_float
     fraction = tables.settings[EXTREME_FRACTION]
     end = 4 * tables.settings_int[GRID_STEPS]
+    stressed = tables.settings_int[IS_STRESSED] != 0
+    high = tables.settings[CORRELATION_HIGH]
+    low = tables.settings[CORRELATION_LOW]
     largest = 0.0
     driver = NO_SCENARIO
     for g in range(held):
@@ -323,12 +334,26 @@ def _largest_loss_of_linear(tables: RiskTables, held: int, level: int) -> tuple[
         up_alone = sums[g, DELTA_SUM] * row[EXTREME_UP]
         down_alone = sums[g, DELTA_SUM] * row[EXTREME_DOWN]
         haircut_alone = sums[g, HAIRCUT_LOSS]
+        observed = 0.0
+        rest = 0.0
+        correlation = tables.correlation[level, OBSERVED, group]
+        for h in range(held):
+            if h != g:
+                observed += correlation[marks[h, HELD_GROUP]] * sums[h, SCANNED]
+                rest += sums[h, SCANNED]
         for regime in range(REGIMES):
-            correlation = tables.correlation[level, regime, group]
-            others = 0.0
-            for h in range(held):
-                if h != g:
-                    others += correlation[marks[h, HELD_GROUP]] * sums[h, SCANNED]
+            others = observed
+            if regime != OBSERVED:
+                if stressed:
+                    correlation = tables.correlation[level, regime, group]
+                    others = 0.0
+                    for h in range(held):
+                        if h != g:
+                            others += correlation[marks[h, HELD_GROUP]] * sums[h, SCANNED]
+                elif regime == HIGH:
+                    others = observed + high * (rest - observed)
+                else:
+                    others = observed * (1.0 - low)
             code = group * SCENARIO_BASE + regime * REGIME_BASE
             own = scanned + others
             if own > largest:

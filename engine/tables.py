@@ -110,10 +110,13 @@ CONCENTRATION_K: Final = 4
 LIMIT_ACCOUNT: Final = 5
 LIMIT_ASSET: Final = 6
 LIMIT_VENUE: Final = 7
-SETTINGS: Final = 8
+CORRELATION_HIGH: Final = 8
+CORRELATION_LOW: Final = 9
+SETTINGS: Final = 10
 GRID_STEPS: Final = 0
 DECISION_MODE: Final = 1  # index into parameters.MODES
-SETTINGS_INT: Final = 2
+IS_STRESSED: Final = 2  # 1: a group is under stress, so that regimes are not the same step away from what is observed everywhere
+SETTINGS_INT: Final = 3
 
 # Columns of the scratch space, one row for each group that the account holds.
 DELTA_SUM: Final = 0
