@@ -91,25 +91,18 @@ NO_SCENARIO: Final = -1.0  # nothing can be lost, or the mode sums several
 
 
 @kernel(inline=True)
-def _place(group: int, held: int, marks: NDArray[np.int64]) -> int:
-    """Insert a group into the increasing list of those held; the new length."""
-    at = held
-    while at > 0 and marks[at - 1, HELD_GROUP] >= group:
-        at -= 1
-    if at < held and marks[at, HELD_GROUP] == group:
+def _hold(group: int, held: int, tables: RiskTables) -> int:
+    """Insert a group into the increasing list of those held, if it isn't there; the new length."""
+    if group < 0 or tables.place[group] != 0:
         return held
-    for k in range(held, at, -1):
-        marks[k, HELD_GROUP] = marks[k - 1, HELD_GROUP]
+    tables.place[group] = 1
+    marks = tables.scratch_int
+    at = held
+    while at > 0 and marks[at - 1, HELD_GROUP] > group:
+        marks[at, HELD_GROUP] = marks[at - 1, HELD_GROUP]
+        at -= 1
     marks[at, HELD_GROUP] = group
     return held + 1
-
-
-@kernel(inline=True)
-def _find(group: int, held: int, marks: NDArray[np.int64]) -> int:
-    for k in range(held):
-        if marks[k, HELD_GROUP] == group:
-            return k
-    return -1
 
 
 @kernel(inline=True)
@@ -127,27 +120,34 @@ def hold_groups(
     floats = tables.instrument_float
     sums = tables.scratch
     marks = tables.scratch_int
+    place = tables.place
     held = 0
     for slot in range(count):
         i = instrument[slot]
-        ordered = has_pending and (pending[slot, BUY] | pending[slot, SELL]) != 0
-        if (quantity[slot] != 0 or ordered) and ints[i, GROUP] >= 0:
-            held = _place(ints[i, GROUP], held, marks)
-        if cash[slot] != 0 and ints[i, QUOTE_GROUP] >= 0:
-            held = _place(ints[i, QUOTE_GROUP], held, marks)
+        if quantity[slot] != 0 or (has_pending and (pending[slot, BUY] | pending[slot, SELL]) != 0):
+            held = _hold(ints[i, GROUP], held, tables)
+        if cash[slot] != 0:
+            held = _hold(ints[i, QUOTE_GROUP], held, tables)
     for g in range(held):
         sums[g, GROSS] = 0.0
         sums[g, LIMITED] = 0.0
+        place[marks[g, HELD_GROUP]] = g + 1
     for slot in range(count):
         i = instrument[slot]
-        ordered = has_pending and (pending[slot, BUY] | pending[slot, SELL]) != 0
-        g = _find(ints[i, GROUP], held, marks) if quantity[slot] != 0 or ordered else -1
+        marks[slot, SLOT_GROUP] = -1
+        marks[slot, SLOT_QUOTE_GROUP] = -1
+        if ints[i, QUOTE_GROUP] >= 0 and cash[slot] != 0:
+            marks[slot, SLOT_QUOTE_GROUP] = place[ints[i, QUOTE_GROUP]] - 1
+        if ints[i, GROUP] < 0 or (quantity[slot] == 0 and not (has_pending and (pending[slot, BUY] | pending[slot, SELL]) != 0)):
+            continue
+        g = place[ints[i, GROUP]] - 1
         marks[slot, SLOT_GROUP] = g
-        marks[slot, SLOT_QUOTE_GROUP] = _find(ints[i, QUOTE_GROUP], held, marks) if cash[slot] != 0 else -1
-        if g >= 0 and ints[i, IS_DERIVATIVE] != 0:
+        if ints[i, IS_DERIVATIVE] != 0:
             lots = abs(float(quantity[slot]))
             sums[g, GROSS] += lots * floats[i, EXPOSURE]
             sums[g, LIMITED] += lots * floats[i, NOTIONAL]
+    for g in range(held):
+        place[marks[g, HELD_GROUP]] = 0
     return held
 
 

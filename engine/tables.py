@@ -174,6 +174,7 @@ class RiskTables(Protocol):
     scratch_int: NDArray[np.int64]  # [GROUPS_HELD_MAX, SCRATCH_INTS]
     lots: NDArray[np.int64]  # [POSITIONS_MAX] scratch: quantities without what is leaving
     no_pending: NDArray[np.int64]  # [POSITIONS_MAX, PENDING]: zeros, for whoever has nothing pending
+    place: NDArray[np.int64]  # [ASSETS_MAX] scratch by group, zeros between accounts: 1 + its index among those held
     pieces: NDArray[np.float64]  # [PIECES] scratch: what the last requirement was made of
 
 
@@ -191,6 +192,7 @@ TABLES_DTYPE: Final = np.dtype(
         ("scratch_int", np.int64, (GROUPS_HELD_MAX, SCRATCH_INTS)),
         ("lots", np.int64, (POSITIONS_MAX,)),
         ("no_pending", np.int64, (POSITIONS_MAX, PENDING)),
+        ("place", np.int64, (ASSETS_MAX,)),
         ("pieces", np.float64, (PIECES,)),
     ],
     align=True,
