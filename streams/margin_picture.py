@@ -133,7 +133,7 @@ def _scenarios(scenarios: ScenarioReport) -> list[RenderableType]:
 
 
 def _losses(group: GroupLosses, scenarios: ScenarioReport) -> list[RenderableType]:
-    """Rows are moves of the price, columns of the volatility. Of a group without options the ends say all: between them is a straight line."""
+    """Rows are moves of the price, columns of the volatility. Of a group without options the ends say all."""
     curved = group.volatility_up_usd != group.volatility_down_usd
     columns = ["volatility up USD", "volatility down USD"] if curved else ["loss USD"]
     heading = f"{safe(group.group)}: losses at {scenarios.level}, scan range {_percent(group.scan_range)}, other groups at rest"
@@ -142,8 +142,10 @@ def _losses(group: GroupLosses, scenarios: ScenarioReport) -> list[RenderableTyp
     for move, up, down in rows if curved else [rows[0], rows[-1]]:
         table.add_row(f"{move:+.1%}", *([_usd(up), _usd(down)] if curved else [_usd(up)]), "" if curved else "in proportion up to here")
     for move, loss in zip(group.extreme_moves, group.extreme_usd, strict=True):
-        counted = f"{scenarios.extreme_fraction:.0%} counts: {_usd(scenarios.extreme_fraction * loss)}"
-        table.add_row(f"{move:+.1%}", *([_usd(loss), "as it is"] if curved else [_usd(loss)]), counted)
+        counted = (
+            f"{'volatility stays; ' if curved else ''}{scenarios.extreme_fraction:.0%} counts: {_usd(scenarios.extreme_fraction * loss)}"
+        )
+        table.add_row(f"{move:+.1%}", *([_usd(loss), ""] if curved else [_usd(loss)]), counted)
     return [title, table]
 
 

@@ -29,6 +29,7 @@ class ParameterSet(Struct, frozen=True):
 
     version: str
     parameters: dict[str, Any]
+    preset: str = "default"
 
 
 def check_file(path: Path) -> tuple[str, ParameterCheck]:
@@ -49,11 +50,11 @@ def check_file(path: Path) -> tuple[str, ParameterCheck]:
 
 
 def read_parameters(path: Path) -> ParameterSet:
-    """The parameter set in a TOML file, its preset resolved. Raises ParametersFault with every fault at once."""
+    """The parameter set in a TOML file, with that of its preset. Raises ParametersFault with every fault at once."""
     version, check = check_file(path)
     if check.faults:
         raise ParametersFault("\n  ".join([f"{path} is not in order:", *map(str, check.faults)]))
-    return ParameterSet(version, check.changes)
+    return ParameterSet(version, check.changes, check.preset)
 
 
 def as_toml(version: str, parameters: Parameters) -> str:

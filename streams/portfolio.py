@@ -34,12 +34,7 @@ LOT_SIZE: Final = 0.0001  # units, where an instrument does not say; a dollar fo
 TICK_SIZE: Final = 0.01
 WHOLE_TOLERANCE: Final = 1e-9  # a quantity is a product of decimals written as doubles
 
-Moment = Annotated[
-    str | int,
-    Meta(
-        description="A time: ISO 8601 with its zone (2025-10-10T21:20:00Z), or nanoseconds since 1970.", examples=["2025-10-10T21:20:00Z"]
-    ),
-]
+Moment = Annotated[str | int, Meta(description="ISO 8601 with its zone (2025-10-10T21:20:00Z), or nanoseconds since 1970.")]
 Sigma = Annotated[float, Meta(gt=0.0, le=20.0, description="Implied volatility, an annualised decimal: 0.8 is 80 %.")]
 Seconds = Annotated[float, Meta(ge=0.0, le=31_536_000.0)]
 Ratio = Annotated[float, Meta(ge=0.0, le=1.0)]

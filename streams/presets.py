@@ -1,6 +1,7 @@
 """Named parameter sets to start from: what each changes of the defaults, after whom, and what of them cannot be said in our parameters.
 
-Each is a file of `parameter_presets`, where the source of every number stands beside it. `python -m streams.presets FILE...` renews their table.
+Each is a file of `parameter_presets`, where the source of every number stands beside it.
+`python -m streams.presets FILE...` renews their table in those files; without a file it prints it.
 """
 
 from __future__ import annotations

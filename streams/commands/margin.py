@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streams.commands.common import FOUND_WANTING, fail
 
 if TYPE_CHECKING:
+    from streams.parameters import ParameterSet
     from streams.portfolio_book import PortfolioBook
 
 
@@ -58,25 +59,25 @@ def margin(
 
 
 def _book(portfolio: Path, file: Path | None, preset_name: str | None) -> PortfolioBook:
-    from streams.parameters import ParametersFault, check_file
     from streams.portfolio import read_portfolio
     from streams.portfolio_book import book_of
-    from streams.presets import PresetNotKnown, preset, whole
+    from streams.presets import whole
 
-    version = base = preset_name or "default"
-    try:
-        changes: dict[str, Any] = preset(base).parameters
-        if file is not None:
-            version, found = check_file(file)
-            if found.faults:
-                raise ParametersFault("\n  ".join([f"{file} is not in order:", *map(str, found.faults)]))
-            base, changes = found.preset, found.changes
-    except PresetNotKnown as error:
-        fail(error)
-    except ParametersFault as fault:
-        fail(fault, FOUND_WANTING)
+    by = _set(file, preset_name or "default")
     try:
         read = read_portfolio(portfolio)
     except OSError as error:
         fail(ValueError(f"{portfolio} cannot be read: {error.strerror}"))
-    return book_of(read, version, changes, whole(changes), base)
+    return book_of(read, by.version, by.parameters, whole(by.parameters), by.preset)
+
+
+def _set(file: Path | None, preset_name: str) -> ParameterSet:
+    from streams.parameters import ParameterSet, ParametersFault, read_parameters
+    from streams.presets import PresetNotKnown, preset
+
+    try:
+        return ParameterSet(preset_name, preset(preset_name).parameters, preset_name) if file is None else read_parameters(file)
+    except PresetNotKnown as error:
+        fail(error)
+    except ParametersFault as fault:
+        fail(fault, FOUND_WANTING)
