@@ -57,7 +57,7 @@ def _of_portfolio(margin: PortfolioMargin) -> list[RenderableType]:
 def _state(report: AccountReport) -> Text:
     why = [word for word in (report.reason if report.state == "UNKNOWN" else "", report.cause) if word not in ("", "none")]
     text = Text(report.state, style=_STYLES[report.state])
-    text.append(f" ({', '.join(why)})" if why else "", style="default")
+    text.append(f" ({', '.join(why)})".replace("_", " ") if why else "", style="default")
     for line in report.standing:
         text.append(f"\n{safe(line)}", style="default")
     return text

@@ -43,7 +43,10 @@ class Whole(Struct, forbid_unknown_fields=True):
             ],
         ),
         ({"name": "a", "zebra": 1}, ["zebra: there is no such key"]),
-        ({"name": "abcde", "by_name": {"xy": "z"}}, ["name: Expected `str` of length <= 4", "by_name.xy: Expected `int | object`, got `str`"]),
+        (
+            {"name": "abcde", "by_name": {"xy": "z"}},
+            ["name: Expected `str` of length <= 4", "by_name.xy: Expected `int | object`, got `str`"],
+        ),
     ],
 )
 def test_all_of_them_are_told(raw: Any, expected: list[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from engine.margin import MAINTENANCE
-from engine.parameters import Parameters
+from engine.parameters import Parameters, parse_parameters
 from streams.command_line import FAULT, FOUND_WANTING, app
 from streams.parameter_check import check_parameters, warnings
 from streams.parameters import ParametersFault, as_toml, read_parameters
@@ -87,6 +87,11 @@ def test_laying_one_over_another_changes_neither() -> None:
     assert laid_over(base, changes) == expected
     assert base == {"quorum": 2, "classes": {"alt": {"scan_cap": 0.7}}}
     assert laid_over({"classes": 3}, {"classes": {"alt": 1}}) == {"classes": {"alt": 1}}
+
+
+def test_no_message_names_a_preset() -> None:
+    """A preset may change with a release: what is in force must not."""
+    assert parse_parameters({"preset": "span16"}) == ["preset: Extra inputs are not permitted"]
 
 
 # ---- what a file says -----------------------------------------------------------------------------------------------------------------
