@@ -11,7 +11,18 @@ import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
-from engine.inputs import Depth, FrameKind, Funding, LagObservation, OraclePrice, RiskParameters, Snapshot, SnapshotPosition, Tick
+from engine.inputs import (
+    Depth,
+    FrameKind,
+    Funding,
+    ImpliedVolatility,
+    LagObservation,
+    OraclePrice,
+    RiskParameters,
+    Snapshot,
+    SnapshotPosition,
+    Tick,
+)
 from engine.tables import INITIAL_LEVEL, MAINTENANCE_LEVEL
 from streams.command_line import FAULT, FOUND_WANTING, app
 from streams.margin_examples import EXAMPLES
@@ -20,6 +31,8 @@ from streams.messages import encode
 from streams.portfolio import PORTFOLIO_BYTES_MAX, PortfolioFault, moment_ns, parse_portfolio, portfolio_schema, read_portfolio
 from streams.portfolio_book import SETTLE_TICKS_MAX, PortfolioBook, book_of
 from streams.presets import preset, whole
+from tests.twin.market import INITIAL, MAINTENANCE
+from tests.twin.scenarios import Grid
 from tests.two_books import TwoBooks
 
 HEDGE, OPTIONS = (EXAMPLES / f"{name}.json" for name in ("cross-chain-hedge", "options-book"))
@@ -104,18 +117,19 @@ def test_the_options_books_binding_loss_is_in_the_table() -> None:
 # ---- it is the engine -----------------------------------------------------------------------------------------------------------------
 
 
-def test_it_says_what_the_plain_twin_says() -> None:
-    """The same frames through the twin, which shares no code with the engine."""
-    held = a_book({**json.loads(HEDGE.read_text())})
-    report = portfolio_margin(held).report
-    both = TwoBooks()
-    p = held.portfolio
-    universe = held.book.market.universe
-    now = moment_ns(p.clock)
-    definitions: list[Any] = [*universe.chains, *universe.assets[1:], *universe.venues, *universe.instruments]
-    both.feed(FrameKind.DEFINITIONS, definitions)
-    both.feed(FrameKind.PARAMETERS, [RiskParameters(v=1, version="default", parameters={}, time_ns=0)])
+def told_to_the_twin(held: PortfolioBook) -> TwoBooks:
+    """What the file says, as messages to the plain twin (which shares no code with the engine) and to another book beside it."""
+    p, universe, now = held.portfolio, held.book.market.universe, moment_ns(held.portfolio.clock)
+    both = TwoBooks(preset(held.preset).parameters)
+    both.feed(FrameKind.DEFINITIONS, [*universe.chains, *universe.assets[1:], *universe.venues, *universe.instruments])
+    both.feed(FrameKind.PARAMETERS, [RiskParameters(v=1, version="x", parameters=preset(held.preset).parameters, time_ns=0)])
     both.feed(FrameKind.TICK, [Tick(now)])
+    quotes = [
+        ImpliedVolatility(v=1, underlying=asset, expiry_ns=moment_ns(expiry), sigma=sigma, time_ns=now)
+        for asset, by_expiry in p.implied_volatilities.items()
+        for expiry, sigma in by_expiry.items()
+    ]
+    both.feed(FrameKind.VOLATILITIES, quotes)
     prices = []
     for asset in universe.assets[1:]:
         mark = p.marks[asset.name]
@@ -129,24 +143,59 @@ def test_it_says_what_the_plain_twin_says() -> None:
         [Depth(v=1, asset=name, depth_usd=d.depth_usd, spread_bps=d.spread_bps or 0.0, time_ns=now) for name, d in depths.items()],
     )
     both.feed(FrameKind.LAGS, [LagObservation(chain, int(lag * 1e9), now) for chain, lag in p.lags.items()])
-    debt = Funding(v=1, venue="aave-v3-ethereum", instrument="USDC-DEBT", measure="interest_index", value=1.0412, time_ns=now)
-    both.feed(FrameKind.FUNDINGS, [debt])
+    for key, value in p.interest_indexes.items():
+        venue, _, name = key.partition("/")
+        index = Funding(v=1, venue=venue, instrument=name, measure="interest_index", value=value, time_ns=now)
+        both.feed(FrameKind.FUNDINGS, [index])
     by_venue: dict[str, list[SnapshotPosition]] = {}
-    for one in report.positions:
-        by_venue.setdefault(one.venue, []).append(SnapshotPosition(one.instrument, one.lots, round(one.cash_quote * 1_000_000)))
+    for one in portfolio_margin(held).report.positions:
+        unit = 1e-9 if one.quote == "BTC" else 1e-6
+        by_venue.setdefault(one.venue, []).append(SnapshotPosition(one.instrument, one.lots, round(one.cash_quote / unit)))
     for venue, positions in by_venue.items():
-        snapshot = Snapshot(v=1, account="basis-fund", venue=venue, sequence=0, positions=positions, time_ns=now)
+        snapshot = Snapshot(v=1, account=p.account, venue=venue, sequence=0, positions=positions, time_ns=now)
         both.feed(FrameKind.SNAPSHOTS, [snapshot])
     assert both.differences() == []
-    twin = both.twin.accounts["basis-fund"].valuation
+    return both
+
+
+@pytest.mark.parametrize("by", ["default", "span16", "derive_pmrm2", "deribit_pm", "conservative"])
+@pytest.mark.parametrize("file", [HEDGE, OPTIONS], ids=lambda file: file.stem)
+def test_it_says_what_the_plain_twin_says(file: Path, by: str) -> None:
+    held = a_book(json.loads(file.read_text()), by)
+    margin = portfolio_margin(held)
+    both = told_to_the_twin(held)
+    record = both.twin.accounts[held.account]
+    twin = record.valuation
     for ours, theirs in (
-        (report.equity_usd, twin.equity_m),
-        (report.unhaircut_usd, twin.unhaircut),
-        (report.maintenance_usd, twin.maintenance),
-        (report.initial_usd, twin.initial),
-        (report.close_cost_usd, twin.close_cost),
+        (margin.report.equity_usd, twin.equity_m),
+        (margin.report.unhaircut_usd, twin.unhaircut),
+        (margin.report.maintenance_usd, twin.maintenance),
+        (margin.report.initial_usd, twin.initial),
+        (margin.report.close_cost_usd, twin.close_cost),
     ):
         assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-6)
+    account = both.twin.margin(record)
+    for scenarios, level in ((margin.maintenance, MAINTENANCE), (margin.initial, INITIAL)):
+        assert scenarios is not None
+        assert [group.group for group in scenarios.groups] == account.groups()
+        grid = Grid(account.valuer, level)
+        for group in scenarios.groups:
+            profile = [0.0] * len(grid.moves(group.group))
+            for key, position in record.positions.items():
+                terms = account.universe.instruments[key]
+                parts = []
+                if position.quantity and account.universe.group_of(terms["underlying"]) == group.group:
+                    parts.append(grid.of_lots(key, position.quantity, group.group))
+                if position.cash and account.universe.group_of(terms["quote"]) == group.group:
+                    parts.append(grid.of_cash(key, position.cash, group.group))
+                profile = [sum(gains) for gains in zip(profile, *parts, strict=True)]
+            losses = [-gain for gain in profile]
+            within = 1e-9 * account.gross()
+            moves = [move for move, _ in grid.moves(group.group)]
+            assert [*group.moves, *group.extreme_moves] == pytest.approx([*moves[:-2:2], *moves[-2:]])
+            assert group.volatility_up_usd == pytest.approx(losses[:-2:2], rel=1e-9, abs=within)
+            assert group.volatility_down_usd == pytest.approx(losses[1:-2:2], rel=1e-9, abs=within)
+            assert group.extreme_usd == pytest.approx(losses[-2:], rel=1e-9, abs=within)
 
 
 def test_maintenance_is_that_of_markets_that_stay_as_they_are() -> None:

@@ -1,4 +1,4 @@
-"""Scenario losses by group, against the twin's profiles and against what the account kernel finds largest."""
+"""Scenario losses by group against what the account kernel finds largest; against the twin's in tests/unit/test_margin_command.py."""
 
 from __future__ import annotations
 
