@@ -11,6 +11,7 @@ from msgspec import Struct
 from engine.effects import Output
 from engine.explanations import HaircutTerms, haircut_terms, scenario_in_words
 from engine.fills import requirements_of
+from engine.greeks import AccountGreeks, account_greeks
 from engine.margin import CLOSE_COST, DRIVER, EQUITY, EQUITY_INITIAL, INITIAL, MAINTENANCE, UNHAIRCUT, closing_cost_usd
 from engine.monitor import Book
 from engine.parameters import MODES
@@ -81,6 +82,7 @@ class AccountReport(Output, frozen=True, kw_only=True):
     binding: str  # the scenario that makes the requirement, in words
     positions: list[PositionReport]
     collateral: list[HaircutTerms]
+    greeks: AccountGreeks  # by underlying and by position
     flights: list[FlightReport]
     freezes: list[str]  # what keeps its orders back
     standing: list[str]  # what keeps it UNKNOWN whatever the market does
@@ -130,6 +132,7 @@ def explain_account(book: Book, name: str) -> AccountReport | None:
         binding=scenario_in_words(market, float(health[DRIVER])) if known else "",
         positions=[_position(book, *slot) for slot in zip(*slots, strict=True)],
         collateral=haircut_terms(book.market, *slots) if known else [],
+        greeks=account_greeks(book.market, *slots),
         flights=_flights(book, life),
         freezes=_freezes(book, name, slots[0]),
         standing=_standing(book, life),

@@ -11,7 +11,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from streams.commands import cluster, looking, operator
+from streams.commands import cluster, looking, margin, operator, parameters
 from streams.commands.common import FAULT, FOUND_WANTING, LOG_FORMAT, SettingsFile, settings_of
 
 __all__ = ["FAULT", "FOUND_WANTING", "app"]
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(cluster.kafka, name="kafka")
 app.add_typer(cluster.topics, name="topics")
+app.add_typer(parameters.parameters, name="parameters")
 
 
 class DemoScenario(StrEnum):
@@ -94,7 +95,7 @@ app.command()(operator.mode)
 app.command()(operator.freeze)
 app.command()(operator.unfreeze)
 app.command()(operator.guardians)
-app.command()(operator.parameters)
+app.command()(margin.margin)
 
 if __name__ == "__main__":
     app()

@@ -207,11 +207,11 @@ def parameters(sent: RiskParameters | None, statuses: Sequence[PartitionStatus])
     """The last set that was sent: sound for this release, and what every partition decides by."""
     if sent is None:
         text = "none was ever sent: nothing can be valued"
-        return [fault("parameters", text, "`plimsoll parameters parameters.toml`")]
+        return [fault("parameters", text, "`plimsoll parameters send parameters.toml`")]
     faults = parse_parameters(sent.parameters)
     if isinstance(faults, list):
         text = f"version {sent.version}, sent last, is not in order and was refused: {_listed(faults)}"
-        return [fault("parameters", text, "mend the file: `plimsoll parameters parameters.toml --check`, then without --check")]
+        return [fault("parameters", text, "mend the file: `plimsoll parameters check parameters.toml`, then send it")]
     others = [f"{_name(status)} by {status.parameters or 'none'}" for status in statuses if status.parameters != sent.version]
     if others:
         text = (
@@ -238,7 +238,7 @@ def definitions(defined: Sequence[AnyDefinition], sent: RiskParameters | None) -
     ]
     if poor:
         text = f"fewer sources than the quorum of {quorum}, so without a mark for ever: {_listed(poor)}"
-        remedy = "define more (`plimsoll schema` prints the form), or ask for fewer: `plimsoll parameters parameters.toml`"
+        remedy = "define more (`plimsoll schema` prints the form), or ask for fewer: `plimsoll parameters send parameters.toml`"
         return [fault("definitions", text, remedy)]
     return [ok("definitions", ", ".join(f"{count:,} {kind}s" for kind, count in sorted(counts.items())))]
 

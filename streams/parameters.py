@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +15,9 @@ from msgspec import Struct
 from pydantic import BaseModel
 
 from engine.inputs import Name
-from engine.parameters import ASSET_CLASSES, ClassParameters, Parameters, parse_parameters
+from engine.parameters import ASSET_CLASSES, ClassParameters, Parameters
 from streams.documents import MadeTable, allowed_values, as_table, as_written, run
+from streams.parameter_check import KeyFault, ParameterCheck, check_parameters
 
 
 class ParametersFault(ValueError):
@@ -23,14 +25,15 @@ class ParametersFault(ValueError):
 
 
 class ParameterSet(Struct, frozen=True):
-    """What a file says: validated, but as it was written. `version` is the name that decisions will carry."""
+    """What a file says, with that of the preset it begins with: validated. `version` is the name that decisions will carry."""
 
     version: str
     parameters: dict[str, Any]
+    preset: str = "default"
 
 
-def read_parameters(path: Path) -> ParameterSet:
-    """The parameter set in a TOML file. Raises ParametersFault with every fault at once."""
+def check_file(path: Path) -> tuple[str, ParameterCheck]:
+    """(version, all there is to say) of a TOML file. Raises ParametersFault where there is nothing to look at."""
     try:
         content = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -38,16 +41,34 @@ def read_parameters(path: Path) -> ParameterSet:
     except OSError as error:
         raise ParametersFault(f"{path} cannot be read: {error.strerror}") from None
     version = content.pop("version", None)
-    faults = []
+    check = check_parameters(content)
     try:
-        msgspec.convert(version, type=Name)
+        return msgspec.convert(version, type=Name), check
     except msgspec.ValidationError as error:
-        faults.append(f'version: {error}; name the set, as in version = "2025-10-10.1"')
-    parsed = parse_parameters(content)
-    faults += parsed if isinstance(parsed, list) else []
-    if faults:
-        raise ParametersFault("\n  ".join([f"{path} is not in order:", *faults]))
-    return ParameterSet(version, content)
+        fault = KeyFault(key="version", problem=f'{error}; name the set, as in version = "2025-10-10.1"')
+        return "", msgspec.structs.replace(check, faults=[fault, *check.faults])
+
+
+def read_parameters(path: Path) -> ParameterSet:
+    """The parameter set in a TOML file, with that of its preset. Raises ParametersFault with every fault at once."""
+    version, check = check_file(path)
+    if check.faults:
+        raise ParametersFault("\n  ".join([f"{path} is not in order:", *map(str, check.faults)]))
+    return ParameterSet(version, check.changes, check.preset)
+
+
+def as_toml(version: str, parameters: Parameters) -> str:
+    """A whole set as a file that `read_parameters` reads, with what each is for."""
+    whole = parameters.model_dump()
+    classes = whole.pop("classes")
+    lines = [f'version = "{version}"', *(_line(name, value, OF_A_SET) for name, value in whole.items())]
+    for name, row in classes.items():
+        lines += ["", f"[classes.{name}]", *(_line(key, value, OF_A_CLASS) for key, value in row.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _line(name: str, value: Any, what: dict[str, str]) -> str:
+    return f"{name} = {json.dumps(value)} # {what[name]}" if name in what else f"{name} = {json.dumps(value)}"
 
 
 # ---- tables ---------------------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What an operator says through the log: mode, brakes, guardian sets, parameters."""
+"""What an operator says through the log: mode, brakes, guardian sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from aiokafka.errors import KafkaError
 
-from streams.commands.common import FOUND_WANTING, SettingsFile, cluster_fault, fail, settings_of
+from streams.commands.common import SettingsFile, cluster_fault, fail, settings_of
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -39,7 +39,7 @@ def mode(
     from streams.operator import set_mode
 
     settings = settings_of(settings_file)
-    _send(settings, lambda: set_mode(settings, to.value, by=by, note=note))
+    send(settings, lambda: set_mode(settings, to.value, by=by, note=note))
 
 
 def freeze(
@@ -72,27 +72,7 @@ def guardians(
 
     settings = settings_of(settings_file)
     expires_ns = 0 if previous_expires is None else int(previous_expires.replace(tzinfo=UTC).timestamp()) * 1_000_000_000
-    _send(settings, lambda: announce_guardians(settings, index, address, previous_expires_ns=expires_ns, by=by, note=note))
-
-
-def parameters(
-    file: Annotated[Path, typer.Argument(help="TOML: version, and what differs from the defaults.", dir_okay=False)],
-    check: Annotated[bool, typer.Option("--check", help="Only look whether it is in order.")] = False,
-    settings_file: SettingsFile = None,
-) -> None:
-    """Put a risk parameter set in force, through the log; exit code 1, and nothing sent, where something is wrong with it."""
-    from streams.operator import set_parameters
-    from streams.parameters import ParametersFault, read_parameters
-
-    try:
-        read = read_parameters(file)
-    except ParametersFault as fault:
-        fail(fault, FOUND_WANTING)
-    if check:
-        typer.echo(f"{file} is in order: version {read.version}.")
-        return
-    settings = settings_of(settings_file)
-    _send(settings, lambda: set_parameters(settings, read.version, read.parameters))
+    send(settings, lambda: announce_guardians(settings, index, address, previous_expires_ns=expires_ns, by=by, note=note))
 
 
 def _freeze(
@@ -104,14 +84,15 @@ def _freeze(
         fail(ValueError("say for what, once: --account NAME, --venue NAME, or --all"))
     settings = settings_of(settings_file)
     if account is not None:
-        _send(settings, lambda: set_freeze(settings, "account", account, frozen=frozen, by=by, note=note))
+        send(settings, lambda: set_freeze(settings, "account", account, frozen=frozen, by=by, note=note))
     elif venue is not None:
-        _send(settings, lambda: set_freeze(settings, "venue", venue, frozen=frozen, by=by, note=note))
+        send(settings, lambda: set_freeze(settings, "venue", venue, frozen=frozen, by=by, note=note))
     else:
-        _send(settings, lambda: set_freeze(settings, "all", "", frozen=frozen, by=by, note=note))
+        send(settings, lambda: set_freeze(settings, "all", "", frozen=frozen, by=by, note=note))
 
 
-def _send(settings: Settings, command: Callable[[], None]) -> None:
+def send(settings: Settings, command: Callable[[], None]) -> None:
+    """Run what sends a command, and say so, or end with why it could not."""
     from streams.operator import CommandRefused
 
     try:

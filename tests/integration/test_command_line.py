@@ -122,7 +122,7 @@ async def test_what_an_operator_says_is_taken_by_the_machines(kafka: Cluster, to
         ("freeze", "--account", "acc-1", "--by", "bob"),
         ("unfreeze", "--account", "acc-1", "--by", "bob"),
         ("guardians", "--index", "4", *addresses, "--previous-expires", "2025-11-01T00:00:00Z", "--by", "eve", "--note", "a lost key"),
-        ("parameters", str(parameters)),
+        ("parameters", "send", str(parameters)),
     ]
     for command in commands:
         result = await asyncio.to_thread(plimsoll, *command, **environment)
@@ -187,21 +187,18 @@ def test_guardians_that_no_machine_would_take_are_not_sent(arguments: tuple[str,
     assert why in result.output
 
 
-def test_parameters_are_checked_with_every_fault_at_once(tmp_path: Path) -> None:
+def test_parameters_with_a_fault_are_not_sent(tmp_path: Path) -> None:
     file = tmp_path / "parameters.toml"
     file.write_text('quorum = 0\nquorums = 2\nend_factor = "x"\n[classes.alt]\nbase_haircut = nan\n[classes.meme]\n')
-    for arguments in ((str(file), "--check"), (str(file),)):
-        result = plimsoll("parameters", *arguments, PLIMSOLL_BOOTSTRAP="127.0.0.1:1")
-        assert result.exit_code == FOUND_WANTING
-        for fault in ("version: ", "quorum: ", "quorums: ", "end_factor: ", "classes.alt.base_haircut: ", "classes.meme"):
-            assert f"\n  {fault}" in result.output
+    result = plimsoll("parameters", "send", str(file), PLIMSOLL_BOOTSTRAP="127.0.0.1:1")
+    assert result.exit_code == FOUND_WANTING
+    for fault in ("version: ", "quorum: ", "quorums: ", "end_factor: ", "classes.alt.base_haircut: ", "classes.meme"):
+        assert f"\n  {fault}" in result.output
     file.write_text('version = "v2"\nend_factor = 1.4\ninitial_factor = 1.3\n')
-    assert "end_factor is above initial_factor" in plimsoll("parameters", str(file), "--check").output
-    file.write_text('version = "v2"\n')
-    assert plimsoll("parameters", str(file), "--check").output == f"{file} is in order: version v2.\n"
-    assert plimsoll("parameters", str(tmp_path / "none.toml"), "--check").exit_code == FOUND_WANTING
+    assert "end_factor is above initial_factor" in plimsoll("parameters", "send", str(file)).output
+    assert plimsoll("parameters", "send", str(tmp_path / "none.toml")).exit_code == FOUND_WANTING
     file.write_text("version =")
-    assert "is not TOML" in plimsoll("parameters", str(file), "--check").output
+    assert "is not TOML" in plimsoll("parameters", "send", str(file)).output
 
 
 @pytest.mark.parametrize("arguments", [(), ("--all", "--venue", "binance"), ("--account", "a", "--venue", "binance")])

@@ -205,6 +205,7 @@ def test_an_accounts_page_is_what_its_book_says_with_its_history(live: Live, bro
                 "modes": page.locator("#modes [data-mode]").all_inner_texts(),
                 "binding": page.locator("#binding").inner_text(),
                 "positions": page.get_by_role("region", name="Positions by chain and venue").locator("tbody tr").count(),
+                "greeks": page.get_by_role("region", name="Greeks by underlying").locator("tbody tr th").all_inner_texts(),
             }
 
         report, seen = settled(
@@ -229,6 +230,7 @@ def test_an_accounts_page_is_what_its_book_says_with_its_history(live: Live, bro
     assert seen["modes"] == [usd(value) for value in report["requirement_usd"].values()]
     assert seen["binding"] == report["binding"] != ""
     assert seen["positions"] == len(report["positions"]) > 1
+    assert seen["greeks"] == [one["asset"] for one in report["greeks"]["by_asset"]] != []
     assert sum(position["value_usd"] for position in report["positions"]) == pytest.approx(report["unhaircut_usd"])
     history = live.ask(f"/api/accounts/{quote(account)}")["history"]
     assert len(history["times_ns"]) > 5, "since the run began"

@@ -219,7 +219,7 @@ def test_topics_that_are_not_as_they_must_be(kafka: Cluster) -> None:
     assert (f"{prefix}ledger: has retention.ms=60000, not -1", f"`{ledger}`") in found["topics"]
     ((text, remedy),) = found["parameters"]
     assert text.startswith("version v9, sent last, is not in order and was refused: quorum: ")
-    assert "`plimsoll parameters parameters.toml --check`" in remedy
+    assert "`plimsoll parameters check parameters.toml`" in remedy
 
 
 def test_without_a_broker_or_settings() -> None:

@@ -13,9 +13,11 @@ from grafana.alerts import ALERTS_TABLE
 from grafana.recordings import recordings
 from grafana.windows import Windows
 from streams.documents import MadeTable, allowed_values, as_table, as_written, renewed
+from streams.margin_examples import HEDGE_BLOCK, OPTIONS_BLOCK, POOL_BLOCK
 from streams.messages import TOPIC_TABLE
 from streams.metrics import METRICS_TABLE, Metrics
 from streams.parameters import CLASSES_TABLE, OF_A_CLASS, OF_A_SET, PARAMETERS_TABLE, read_parameters
+from streams.presets import PRESETS_TABLE
 from streams.replay_watch import REPLAY_METRICS_TABLE, ReplayMetrics
 from streams.settings import OTHER_VARIABLES, SETTINGS_TABLE, Security, Settings, load_settings
 from tests.given_commands import parse_command
@@ -30,6 +32,10 @@ MADE = [
     ("docs/operation.md", SETTINGS_TABLE),
     ("docs/operation.md", PARAMETERS_TABLE),
     ("docs/operation.md", CLASSES_TABLE),
+    ("docs/operation.md", PRESETS_TABLE),
+    ("docs/margin.md", HEDGE_BLOCK),
+    ("docs/margin.md", POOL_BLOCK),
+    ("docs/margin.md", OPTIONS_BLOCK),
     ("docs/metrics.md", METRICS_TABLE),
     ("docs/metrics.md", REPLAY_METRICS_TABLE),
     ("docs/monitoring.md", ALERTS_TABLE),

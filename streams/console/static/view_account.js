@@ -35,6 +35,18 @@ const collateralColumns = [
   { head: "lost", className: "num", text: (row) => usd(row.lost_usd) },
 ];
 
+const greekColumns = [
+  { head: "underlying", className: "name", text: (row) => row.asset },
+  { head: "delta", className: "num", text: (row) => (row.delta === null ? usd(null) : quantity(row.delta)) },
+  ...[
+    ["delta USD", "delta_usd"],
+    ["gamma, 1 %", "gamma_usd"],
+    ["vega", "vega_usd"],
+    ["theta, a day", "theta_usd"],
+    ["rho, 1 %", "rho_usd"],
+  ].map(([head, name]) => ({ head, className: "num", text: (row) => usd(row[name]) })),
+];
+
 const flightColumns = (now) => [
   { head: "instrument", className: "name", text: (row) => row.instrument },
   { head: "venue", text: (row) => row.venue },
@@ -112,6 +124,7 @@ export const account = {
     const way = el("div");
     const positions = liveTable({ caption: "Positions by chain and venue", columns: positionColumns, key: (row) => `${row.venue}/${row.instrument}`, empty: "It holds nothing." });
     const collateral = liveTable({ caption: "Haircuts of its collateral by term", columns: collateralColumns, key: (row) => `${row.chain}/${row.instrument}`, empty: "It has no collateral that counts." });
+    const greeks = liveTable({ caption: "Greeks by underlying", columns: greekColumns, key: (row) => row.asset, empty: "Nothing it holds has a price that moves." });
     const flights = liveTable({ caption: "Orders in flight", columns: flightColumns(now), key: (row) => row.order_id, empty: "None is in flight." });
     const orders = liveTable({ caption: "Its orders", columns: orderColumns(now, { account: false }), key: orderKey, empty: "It never had one, of those that are kept." });
     const decided = liveTable({ caption: "Decisions about it", columns: decisionColumns.slice(1), key: decisionKey, empty: "None, of those that are kept." });
@@ -150,6 +163,7 @@ export const account = {
       ),
       panel("Positions", { note: "by chain and venue; value before haircuts" }, positions.element),
       panel("Collateral", {}, termLegend(), collateral.element),
+      panel("Greeks", { note: "USD; each underlying for itself, empty where a position cannot be valued" }, greeks.element),
       el("div", { class: "columns even" }, panel("In flight", {}, flights.element), panel("Decisions", {}, decided.element)),
       panel("Orders", {}, orders.element),
     );
@@ -183,6 +197,7 @@ export const account = {
         way.replaceChildren(obstacles(report, said.margin_call));
         positions.update(report.positions);
         collateral.update(report.collateral);
+        greeks.update(report.greeks?.by_asset ?? []);
         flights.update(report.flights);
       } else {
         setText(asOf, `Only what the topics say is shown: ${said.why}.`);
