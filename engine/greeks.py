@@ -12,8 +12,8 @@ and clock, by the formulas of engine.pricing, stated for the moves that desks sp
   t (F delta - value), as Deribit shows it.
 
 An inverse contract is valued in USD like everything else, so its greeks are those of the USD value with the number of contracts and
-of coins held: an inverse option has the linear one's, an inverse perpetual's lots have none, and coin cash moves with the coin: it
-counts as delta. What is of class cash has no greeks.
+of coins held: an inverse option has the linear one's, the lots of an inverse perpetual or future have none, and coin cash moves with
+the coin: it counts as delta. What is past its expiry moves only if it is owed in coin. What is of class cash has no greeks.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from msgspec import Struct
 from engine.market import Market
 from engine.pricing import black76_delta, black76_gamma, black76_price, black76_theta, black76_vega, year_fraction
 from engine.reasons import Unknown
-from engine.tables import CASH_UNKNOWN, INVERSE_PERPETUAL, LOAN, OPTION, SPOT, UNIT_LONG, UNIT_SHORT, UNIT_UNKNOWN
+from engine.tables import CASH_UNKNOWN, DELTA_LONG, DELTA_SHORT, LOAN, SCAN_ROW, SPOT, UNIT_UNKNOWN
 
 POINT: Final = 0.01  # of volatility, rate or price
 DAYS_PER_YEAR: Final = 365.0
@@ -146,15 +146,17 @@ def _of_lots(market: Market, i: int, lots: int) -> tuple[float, float, float, fl
     """(delta, delta_usd, gamma_usd, vega_usd, theta_usd, rho_usd) of lots that can be valued."""
     terms = market.universe.instrument_arrays
     contract, asset = int(terms.contract[i]), int(terms.underlying[i])
-    if lots == 0 or contract == INVERSE_PERPETUAL or not _moves(market, asset):
+    if lots == 0 or not _moves(market, asset):
         return 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     units = lots * float(terms.lot_size[i])
     forward = float(market.marks.mark[asset])
-    if contract < OPTION:
-        if contract in (SPOT, LOAN):  # at the value price, which redemption may bound
-            worth = lots * float(market.tables.instrument_float[i, UNIT_LONG if lots > 0 else UNIT_SHORT])
-            return units * (float(market.interest_index[i]) if contract == LOAN else 1.0), worth, 0.0, 0.0, 0.0, 0.0
-        return units, units * forward, 0.0, 0.0, 0.0, 0.0
+    if market.tables.instrument_int[i, SCAN_ROW] < 0:  # straight, or past its expiry
+        slope_usd = lots * float(market.tables.instrument_float[i, DELTA_LONG if lots > 0 else DELTA_SHORT])
+        if contract == SPOT:  # at the value price, which redemption may bound: the units are what is held all the same
+            return units, slope_usd, 0.0, 0.0, 0.0, 0.0
+        if contract == LOAN:
+            return units * float(market.values.index[i]), slope_usd, 0.0, 0.0, 0.0, 0.0
+        return slope_usd / forward, slope_usd, 0.0, 0.0, 0.0, 0.0
     strike, is_call = float(terms.strike[i]), bool(terms.is_call[i])
     sigma = float(market.inputs.option_sigma[i])
     t_years = year_fraction(market.clock_ns, int(terms.expiry_ns[i]))

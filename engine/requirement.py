@@ -54,6 +54,7 @@ from engine.tables import (
     PIECES,
     PROFIT,
     QUOTE_GROUP,
+    REGIME_NAMES,
     REGIMES,
     SCAN,
     SCAN_LOSS,
@@ -85,6 +86,11 @@ SCENARIO_BASE: Final = 256
 REGIME_BASE: Final = 64
 HAIRCUT_SCENARIO: Final = 60
 NO_SCENARIO: Final = -1.0  # nothing can be lost, or the mode sums several
+
+
+def binding_regime(driver: float) -> str:
+    """The regime of correlations in the scenario behind a code; "" where there is no scenario."""
+    return REGIME_NAMES[int(driver) % SCENARIO_BASE // REGIME_BASE] if driver >= 0.0 else ""
 
 
 # ---- an account is prepared ----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,9 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from engine.margin import DRIVER, OUT, break_down, evaluate
 from engine.market import Market
+from engine.requirement import binding_regime
 from engine.tables import (
     CASH_DELTA,
     DELTA_LONG,
@@ -19,6 +21,8 @@ from engine.tables import (
     GRID_STEPS,
     GROUP,
     MAINTENANCE_LEVEL,
+    PIECE_NAMES,
+    PIECES,
     QUOTE_GROUP,
     SCAN,
     SCAN_ROW,
@@ -40,24 +44,48 @@ class GroupLosses(Struct, frozen=True, kw_only=True):
 
 
 class ScenarioReport(Struct, frozen=True, kw_only=True):
-    """All groups that an account holds, at one level. `add_ons` and `regime` are empty where the model has none."""
+    """All groups that an account holds, at one level, without open orders; and what the whole requirement of the level is made of."""
 
     level: str  # maintenance | initial: which volatility made the scan ranges
     extreme_fraction: float
     groups: list[GroupLosses]
-    add_ons: dict[str, float] = {}  # USD, by name
-    regime: str = ""  # of correlations: the one that binds
+    add_ons: dict[str, float]  # USD by name (engine.tables.PIECE_NAMES), the largest loss over all scenarios among them
+    requirement_usd: float  # in the decision's mode; the initial level's without its factor
+    regime: str  # of correlations in the scenario that binds at maintenance; "" where none does, or a mode sums several
 
 
 def scenario_losses(
-    market: Market, instrument: Sequence[int], quantity: Sequence[int], cash: Sequence[int], level: int = MAINTENANCE_LEVEL
+    market: Market,
+    instrument: Sequence[int],
+    quantity: Sequence[int],
+    cash: Sequence[int],
+    level: int = MAINTENANCE_LEVEL,
+    pending: NDArray[np.int64] | None = None,
 ) -> ScenarioReport:
-    """Of the positions of one account that can be valued, as slots of instrument numbers, lots and cash units."""
+    """Of the positions of one account that can be valued, as slots of instrument numbers, lots and cash units.
+
+    `pending` [POSITIONS_MAX, PENDING], as engine.margin takes it.
+    """
     profits = _profits(market, instrument, quantity, cash, level)
+    pieces, health = np.zeros(PIECES), np.zeros(OUT)
+    columns = (
+        len(instrument),
+        np.array(instrument, np.int32),
+        np.array(quantity, np.int64),
+        np.array(cash, np.int64),
+        pending is not None,
+        market.tables.no_pending if pending is None else pending,
+        market.tables,
+    )
+    requirement = float(break_down(*columns, level, pieces))
+    evaluate(*columns, health)
     return ScenarioReport(
         level=LEVELS[level],
         extreme_fraction=market.parameters.extreme_fraction,
         groups=[_losses(market, group, profits[group], level) for group in sorted(profits)],
+        add_ons=dict(zip(PIECE_NAMES, pieces.tolist(), strict=True)),
+        requirement_usd=requirement,
+        regime=binding_regime(float(health[DRIVER])),
     )
 
 
