@@ -123,7 +123,7 @@ def _spread(drawn: random.Random, episode: Episode) -> list[Holding]:
     """Long one coin and short another on another venue, for the same money: safe as long as they move together."""
     bought, sold = drawn.sample(_coins(episode), 2)
     own_usd = _size(drawn, 80_000.0)
-    leg_usd = own_usd * drawn.uniform(1.0, 2.0)
+    leg_usd = own_usd * drawn.uniform(1.5, 3.5)
     return [
         ("binance", "USD", own_usd * 0.5),
         ("hyperliquid", "USD", own_usd * 0.5),
@@ -138,7 +138,7 @@ def _market_maker(drawn: random.Random, episode: Episode) -> list[Holding]:
     holdings: list[Holding] = [("binance", "USD", own_usd * 0.55), ("hyperliquid", "USD", own_usd * 0.45)]
     coins = _coins(episode)
     for coin in drawn.sample(coins, min(drawn.randint(1, 3), len(coins))):
-        leg_usd = own_usd * drawn.uniform(0.8, 2.5)
+        leg_usd = own_usd * drawn.uniform(1.0, 4.0)
         lean = drawn.uniform(-0.15, 0.35)
         side = drawn.choice((-1.0, 1.0))
         price = episode.first_price(coin)

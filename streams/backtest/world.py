@@ -1,7 +1,8 @@
 """What exists in a backtest, and its parameter sets: one that adapts, and one whose haircuts and scan ranges stand still."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any, Final
 
 from engine.inputs import AnyDefinition, AssetDefinition, ChainDefinition, InstrumentDefinition, VenueDefinition
@@ -110,17 +111,18 @@ def adaptive(horizon_s: float = DAY_S) -> dict[str, Any]:
     return {**_BASE, "horizon_s": horizon_s, "classes": classes}
 
 
-def static(horizon_s: float, sigmas: Mapping[str, float]) -> dict[str, Any]:
-    """The same with haircuts and scan ranges that do not move: each class's volatility is the one given, nothing widens, no breaker trips.
+def static(horizon_s: float, sigmas: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """The same with haircuts and scan ranges that do not move: for each class the mean of what it had at the given maintenance volatilities.
 
-    Terms of volatility and of divergence from redemption are 0; the latency term has the fixed volatility. Correlations still adapt.
+    Terms of volatility and of divergence from redemption are 0, the latency term has the mean volatility, nothing widens, no breaker trips.
+    Correlations still adapt. A class without volatilities stands at its reference.
     """
     moving = adaptive(horizon_s)
     classes = {}
     for name in ASSET_CLASSES:
-        row = moving["classes"][name]
-        sigma = sigmas.get(name, validated({}).classes[name].sigma_ref)
-        scan = scan_range(moving, name, sigma)
+        row, seen = moving["classes"][name], sigmas.get(name) or [validated({}).classes[name].sigma_ref]
+        sigma = fmean(seen)
+        scan = fmean(scan_range(moving, name, one) for one in seen)
         fixed = {"sigma_floor": sigma, "sigma_cap": sigma, "scan_floor": scan, "scan_cap": scan}
         classes[name] = {**row, **fixed, "vol_coefficient": 0.0, "depeg_coefficient": 0.0}
     return {**moving, "breakers_enabled": False, "classes": classes}

@@ -1,0 +1,99 @@
+"""Who was called before it fell, how early, what was liquidated and what that left, and what safety cost."""
+
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.reasons import State
+from streams.backtest.play import GRID_MINUTES, NEVER, Played
+
+REACTION_MINUTES: Final = 1  # from a plan to its execution, at that later minute's marks
+
+
+class Calls(NamedTuple):
+    """Accounts that fell below maintenance, and how long before it they had been called."""
+
+    accounts: int
+    short_at_opening: int  # not healthy when first looked at: they are not among those that follow
+    fell: int
+    never_called: int
+    leads: list[int]  # minutes from the call that came before the fall to the fall, sorted; one for each that was called
+
+    @property
+    def called_share(self) -> float | None:
+        return len(self.leads) / self.fell if self.fell else None
+
+
+class Liquidations(NamedTuple):
+    """As they would have been: all positions of an account closed `REACTION_MINUTES` after its first plan, at marks and with their costs."""
+
+    accounts: int
+    bad_debts: int
+    bad_debt_usd: float
+
+
+class Cost(NamedTuple):
+    """What accounts had to hold before haircuts to take new risk (initial requirement and haircuts), USD, mean over accounts and time."""
+
+    whole_usd: float
+    calm_usd: float
+    calm_maintenance_usd: float  # the maintenance requirement alone, by which static values are set
+
+
+def calls(state: NDArray[np.int8], chosen: NDArray[np.bool_]) -> Calls:
+    """Of the chosen accounts [N]; `state` is [T, N], one a minute.
+
+    Called: WARNING (at which `margin.calls` speaks) in an earlier minute, without HEALTHY since. An account that goes from HEALTHY to
+    LIQUIDATABLE within one minute was not.
+    """
+    columns = [state[:, n] for n in np.flatnonzero(chosen).tolist()]
+    leads, fell, never, short = [], 0, 0, 0
+    for column in columns:
+        if column[0] not in (State.HEALTHY, State.UNKNOWN):
+            short += 1
+            continue
+        below = np.flatnonzero((column == State.LIQUIDATABLE) | (column == State.BANKRUPT))
+        if not len(below):
+            continue
+        fell += 1
+        fall = int(below[0])
+        healthy = np.flatnonzero(column[:fall] == State.HEALTHY)
+        spell_begins = int(healthy[-1]) + 1 if len(healthy) else 0
+        warned = np.flatnonzero(column[spell_begins:fall] == State.WARNING)
+        if len(warned):
+            leads.append(fall - spell_begins - int(warned[0]))
+        else:
+            never += 1
+    return Calls(len(columns), short, fell, never, sorted(leads))
+
+
+def liquidations(played: Played, chosen: NDArray[np.bool_]) -> Liquidations:
+    """Bad debt: unhaircut equity less closing costs below zero when a liquidation could first have happened."""
+    accounts, debts, owed = 0, 0, 0.0
+    left = played.unhaircut - played.close_cost
+    for n in np.flatnonzero(chosen & (played.due != NEVER)).tolist():
+        accounts += 1
+        after = left[int(played.due[n]) + REACTION_MINUTES :, n]
+        known = after[np.isfinite(after)]
+        if len(known) and known[0] < 0.0:
+            debts += 1
+            owed -= float(known[0])
+    return Liquidations(accounts, debts, owed)
+
+
+def cost(played: Played, calm_minutes: int, chosen: NDArray[np.bool_]) -> Cost:
+    """Accounts are counted in whatever state they are, in both sets the same."""
+    held = (played.initial + played.haircut_initial)[:, chosen]
+    calm = calm_minutes // GRID_MINUTES + 1
+    return Cost(
+        float(np.nanmean(held)),
+        float(np.nanmean(held[:calm])),
+        float(np.nanmean(played.maintenance[:calm, chosen])),
+    )
+
+
+def quantile(ordered: list[int], share: float) -> int | None:
+    """The smallest value that at least `share` of the values are not above; None of none."""
+    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else None
