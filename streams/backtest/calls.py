@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from engine.reasons import State
 from streams.backtest.play import GRID_MINUTES, NEVER, Played
 
-REACTION_MINUTES: Final = 1  # from a plan to its execution, at that later minute's marks
+REACTIONS: Final = {"next minute": 1, "worst of an hour": 60}  # a plan is executed at the worst minute of so many that follow it
 
 
 class Calls(NamedTuple):
@@ -27,11 +27,12 @@ class Calls(NamedTuple):
 
 
 class Liquidations(NamedTuple):
-    """As they would have been: all positions of an account closed `REACTION_MINUTES` after its first plan, at marks and with their costs."""
+    """As they would have been: all positions of an account closed after its first plan, at marks and with their costs."""
 
     accounts: int
-    bad_debts: int
-    bad_debt_usd: float
+    recovered: int  # of them: above maintenance again at the episode's end, had nobody done anything
+    bad_debts: dict[str, int]  # by reaction: accounts that left less than nothing
+    bad_debt_usd: dict[str, float]
 
 
 class Cost(NamedTuple):
@@ -70,17 +71,24 @@ def calls(state: NDArray[np.int8], chosen: NDArray[np.bool_]) -> Calls:
 
 
 def liquidations(played: Played, chosen: NDArray[np.bool_]) -> Liquidations:
-    """Bad debt: unhaircut equity less closing costs below zero when a liquidation could first have happened."""
-    accounts, debts, owed = 0, 0, 0.0
+    """Bad debt: unhaircut equity less closing costs below zero when the plan is executed.
+
+    What falls due in the last minute, or cannot be valued in those that follow, counts as it stood when it fell due.
+    """
+    found = Liquidations(0, 0, dict.fromkeys(REACTIONS, 0), dict.fromkeys(REACTIONS, 0.0))
+    places = np.flatnonzero(chosen & (played.due != NEVER)).tolist()
     left = played.unhaircut - played.close_cost
-    for n in np.flatnonzero(chosen & (played.due != NEVER)).tolist():
-        accounts += 1
-        after = left[int(played.due[n]) + REACTION_MINUTES :, n]
-        known = after[np.isfinite(after)]
-        if len(known) and known[0] < 0.0:
-            debts += 1
-            owed -= float(known[0])
-    return Liquidations(accounts, debts, owed)
+    for n in places:
+        due = int(played.due[n])
+        for reaction, minutes in REACTIONS.items():
+            after = left[due + 1 : due + 1 + minutes, n]
+            after = after[np.isfinite(after)]
+            rest = float(after.min()) if len(after) else float(left[due, n])
+            if rest < 0.0:
+                found.bad_debts[reaction] += 1
+                found.bad_debt_usd[reaction] -= rest
+    recovered = sum(int(played.state[-1, n]) in (State.HEALTHY, State.WARNING) for n in places)
+    return found._replace(accounts=len(places), recovered=recovered)
 
 
 def cost(played: Played, calm_minutes: int, chosen: NDArray[np.bool_]) -> Cost:

@@ -21,6 +21,7 @@ TITLES: Final = {
     MILD: "mild stress, 19 to 23 June 2025",
     DEPEG: "USDC's depeg, 9 to 14 March 2023",
 }
+SHORT: Final = {CRASH: "crash 2025-10", MILD: "mild 2025-06", DEPEG: "depeg 2023-03"}
 # The hours before, by which static values are set: until the first fall of the crash (about 15:00), the whole first day of the others.
 CALM_MINUTES: Final = {CRASH: 840, MILD: 1440, DEPEG: 1440}
 _MAJORS = ("BTC", "ETH")
@@ -65,7 +66,8 @@ def load(name: str, reference: Path | None = None) -> Episode:
     """One of `NAMES`, from the carried facts, or the same from a folder of reference data (then bars in parquet need pyarrow)."""
     rows = carried(name) if reference is None else table(name, reference)
     columns = list(zip(*rows[1:], strict=True))
-    prices, sigmas = [], []
+    prices: list[Series] = []
+    sigmas: list[Series] = []
     for head, column in zip(rows[0][1:], columns[1:], strict=True):
         asset, _, source = head.partition("@")
         values = np.array([float(cell) if cell else np.nan for cell in column])

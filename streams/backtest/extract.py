@@ -1,7 +1,7 @@
-"""Make `streams/backtest/data` from reference data: `python -m streams.backtest.extract --reference DIR` (needs pyarrow, a developer's tool).
+"""Make `streams/backtest/data` from reference data: `python -m streams.backtest.extract --reference DIR` (a developer's tool: pyarrow).
 
-Only facts are carried: of each series the price at each minute, and the volatilities that options were marked with. Row m holds what is known m
-minutes after the episode's start: the close of the bar that ends then, in row 0 the open of the first bar. A minute in which
+Only facts are carried: of each series the price at each minute, and the volatilities that options were marked with. Row m holds what is
+known m minutes after the episode's start: the close of the bar that ends then, in row 0 the open of the first bar. A minute in which
 nothing was traded is an empty cell. Sources and licences stand in `streams/backtest/data/README.md`.
 """
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 SIGNIFICANCE: Final = 0.05  # a promise is called broken where its p-value is below this
@@ -22,7 +23,7 @@ class Proportion(NamedTuple):
             return "no trial"
         if self.p_value >= SIGNIFICANCE:
             return "not rejected"
-        return "too many" if self.violations > self.promised * self.trials else "fewer than promised"
+        return "too many" if self.violations > self.promised * self.trials else "too few"
 
 
 def normal_coverage(multiple: float) -> float:
@@ -63,7 +64,7 @@ def independence(runs: Iterable[Sequence[bool]]) -> tuple[float, float]:
     """
     counts = [[0, 0], [0, 0]]
     for run in runs:
-        for before, after in zip(run, run[1:], strict=False):
+        for before, after in pairwise(run):
             counts[int(before)][int(after)] += 1
     (none_none, none_one), (one_none, one_one) = counts
     after_none, after_one = none_none + none_one, one_none + one_one

@@ -85,8 +85,7 @@ def _market(episode: Episode, minute: int) -> list[tuple[FrameKind, list[Any]]]:
     frames: list[tuple[FrameKind, list[Any]]] = []
     if minute % DEPTH_MINUTES == 0:
         depths = [
-            Depth(v=1, asset=asset, depth_usd=DEPTHS_USD[asset_class(asset)], spread_bps=SPREAD_BPS, time_ns=at)
-            for asset in episode.assets
+            Depth(v=1, asset=asset, depth_usd=DEPTHS_USD[asset_class(asset)], spread_bps=SPREAD_BPS, time_ns=at) for asset in episode.assets
         ]
         frames.append((FrameKind.DEPTHS, depths))
     sigmas = [

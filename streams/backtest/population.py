@@ -32,8 +32,8 @@ def population(episode: Episode, accounts: int = ACCOUNTS, seed: int = SEED) -> 
     openings = []
     for kind in kinds:
         drawn = random.Random(f"{seed}/{episode.name}/{kind}")  # noqa: S311 - a population, not a secret
-        for number in range(1, max(accounts // len(kinds), 1) + 1):
-            openings.append(open_account(episode, f"{kind}-{number:04d}", kind, DRAWERS[kind](drawn, episode)))
+        names = [f"{kind}-{number:04d}" for number in range(1, max(accounts // len(kinds), 1) + 1)]
+        openings += [open_account(episode, name, kind, DRAWERS[kind](drawn, episode)) for name in names]
     return openings
 
 

@@ -164,9 +164,14 @@ def _run_as_data(run: Run, expected: dict[str, float]) -> dict[str, Any]:
     return {
         "breaches": _breaches_as_data(run.breaches, expected),
         "calls": {kind: found._asdict() for kind, found in run.calls.items()},
-        "liquidations": {kind: found._asdict() for kind, found in run.liquidations.items()},
+        "liquidations": {kind: _liquidations_as_data(found) for kind, found in run.liquidations.items()},
         "cost": run.cost._asdict(),
     }
+
+
+def _liquidations_as_data(found: Liquidations) -> dict[str, Any]:
+    debts = {name: {"accounts": found.bad_debts[name], "usd": found.bad_debt_usd[name]} for name in found.bad_debts}
+    return {"accounts": found.accounts, "recovered": found.recovered, "bad_debts": debts}
 
 
 def _breaches_as_data(breaches: dict[tuple[str, str], Counts], expected: dict[str, float]) -> dict[str, Any]:

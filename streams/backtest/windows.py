@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from streams.backtest.kupiec import Proportion, independence, proportion
 from streams.backtest.play import GRID_MINUTES, Played
 
-LEVELS: Final = ("maintenance", "initial", "covered")  # covered: maintenance and what haircuts hold back, which is what stands before a debt
+# Covered: maintenance and what haircuts hold back, which is all that stands before a debt.
+LEVELS: Final = ("maintenance", "initial", "covered")
 CENT: Final = 0.01  # a loss within a cent of the requirement is rounding
 
 
@@ -86,5 +87,6 @@ def requirements(played: Played) -> dict[str, NDArray[np.float64]]:
 
 def together(parts: list[Counts]) -> Counts:
     """The sum over episodes."""
-    sums = (sum(values) for values in zip(*(part[:-1] for part in parts), strict=True))
-    return Counts(*sums, runs=[run for part in parts for run in part.runs])
+    runs = [run for part in parts for run in part.runs]
+    names = [name for name in Counts._fields if name != "runs"]
+    return Counts(runs=runs, **{name: sum(getattr(part, name) for part in parts) for name in names})

@@ -112,7 +112,7 @@ def adaptive(horizon_s: float = DAY_S) -> dict[str, Any]:
 
 
 def static(horizon_s: float, sigmas: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """The same with haircuts and scan ranges that do not move: for each class the mean of what it had at the given maintenance volatilities.
+    """The same with haircuts and scan ranges that do not move: each class has the mean of what it had at the given volatilities.
 
     Terms of volatility and of divergence from redemption are 0, the latency term has the mean volatility, nothing widens, no breaker trips.
     Correlations still adapt. A class without volatilities stands at its reference.
