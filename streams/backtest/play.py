@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.effects import Decision
+from engine.effects import Decision, Refused
 from engine.inputs import (
     FILL_DTYPE,
     FILL_KINDS,
@@ -120,12 +120,10 @@ class _Feed:
             self._control += 1
             frame = Frame(FrameKind.CONTROL, "control", 0, self._control - 1, self._control, [frame], [self._control])
         effects = self.book.apply(self.book.applied + 1, frame)
-        for effect in effects.now:
-            if isinstance(effect, Decision):
-                if effect.outcome in _DUE:
-                    self._due.append(effect.account)
-            elif hasattr(effect, "reason"):
-                raise ValueError(f"the book refused what a backtest gave it: {effect}")
+        refused = [effect for effect in effects.now if isinstance(effect, Refused)]
+        if refused:
+            raise ValueError(f"the book refused what a backtest gave it: {refused[0]}")
+        self._due += [effect.account for effect in effects.now if isinstance(effect, Decision) and effect.outcome in _DUE]
 
     def take_due(self) -> list[str]:
         due, self._due = self._due, []

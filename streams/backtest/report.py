@@ -67,10 +67,8 @@ def _setting(results: Results) -> str:
     accounts = sum(sum(episode.kinds.values()) for episode in results.episodes)
     expected = ", ".join(f"{LEVEL_NAMES[level]} {share:.3g}" for level, share in results.promised.items())
     played = f"; the first {options.minutes:,} minutes of each" if options.minutes is not None else ""
-    return (
-        f"{len(results.episodes)} episodes, {accounts:,} accounts (seed {options.seed}){played}. Promised probability that an account "
-        f"loses more than its requirement: {expected}."
-    )
+    drawn = f"{_many(len(results.episodes), 'episode')}, {accounts:,} accounts (seed {options.seed}){played}"
+    return f"{drawn}. Promised probability that an account loses more than its requirement: {expected}."
 
 
 # ---- sentences ------------------------------------------------------------------------------------------------------------------------
@@ -253,9 +251,9 @@ def _sets(results: Results) -> Table:
     return Table(
         "Static against adaptive",
         "The day's horizon. *Recovered*: liquidated accounts that would have been above maintenance again at the end. *Debts*: accounts "
-        "(and USD) that left less than nothing when closed in the minute after the plan, or in the worst of an hour. *Held*: what an account "
-        "must hold before haircuts to take new risk, mean over accounts and time. *Calm*: the maintenance requirement of the calm hours "
-        "before, by adaptive's.",
+        "(and USD) that left less than nothing when closed in the minute after the plan, or in the worst of an hour. *Held*: what an "
+        "account must hold before haircuts to take new risk, mean over accounts and time. *Calm*: the maintenance requirement of the "
+        "calm hours before, by adaptive's.",
         ["episode", "set", "violations", "liquidated", "recovered", *(f"debts, {reaction}" for reaction in REACTIONS), "held", "calm"],
         rows,
         names=2,
@@ -274,6 +272,10 @@ def _figures(counts: Counts, expected: float) -> list[str]:
         test.verdict,
         f"{counts.windows_hit} of {counts.windows}",
     ]
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _p(value: float, equals: str = "") -> str:

@@ -13,8 +13,8 @@ from tests.reference.case import CaseResult
 
 # By the name that the folder's files begin with: the episode, and a figure of it (series, lowest price).
 _EPISODES = {
-    "oct10_2025_bars": (CRASH, "USDe", "binance", 0.6655),
-    "mild_stress": (MILD, "ETH", "binance-perp", 2125.97),
+    "oct10_2025_bars": (CRASH, "USDe", "binance", 0.6651),
+    "mild_stress": (MILD, "ETH", "binance-perp", 2125.94),
     "usdc_depeg": (DEPEG, "USDC", "binanceus", 0.874833),
 }
 

@@ -1,10 +1,12 @@
 """The episodes are those of the days, the sets differ in what they should, and a run gives the same bytes each time."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import orjson
 import pytest
+from typer.testing import CliRunner
 
 from engine.reasons import State
 from streams.backtest import episodes, world
@@ -15,6 +17,7 @@ from streams.backtest.play import Played, play
 from streams.backtest.population import kinds_of, open_account, population
 from streams.backtest.report import findings, markdown
 from streams.backtest.run import HORIZONS, SETS, Options, as_data, backtest, promised
+from streams.command_line import FAULT, app
 
 TINY = Options(accounts=16, episodes=(DEPEG,), minutes=90)
 
@@ -146,3 +149,33 @@ def test_a_run_gives_the_same_bytes_again_and_says_what_it_found() -> None:
     html = page(results)
     assert html.count("<table>") == 5
     assert "plot-3" in html
+
+
+def test_the_command_writes_what_it_is_asked_for(tmp_path: Path) -> None:
+    document = tmp_path / "page.md"
+    begin, end = "<!-- backtest: made by `python -m streams.command_line backtest --docs`, not by hand -->", "<!-- /backtest -->"
+    document.write_text(f"before\n{begin}\nof yesterday\n{end}\nafter\n")
+    files = {name: tmp_path / "out" / name for name in ("a.json", "a.html")}
+    options = ["--episode", MILD, "--accounts", "8", "--minutes", "61", "--confidence", "0.99", "--docs", str(document)]
+    done = CliRunner().invoke(app, ["backtest", *options, "--json", str(files["a.json"]), "--html", str(files["a.html"])])
+    assert done.exit_code == 0, done.output
+    assert "What it says" in done.output
+    assert orjson.loads(files["a.json"].read_bytes())["promised"]["maintenance"] == pytest.approx(0.01)
+    assert files["a.html"].read_text().startswith("<!doctype html>")
+    text = document.read_text()
+    assert text.startswith(f"before\n{begin}\n\n1 episode, 6 accounts")
+    assert text.endswith(f"{end}\nafter\n")
+    assert "of yesterday" not in text
+
+
+def test_a_folder_without_prices_is_a_fault(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["backtest", "--episode", DEPEG, "--minutes", "1", "--data", str(tmp_path)])
+    assert done.exit_code == FAULT
+    assert "usdc_depeg_2023_03" in done.output
+
+
+def test_what_the_book_refuses_ends_the_run() -> None:
+    episode = load(MILD).cut(0)
+    one = open_account(episode, "one", "long", [("binance", "USD", 50.0)])
+    with pytest.raises(ValueError, match="refused"):
+        play(episode, [one._replace(fills=[*one.fills, *one.fills])], world.adaptive(), "test")
