@@ -40,7 +40,13 @@ class Cost(NamedTuple):
 
     whole_usd: float
     calm_usd: float
+    peak_usd: float  # mean over accounts alone, at the quarter of an hour in which it was largest
     calm_maintenance_usd: float  # the maintenance requirement alone, by which static values are set
+
+    @property
+    def peak(self) -> float:
+        """How many times what was asked in the calm before: how far requirements feed a fall."""
+        return self.peak_usd / self.calm_usd
 
 
 def calls(state: NDArray[np.int8], chosen: NDArray[np.bool_]) -> Calls:
@@ -98,6 +104,7 @@ def cost(played: Played, calm_minutes: int, chosen: NDArray[np.bool_]) -> Cost:
     return Cost(
         float(np.nanmean(held)),
         float(np.nanmean(held[:calm])),
+        float(np.nanmean(held, axis=1).max()),
         float(np.nanmean(played.maintenance[:calm, chosen])),
     )
 

@@ -40,7 +40,7 @@ def page(results: Results) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Plimsoll: backtest</title>\n<style>{STYLE} .wide {{ overflow-x: auto; margin-bottom: 16px; }}</style>\n"
+        f"<title>Plimsoll: backtest</title>\n<style>{STYLE} .wide, .checks {{ overflow-x: auto; margin-bottom: 16px; }}</style>\n"
         f"<script>{get_plotlyjs()}</script></head>\n<body><main>\n{body}\n</main></body></html>\n"
     )
 

@@ -118,7 +118,11 @@ def _of_sets(results: Results) -> list[str]:
         "To adapt took {:+.0%} of collateral on average. It liquidated {:,} accounts, of which {:,} would have been above maintenance "
         "again at their episode's end; static parameters {:,} and {:,}."
     ).format(held["adaptive"] / held["static"] - 1.0, *closings["adaptive"], *closings["static"])
-    return [adapting, *(_of_debts(reaction, closed) for reaction in REACTIONS)]
+    peaks = [", ".join(f"{run.cost.peak:.1f}" for run in runs[chosen]) for chosen in SETS]
+    swing = (
+        f"At its peak the adaptive set asked for {peaks[0]} times what it had asked for in the calm before; the static one for {peaks[1]}."
+    )
+    return [adapting, swing, *(_of_debts(reaction, closed) for reaction in REACTIONS)]
 
 
 def _of_debts(reaction: str, closed: dict[str, list[Liquidations]]) -> str:
@@ -245,6 +249,7 @@ def _sets(results: Results) -> Table:
                     f"{closed.recovered:,}",
                     *(f"{closed.bad_debts[reaction]:,} (${closed.bad_debt_usd[reaction]:,.0f})" for reaction in REACTIONS),
                     f"${run.cost.whole_usd:,.0f}",
+                    f"{run.cost.peak:.1f}",
                     f"{run.cost.calm_maintenance_usd / moving.cost.calm_maintenance_usd:.3f}",
                 ]
             )
@@ -252,12 +257,22 @@ def _sets(results: Results) -> Table:
         "Static against adaptive",
         "The day's horizon. *Recovered*: liquidated accounts that would have been above maintenance again at the end. *Debts*: accounts "
         "(and USD) that left less than nothing when closed in the minute after the plan, or in the worst of an hour. *Held*: what an "
-        "account must hold before haircuts to take new risk, mean over accounts and time. *Calm*: the maintenance requirement of the "
-        "calm hours before, by adaptive's.",
-        ["episode", "set", "violations", "liquidated", "recovered", *(f"debts, {reaction}" for reaction in REACTIONS), "held", "calm"],
+        "account must hold before haircuts to take new risk, mean over accounts and time. *Peak*: its mean over accounts at the worst "
+        "quarter of an hour, in multiples of the calm hours before. *Calm*: the maintenance requirement of the calm hours, by adaptive's.",
+        [
+            "episode",
+            "set",
+            "violations",
+            "liquidated",
+            "recovered",
+            *(f"debts, {reaction}" for reaction in REACTIONS),
+            "held",
+            "peak",
+            "calm",
+        ],
         rows,
         names=2,
-        more=("violations", "calm"),
+        more=("violations", "recovered", "calm"),
     )
 
 

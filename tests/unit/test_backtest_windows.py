@@ -117,8 +117,15 @@ def test_bad_debt_is_what_is_missing_when_a_plan_is_executed() -> None:
 
 
 def test_what_safety_costs() -> None:
-    found = cost(played(), 0, EVERYBODY)
-    assert (found.whole_usd, found.calm_usd, found.calm_maintenance_usd) == (16.0, 16.0, 10.0)
+    run = played()._replace(
+        initial=np.array([[13.0, 13.0], [37.0, 29.0]]),
+        haircut_initial=np.full((2, 2), 3.0),
+        maintenance=np.array([[10.0, 8.0], [90.0, 90.0]]),
+    )
+    found = cost(run, 0, EVERYBODY)
+    assert (found.whole_usd, found.calm_usd, found.peak_usd, found.calm_maintenance_usd) == (26.0, 16.0, 36.0, 9.0)
+    assert found.peak == 2.25
+    assert cost(run, 15, EVERYBODY).calm_usd == 26.0
     assert requirements(played())["covered"].tolist() == [[12.0, 12.0]]
     assert requirements(played())["maintenance"].tolist() == [[10.0, 10.0]]
 
