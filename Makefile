@@ -16,7 +16,7 @@ PYTEST_ARGS ?=
 ALONE := tests/unit tests/property tests/reference
 SERVED := tests/integration tests/fault
 
-.PHONY: help setup tools lint format test dashboards demo watch screenshots bench faults reference schema lock clean distclean
+.PHONY: help setup tools lint format test dashboards demo watch backtest screenshots bench faults reference schema lock clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -62,6 +62,9 @@ demo: $(STAMPS)/kafka ## the crash of 10 October 2025 through a real broker (ARG
 
 watch: $(STAMPS)/kafka $(STAMPS)/tools ## a demo, its console and a Prometheus together; says what to open (Ctrl-C ends all)
 	$(BIN)/python -m grafana.watch $(ARGS)
+
+backtest: $(STAMPS)/venv ## whether requirements held in three stressed markets; writes out/backtest (ARGS="--episode depeg_2023_03")
+	$(BIN)/plimsoll backtest --json out/backtest/backtest.json --html out/backtest/backtest.html $(ARGS)
 
 screenshots: $(STAMPS)/kafka $(STAMPS)/tools ## the pictures in docs/img: of a demo's report (make demo first), and of the console
 	$(BIN)/python -m tests.screenshots

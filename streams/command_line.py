@@ -11,7 +11,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from streams.commands import cluster, looking, margin, operator, parameters
+from streams.commands import backtest, cluster, looking, margin, operator, parameters
 from streams.commands.common import FAULT, FOUND_WANTING, LOG_FORMAT, SettingsFile, settings_of
 
 __all__ = ["FAULT", "FOUND_WANTING", "app"]
@@ -86,6 +86,7 @@ def demo(
     raise typer.Exit(code)
 
 
+app.command()(backtest.backtest)
 app.command()(looking.console)
 app.command()(looking.doctor)
 app.command()(looking.top)

@@ -79,7 +79,7 @@ def page(cluster: Cluster, runs: Sequence[Run], minutes: int = MINUTES) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Plimsoll: the crash of 10 October 2025</title>\n<style>{_STYLE}</style>\n"
+        f"<title>Plimsoll: the crash of 10 October 2025</title>\n<style>{STYLE}</style>\n"
         f"<script>{get_plotlyjs()}</script></head>\n<body><main>\n{body}\n</main></body></html>\n"
     )
 
@@ -426,7 +426,7 @@ def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"
 
 
-_STYLE = f"""
+STYLE = f"""
 :root {{ color-scheme: light; }}
 * {{ box-sizing: border-box; }}
 body {{ margin: 0; background: #f6f8f9; color: {INK}; font: 15px/1.5 {FONT}; }}
