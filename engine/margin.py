@@ -21,10 +21,10 @@ from engine.requirement import (
     add_on_of_size,
     divide,
     hold_groups,
+    is_ordered,
     requirement_of_part,
 )
 from engine.tables import (
-    BUY,
     CASH_UNKNOWN,
     CASH_VALUE,
     CHAIN,
@@ -32,6 +32,7 @@ from engine.tables import (
     CONTRACT,
     COST_RATE,
     DECISION_MODE,
+    END_FACTOR,
     IMPACT,
     INITIAL_FACTOR,
     INITIAL_LEVEL,
@@ -47,7 +48,6 @@ from engine.tables import (
     PIECES,
     POSITIONS_MAX,
     REGIME_NAMES,
-    SELL,
     SPOT,
     STABLE_SHORT,
     UNIT_LONG,
@@ -129,10 +129,10 @@ def evaluate(
     for slot in range(count):
         lots = lots_held[slot]
         units = cash[slot]
-        ordered = has_pending and (pending[slot, BUY] | pending[slot, SELL]) != 0
+        i = instrument[slot]
+        ordered = has_pending and is_ordered(slot, i, pending, ints)
         if lots == 0 and units == 0 and not ordered:
             continue
-        i = instrument[slot]
         if ints[i, LEVELS_DIFFER] != 0:
             differ = True
         if lots != 0 or ordered:
@@ -191,7 +191,7 @@ def evaluate(
     out[EQUITY_INITIAL] = value - owed_more - lost_initial
     out[UNHAIRCUT] = value
     out[MAINTENANCE] = requirement
-    out[INITIAL] = tables.settings[INITIAL_FACTOR] * requirement_initial
+    out[INITIAL] = max(tables.settings[INITIAL_FACTOR] * requirement_initial, tables.settings[END_FACTOR] * requirement)
     out[CLOSE_COST] = cost
     out[DRIVER] = driver
     out[LIMIT] = float(_limits_passed(count, instrument, notional_sum, collateral, tables, held_groups))

@@ -66,6 +66,7 @@ from engine.tables import (
     SLOT_GROUP,
     SLOT_PART,
     SLOT_QUOTE_GROUP,
+    TAKES_ORDERS,
     TENOR_BANDS,
     THIN,
     VEGA,
@@ -94,6 +95,12 @@ def binding_regime(driver: float) -> str:
 
 
 # ---- an account is prepared ----------------------------------------------------------------------------------------------------------
+
+
+@kernel(inline=True)
+def is_ordered(slot: int, instrument: int, pending: NDArray[np.int64], ints: NDArray[np.int32]) -> bool:
+    """Whether there are open orders in a slot that count."""
+    return bool((pending[slot, BUY] | pending[slot, SELL]) != 0 and ints[instrument, TAKES_ORDERS] != 0)
 
 
 @kernel(inline=True)
@@ -130,7 +137,7 @@ def hold_groups(
     held = 0
     for slot in range(count):
         i = instrument[slot]
-        if quantity[slot] != 0 or (has_pending and (pending[slot, BUY] | pending[slot, SELL]) != 0):
+        if quantity[slot] != 0 or (has_pending and is_ordered(slot, i, pending, ints)):
             held = _hold(ints[i, GROUP], held, tables)
         if cash[slot] != 0:
             held = _hold(ints[i, QUOTE_GROUP], held, tables)
@@ -144,7 +151,7 @@ def hold_groups(
         marks[slot, SLOT_QUOTE_GROUP] = -1
         if ints[i, QUOTE_GROUP] >= 0 and cash[slot] != 0:
             marks[slot, SLOT_QUOTE_GROUP] = place[ints[i, QUOTE_GROUP]] - 1
-        if ints[i, GROUP] < 0 or (quantity[slot] == 0 and not (has_pending and (pending[slot, BUY] | pending[slot, SELL]) != 0)):
+        if ints[i, GROUP] < 0 or (quantity[slot] == 0 and not (has_pending and is_ordered(slot, i, pending, ints))):
             continue
         g = place[ints[i, GROUP]] - 1
         marks[slot, SLOT_GROUP] = g
@@ -251,9 +258,12 @@ def requirement_of_part(
             sums[g, HAIRCUT_LOSS] += delta * floats[i, VOL_HAIRCUT + level]
             if ints[i, BAND] >= 0:
                 banded = True
-            if has_pending and (pending[slot, BUY] | pending[slot, SELL]) != 0:
+            if has_pending and is_ordered(slot, i, pending, ints):
                 curved = True
                 marks[g, HELD_CURVED] = 1
+                stake = floats[i, ORDER_DELTA]
+                worst = max(0.0, float(pending[slot, BUY]) * stake) + max(0.0, -float(pending[slot, SELL]) * stake)
+                sums[g, HAIRCUT_LOSS] += worst * floats[i, VOL_HAIRCUT + level]
         g = marks[slot, SLOT_QUOTE_GROUP]
         if g >= 0:
             delta = cash[slot] * floats[i, CASH_DELTA]
@@ -311,7 +321,7 @@ def _add_ons(count: int, instrument: NDArray[np.int32], tables: RiskTables, held
     tables.pieces[BASIS_ADD_ON] = basis
     tables.pieces[VEGA_ADD_ON] = vega
     tables.pieces[GAP_ADD_ON] = gap
-    return basis + vega + gap
+    return float(basis + vega + gap)
 
 
 # ---- scenarios -----------------------------------------------------------------------------------------------------------------------
@@ -427,7 +437,7 @@ def _fill_profiles(
             lots = float(tables.lots[slot])
             for column in range(columns + 2):
                 sums[g, PROFIT + column] += lots * scan[level, option, column]
-        if has_pending and (pending[slot, BUY] | pending[slot, SELL]) != 0:
+        if has_pending and is_ordered(slot, instrument[slot], pending, ints):
             buy = float(pending[slot, BUY])
             sell = float(pending[slot, SELL])
             row = tables.group_float[level, marks[g, HELD_GROUP]]

@@ -67,6 +67,7 @@ from engine.tables import (
     OPTION,
     OPTION_DELTA,
     ORDER_DELTA,
+    PERPETUAL,
     QUOTE,
     QUOTE_GROUP,
     RECOGNISED,
@@ -77,6 +78,7 @@ from engine.tables import (
     SPOT,
     STABLE_LONG,
     STABLE_SHORT,
+    TAKES_ORDERS,
     THIN,
     UNIT_LONG,
     UNIT_SHORT,
@@ -170,8 +172,11 @@ def fill_instruments(
         set_.row_int[VENUE] = terms.venue[i]
         set_.row_int[SCAN_ROW] = -1
         set_.row_int[BAND] = -1
-        if terms.contract[i] != SPOT and terms.contract[i] != LOAN:
+        expired = terms.contract[i] >= FUTURE and terms.expiry_ns[i] <= now_ns
+        if terms.contract[i] >= PERPETUAL and not expired:
             set_.row_int[IS_DERIVATIVE] = 1
+        if terms.contract[i] != LOAN and not expired:
+            set_.row_int[TAKES_ORDERS] = 1
         if live:
             _value_instrument(i, now_ns, terms, values, marks, bounds, inputs, settings, set_)
             _burden_instrument(i, terms, assets, fee_bps, marks, bounds, inputs, settings, set_)
@@ -218,7 +223,7 @@ def _value_instrument(
     if contract == SPOT or contract == LOAN:
         unknown = _lowest(unknown, bounds.status[a])
     if expired:
-        if now_ns - terms.expiry_ns[i] > settings.settlement_wait_ns:
+        if now_ns - terms.expiry_ns[i] >= settings.settlement_wait_ns:
             unknown = _lowest(unknown, EXPIRED)
     elif contract >= OPTION and math.isnan(inputs.option_sigma[i]):
         unknown = _lowest(unknown, NO_VOLATILITY)
@@ -251,7 +256,7 @@ def _value_instrument(
         if contract == SPOT:
             row[UNIT_LONG] = lot_size * low
             row[UNIT_SHORT] = lot_size * high
-            row[ORDER_DELTA] = row[NOTIONAL]
+            row[ORDER_DELTA] = row[UNIT_SHORT]
         else:
             row[UNIT_LONG] = lot_size * values.index[i] * high
             row[UNIT_SHORT] = row[UNIT_LONG]
@@ -262,16 +267,17 @@ def _value_instrument(
         row[DELTA_SHORT] = row[UNIT_SHORT]
         return
     if inverse:
-        row[UNIT_LONG] = -lot_size / (1.0 + values.basis[i]) - lot_size * values.funding[i]
+        row[ORDER_DELTA] = lot_size / (1.0 + values.basis[i])
+        row[UNIT_LONG] = -row[ORDER_DELTA] - lot_size * values.funding[i]
         row[BASIS_CHARGE] = lot_size
     else:
         row[DELTA_LONG] = lot_size * mark * (1.0 + values.basis[i])
         row[DELTA_SHORT] = row[DELTA_LONG]
+        row[ORDER_DELTA] = row[DELTA_LONG]
         row[UNIT_LONG] = row[DELTA_LONG] - lot_size * mark * values.funding[i]
         row[BASIS_CHARGE] = row[DELTA_LONG]
     row[UNIT_SHORT] = row[UNIT_LONG]
     row[EXPOSURE] = row[NOTIONAL]
-    row[ORDER_DELTA] = row[NOTIONAL]
     band = 0
     if contract >= FUTURE:
         band = tenor_band(year_fraction(now_ns, terms.expiry_ns[i]))
@@ -314,6 +320,7 @@ def _value_option(
     row[UNIT_SHORT] = unit
     row[OPTION_DELTA] = lot_size * (black76_delta(mark, strike, sigma, t_years, terms.is_call[i], 1.0) * mark)
     row[EXPOSURE] = abs(row[OPTION_DELTA])
+    row[ORDER_DELTA] = row[OPTION_DELTA]
     row[SHORT_MINIMUM] = settings.short_option_minimum * row[NOTIONAL]
     band = tenor_band(t_years)
     set_.row_int[BAND] = band
@@ -380,7 +387,7 @@ def _burden_instrument(
                 if set_.tables.group_float[0, group, k] != set_.tables.group_float[1, group, k]:
                     differ = True
     set_.row_int[LEVELS_DIFFER] = 1 if differ else 0
-    if terms.contract[i] != LOAN and assets.group[a] >= 0:
+    if set_.row_int[TAKES_ORDERS] != 0 and assets.group[a] >= 0:
         row[COST_RATE] = (0.5 * inputs.spread_bps[a] + fee_bps[terms.venue[i]]) * 1e-4
         row[IMPACT] = settings.impact_coefficient / math.sqrt(inputs.depth_usd[a])
 

@@ -57,8 +57,9 @@ SCAN_ROW: Final = 9  # row of option_scan, -1: linear
 ELIGIBLE: Final = 10  # 1: the asset counts as collateral on this chain
 LEVELS_DIFFER: Final = 11  # 1: something of this instrument differs between the two levels
 BAND: Final = 12  # tenor band, -1: none (spot, loan, past expiry)
-IS_DERIVATIVE: Final = 13  # 1: counts for position limits and concentration
-INSTRUMENT_INTS: Final = 14
+IS_DERIVATIVE: Final = 13  # 1: counts for position limits and concentration (a derivative that has not expired)
+TAKES_ORDERS: Final = 14  # 1: an open order in it counts (no loan, not past expiry)
+INSTRUMENT_INTS: Final = 15
 
 # Columns of RiskTables.instrument_float. "A lot" is one lot of positive quantity; USD everywhere.
 UNIT_LONG: Final = 0  # value of a lot held
@@ -86,7 +87,7 @@ VEGA_CHARGE: Final = 27  # vega of a lot * the shock of its tenor
 SHORT_MINIMUM: Final = 28  # of one lot sold
 GAP_UP: Final = 29  # loss of one lot by curvature in the extreme up; 2 levels
 GAP_DOWN: Final = 31  # in the extreme down; 2 levels
-ORDER_DELTA: Final = 33  # change of a lot of an open order for a move of 100 %; 0 for loans and options (their scan row says)
+ORDER_DELTA: Final = 33  # what a filled lot of an open order would have at stake, for a move of 100 %; of options: their delta
 INSTRUMENT_FLOATS: Final = 34
 
 # Columns of RiskTables.group_float (per level).
