@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.book import Accounts, Columns
-from engine.breakers import BREAKER_STATES, Breakers
+from engine.breakers import BREAKER_STATES, CLOSED
 from engine.effects import AssetReport, ChainReport, HaircutReport, SourceReport
 from engine.explanations import haircut_rates
 from engine.jit import kernel
 from engine.margin import EQUITY, EQUITY_INITIAL, INITIAL, MAINTENANCE, UNHAIRCUT
-from engine.market import ASSET_MOVE, ATTESTATION_LAG, SOURCE_DIVERGENCE, Market
+from engine.market import Market
+from engine.market_breakers import breaker_kinds
 from engine.marks import COUNTS, NEVER_NS, VERDICTS
 from engine.reasons import Cause, State, Unknown
 from engine.rows import Life
@@ -85,16 +86,10 @@ def flights(lives: dict[int, Life], market: Market) -> Flights:
 
 def open_breakers(market: Market) -> list[OpenBreaker]:
     """Every breaker that was ever open."""
-    universe = market.universe
-    kinds: tuple[tuple[str, Breakers, list[str]], ...] = (
-        (ASSET_MOVE, market.move_breakers, [asset.name for asset in universe.assets]),
-        (SOURCE_DIVERGENCE, market.divergence_breakers, [asset.name for asset in universe.assets]),
-        (ATTESTATION_LAG, market.lag_breakers, [chain.name for chain in universe.chains]),
-    )
     return [
-        OpenBreaker(trigger, names[k], BREAKER_STATES[breakers.state[k]])
-        for trigger, breakers, names in kinds
-        for k in np.flatnonzero(breakers.since_ns[: len(names)])
+        OpenBreaker(kind.trigger, kind.names[k], BREAKER_STATES[kind.breakers.state[k]])
+        for kind in breaker_kinds(market)
+        for k in np.flatnonzero(kind.breakers.since_ns[: len(kind.names)])
     ]
 
 
@@ -119,6 +114,10 @@ def chain_reports(market: Market) -> list[ChainReport]:
                 breaker=BREAKER_STATES[market.lag_breakers.state[number]],
                 security_premium=chain.security_premium,
                 clock_ns=now_ns,
+                layer_breaker=BREAKER_STATES[market.layer_breakers.state[market.universe.chain_arrays.layer[number]]],
+                quarantined=bool(market.quarantine_breakers.state[number] != CLOSED),
+                paused=float(market.inputs.paused[number]),
+                slip=float(market.inputs.slip[number]),
             )
         )
     return reports
@@ -127,7 +126,11 @@ def chain_reports(market: Market) -> list[ChainReport]:
 def _asset_report(market: Market, asset: int) -> AssetReport:
     universe, marks, now_ns = market.universe, market.marks, market.clock_ns
     definition = universe.assets[asset]
-    bound = float(market.bounds.bound[asset])
+    bound, stable = float(market.bounds.bound[asset]), float(market.stable[asset])
+    group = int(universe.asset_arrays.group[asset])
+    stress = market.inputs.stress[:, group].tolist() if market.live and group >= 0 else [0.0, 0.0]
+    over = market.inputs.over[:, asset].tolist()
+    depths = [float(thin) ** -2 for thin in market.inputs.thin[:, asset]] if market.live else [None, None]
     return AssetReport(
         asset=definition.name,
         asset_class=definition.asset_class,
@@ -145,7 +148,24 @@ def _asset_report(market: Market, asset: int) -> AssetReport:
         sources=[_source_report(market, asset, slot) for slot in range(len(universe.sources[asset]))],
         haircuts=_haircut_reports(market, asset) if market.live else [],
         clock_ns=now_ns,
+        stable_usd=None if math.isnan(stable) else stable,
+        uptime=float(market.uptime[asset]),
+        suspended=bool(market.eligibility_breakers.state[asset] != CLOSED),
+        depth_maintenance_usd=depths[MAINTENANCE_LEVEL],
+        depth_initial_usd=depths[INITIAL_LEVEL],
+        stress_maintenance=stress[MAINTENANCE_LEVEL],
+        stress_initial=stress[INITIAL_LEVEL],
+        recognised=float(market.recognised[asset]),
+        over_maintenance=over[MAINTENANCE_LEVEL],
+        over_initial=over[INITIAL_LEVEL],
+        settled=_settled_count(market, asset),
     )
+
+
+def _settled_count(market: Market, asset: int) -> int:
+    count = market.universe.instrument_count
+    of_asset = market.universe.instrument_arrays.underlying[:count] == asset
+    return int((of_asset & ~np.isnan(market.settled[:count])).sum())
 
 
 def _chains_holding(market: Market, asset: int) -> list[int]:
