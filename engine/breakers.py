@@ -1,4 +1,4 @@
-"""Circuit breakers with hysteresis and a cool-down, in event time: asset move, source divergence, attestation lag.
+"""Circuit breakers with hysteresis and a cool-down, in event time, and the closed list of what trips them.
 
 Rules: docs/model.md, section 7.
 """
@@ -18,12 +18,37 @@ TRIPPED: Final = 1
 RECOVERING: Final = 2
 BREAKER_STATES: Final = ("closed", "tripped", "recovering")
 
+ASSET_MOVE: Final = "asset_move"
+VOLATILITY_JUMP: Final = "volatility_jump"
+SOURCE_DIVERGENCE: Final = "source_divergence"
+ELIGIBILITY: Final = "eligibility"
+ATTESTATION_LAG: Final = "attestation_lag"
+LAYER_LAG: Final = "layer_lag"
+SYSTEM_MOVE: Final = "system_move"
+QUARANTINE: Final = "quarantine"
+LIQUIDATION_VOLUME: Final = "liquidation_volume"
+VENUE_SILENCE: Final = "venue_silence"
+BAD_DEBT: Final = "bad_debt"
+TRIGGERS: Final = (
+    ASSET_MOVE,
+    VOLATILITY_JUMP,
+    SOURCE_DIVERGENCE,
+    ELIGIBILITY,
+    ATTESTATION_LAG,
+    LAYER_LAG,
+    SYSTEM_MOVE,
+    QUARANTINE,
+    LIQUIDATION_VOLUME,
+    VENUE_SILENCE,
+    BAD_DEBT,
+)
+
 MOVE_SAMPLES_MAX: Final = 64
 MOVE_SAMPLE_NS: Final = 10 * NS_PER_SECOND
 
 
 class Breakers(NamedTuple):
-    """The breakers of one trigger, by asset or chain. State: goes into the cut."""
+    """The breakers of one trigger, by what it looks at. State: goes into the cut."""
 
     state: NDArray[np.int32]
     since_ns: NDArray[np.int64]  # when it came into this state
@@ -76,8 +101,19 @@ def advance(index: int, value: float, trip: float, reset: float, cooldown_ns: in
 
 
 @kernel
+def trip(index: int, value: float, now_ns: int, breakers: Breakers) -> bool:
+    """Trip a breaker because somebody says so; whether it was closed."""
+    if breakers.state[index] != CLOSED:
+        return False
+    breakers.state[index] = TRIPPED
+    breakers.since_ns[index] = now_ns
+    breakers.value[index] = value
+    return True
+
+
+@kernel
 def switch_off(index: int, now_ns: int, breakers: Breakers) -> bool:
-    """Close a breaker because breakers are off; whether it wasn't closed."""
+    """Close a breaker because somebody says so; whether it wasn't closed."""
     if breakers.state[index] == CLOSED:
         return False
     breakers.state[index] = CLOSED

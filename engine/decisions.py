@@ -26,6 +26,8 @@ FAULT_CHARACTERS_MAX: Final = 200  # of an exception's text in the audit
 SENT: Final = ""  # Life.said after an order went out
 GRACED: Final = frozenset({Cause.HAIRCUT, Cause.REGIME, Cause.CREDIT})
 
+CauseOf = tuple[RiskTables, RiskTables, RiskTables]  # of Market.cause_tables
+
 
 class Valued(NamedTuple):
     """One account that needs a decision, and what it came to."""
@@ -38,25 +40,28 @@ class Valued(NamedTuple):
 class Occasion:
     """The event behind a decision: where it stands in its source, what was decided there, and the cause it gives.
 
-    `cause` NONE: the market moved, and `cause_tables` (asked for once, when first needed) tell price, haircut and regime apart.
+    `cause` NONE: the market moved, and `cause_tables` (asked for once, when first needed) tell credit, price, haircut and regime apart.
     """
 
-    def __init__(self, at: str, cause: Cause, effects: Effects, cause_tables: Callable[[], tuple[RiskTables, RiskTables]]) -> None:
+    def __init__(self, at: str, cause: Cause, effects: Effects, cause_tables: Callable[[], CauseOf]) -> None:
         self.at = at
         self.effects = effects
         self._cause = cause
         self._cause_tables = cause_tables
-        self._tables: tuple[RiskTables, RiskTables] | None = None
+        self._tables: CauseOf | None = None
 
     def cause_of(self, is_below_under: Callable[[RiskTables], bool]) -> Cause:
-        """Why an account fell: with the new marks alone, else without the new haircut inputs, else by them (docs/model.md, section 6)."""
+        """Why an account fell: by late chains, with the new marks alone, without the new haircut inputs, or by them (docs/model.md, 6)."""
         if self._cause != Cause.NONE:
             return self._cause
         if self._tables is None:
             self._tables = self._cause_tables()
-        if is_below_under(self._tables[0]):
+        unpaused, before, without_haircuts = self._tables
+        if not is_below_under(unpaused):
+            return Cause.CREDIT
+        if is_below_under(before):
             return Cause.PRICE
-        return Cause.REGIME if is_below_under(self._tables[1]) else Cause.HAIRCUT
+        return Cause.REGIME if is_below_under(without_haircuts) else Cause.HAIRCUT
 
 
 class Supervisor:

@@ -8,7 +8,16 @@ from numpy.typing import NDArray
 
 from engine.marks import NEVER_NS
 from engine.parameters import ASSET_CLASSES, Parameters
-from engine.tables import ASSETS_MAX, CHAINS_MAX, INSTRUMENT_FLOATS, INSTRUMENT_INTS, INSTRUMENTS_MAX, RiskTables, new_tables
+from engine.tables import (
+    ASSETS_MAX,
+    CHAINS_MAX,
+    INSTRUMENT_FLOATS,
+    INSTRUMENT_INTS,
+    INSTRUMENTS_MAX,
+    LAYERS_MAX,
+    RiskTables,
+    new_tables,
+)
 from engine.volatility import NS_PER_SECOND
 
 # Columns of Settings.classes and Settings.class_ages_ns, rows by asset class.
@@ -22,6 +31,10 @@ SIGMA_CAP: Final = 6
 SCAN_FLOOR: Final = 7
 SCAN_CAP: Final = 8
 DEPTH_FLOOR_USD: Final = 9
+STABLE_RATE: Final = 10
+SUSPEND_DEPTH_USD: Final = 11
+SUSPEND_UPTIME: Final = 12
+CLASS_COLUMNS: Final = 13
 MARK_AGE: Final = 0
 DEPTH_AGE: Final = 1
 BPS: Final = 1e-4
@@ -68,6 +81,17 @@ class Settings(NamedTuple):
     basis_share: NDArray[np.float64]  # [TENOR_BANDS], fractions
     vega_shock: float
     settlement_wait_ns: int
+    funding_max_age_ns: int
+    uptime_tau_s: float
+    haircut_rise_per_hour: float
+    thin_rise_per_hour: float
+    stress_rise_per_hour: float
+    fear_half_life_s: float
+    recognition_half_life_s: float
+    jump_trip: float
+    jump_reset: float
+    layer_share: float
+    system_share: float
 
 
 class Depths(NamedTuple):
@@ -115,7 +139,7 @@ class ValueTerms(NamedTuple):
     stable: NDArray[np.float64]  # [ASSETS_MAX]: delay-limited price, nan: none yet
     basis: NDArray[np.float64]  # [INSTRUMENTS_MAX]: price over the underlying's mark, less 1
     funding: NDArray[np.float64]  # [INSTRUMENTS_MAX]: accrued in this interval, as a share of the notional; longs pay
-    index: NDArray[np.float64]  # [INSTRUMENTS_MAX]: of loans, with interest accrued
+    debt_index: NDArray[np.float64]  # [INSTRUMENTS_MAX]: of loans, with interest accrued
     settled: NDArray[np.float64]  # [INSTRUMENTS_MAX]: settlement price of what has expired, nan: none
 
 
@@ -128,10 +152,20 @@ class Touched(NamedTuple):
     instrument: NDArray[np.bool_]  # in: an input of its own changed; out: its row, or a scan range of its groups, changed
     mark_state: NDArray[np.bool_]  # by asset
     moves_state: NDArray[np.bool_]  # by asset
-    lag_state: NDArray[np.bool_]  # by chain
+    chain_state: NDArray[np.bool_]  # by chain
+    layer_state: NDArray[np.bool_]  # by messaging layer
+    system_state: NDArray[np.bool_]  # [1]
+    group_state: NDArray[np.bool_]  # by group
+    slow_state: NDArray[np.bool_]  # by instrument
+    settled_state: NDArray[np.bool_]  # by instrument
     move_breaker: NDArray[np.bool_]  # by asset: came into another state
+    jump_breaker: NDArray[np.bool_]
     divergence_breaker: NDArray[np.bool_]
+    eligibility_breaker: NDArray[np.bool_]
     lag_breaker: NDArray[np.bool_]  # by chain
+    layer_breaker: NDArray[np.bool_]  # by messaging layer
+    system_breaker: NDArray[np.bool_]  # [1]
+    quarantine_breaker: NDArray[np.bool_]  # by chain
 
 
 class TableSet(NamedTuple):
@@ -144,7 +178,7 @@ class TableSet(NamedTuple):
 
 
 def new_settings(parameters: Parameters) -> Settings:
-    classes = np.zeros((len(ASSET_CLASSES), 10))
+    classes = np.zeros((len(ASSET_CLASSES), CLASS_COLUMNS))
     ages = np.zeros((len(ASSET_CLASSES), 2), dtype=np.int64)
     for number, name in enumerate(ASSET_CLASSES):
         c = parameters.classes[name]
@@ -159,6 +193,9 @@ def new_settings(parameters: Parameters) -> Settings:
             c.scan_floor,
             c.scan_cap,
             c.depth_floor_usd,
+            c.stable_rate,
+            c.suspend_depth_usd,
+            c.suspend_uptime,
         )
         ages[number] = (nanoseconds(c.max_age_s), nanoseconds(c.max_age_s * parameters.depth_age_multiple))
     return Settings(
@@ -199,6 +236,17 @@ def new_settings(parameters: Parameters) -> Settings:
         basis_share=np.array(parameters.basis_bps) * BPS,
         vega_shock=parameters.vega_shock,
         settlement_wait_ns=nanoseconds(parameters.settlement_wait_s),
+        funding_max_age_ns=nanoseconds(parameters.funding_max_age_s),
+        uptime_tau_s=parameters.uptime_tau_s,
+        haircut_rise_per_hour=parameters.haircut_rise_per_hour,
+        thin_rise_per_hour=parameters.thin_rise_per_hour,
+        stress_rise_per_hour=parameters.stress_rise_per_hour,
+        fear_half_life_s=parameters.fear_half_life_s,
+        recognition_half_life_s=parameters.recognition_half_life_s,
+        jump_trip=parameters.jump_trip,
+        jump_reset=parameters.jump_reset,
+        layer_share=parameters.layer_share,
+        system_share=parameters.system_share,
     )
 
 
@@ -241,7 +289,7 @@ def new_value_terms() -> ValueTerms:
         stable=np.full(ASSETS_MAX, math.nan),
         basis=np.zeros(INSTRUMENTS_MAX),
         funding=np.zeros(INSTRUMENTS_MAX),
-        index=np.ones(INSTRUMENTS_MAX),
+        debt_index=np.ones(INSTRUMENTS_MAX),
         settled=np.full(INSTRUMENTS_MAX, math.nan),
     )
 
@@ -257,10 +305,20 @@ def new_touched() -> Touched:
         instrument=flags(INSTRUMENTS_MAX),
         mark_state=flags(ASSETS_MAX),
         moves_state=flags(ASSETS_MAX),
-        lag_state=flags(CHAINS_MAX),
+        chain_state=flags(CHAINS_MAX),
+        layer_state=flags(LAYERS_MAX),
+        system_state=flags(1),
+        group_state=flags(ASSETS_MAX),
+        slow_state=flags(INSTRUMENTS_MAX),
+        settled_state=flags(INSTRUMENTS_MAX),
         move_breaker=flags(ASSETS_MAX),
+        jump_breaker=flags(ASSETS_MAX),
         divergence_breaker=flags(ASSETS_MAX),
+        eligibility_breaker=flags(ASSETS_MAX),
         lag_breaker=flags(CHAINS_MAX),
+        layer_breaker=flags(LAYERS_MAX),
+        system_breaker=flags(1),
+        quarantine_breaker=flags(CHAINS_MAX),
     )
 
 

@@ -30,7 +30,8 @@ from engine.inputs import (
 )
 from engine.limits import Limits
 from engine.machine import CUT_KEY, Cut
-from engine.market import BreakerChange, Market, Revaluation
+from engine.market import Market, Revaluation
+from engine.market_breakers import BreakerChange
 from engine.market_pieces import PREFIX as MARKET_PREFIX
 from engine.postings import Fault, OneFill, Postings
 from engine.reasons import Cause, Outcome, Refusal

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.breakers import new_breakers, new_move_samples
 from engine.correlation import new_covariances
+from engine.funding import BASIS, BASIS_LIMIT, INDEX, INTEREST_RATE, has_measure, measure_of, new_fundings
 from engine.inputs import Depth, Funding, ImpliedVolatility, LagObservation, OraclePrice
 from engine.market_arrays import new_depths, new_lags, new_settings, new_touched
 from engine.marks import NEVER_NS, new_observations
 from engine.reasons import Refusal
-from engine.tables import ASSETS_MAX, CHAINS_MAX, CONTRACTS, EXPIRIES_MAX, INSTRUMENTS_MAX
+from engine.slow_rise import measure_slip, new_slips, new_slow_rises
+from engine.tables import ASSETS_MAX, CHAINS_MAX, CONTRACTS, EXPIRIES_MAX, INSTRUMENTS_MAX, LAYERS_MAX
 from engine.terms import Terms
 from engine.universe import Fault
 from engine.volatility import new_implied, new_volatilities
@@ -28,32 +32,43 @@ class ObservedMarket(Terms):
 
     def __init__(self) -> None:
         super().__init__()
-        self.advanced_ns = 0  # clock when maintenance volatility was last advanced
+        self.advanced_ns = 0  # clock when maintenance volatility and what else rises slowly was last advanced
         self.grid_minute = -1  # of the last point of the correlation grid
         self.observations = new_observations()
         self.depths = new_depths()
         self.implied = new_implied()
         self.lags = new_lags()
-        self.interest_index = np.ones(INSTRUMENTS_MAX)
-        self.interest_index_ns = np.full(INSTRUMENTS_MAX, NEVER_NS, dtype=np.int64)
-        self.funding_rate_per_hour = np.zeros(INSTRUMENTS_MAX)
-        self.funding_rate_ns = np.full(INSTRUMENTS_MAX, NEVER_NS, dtype=np.int64)
+        self.fundings = new_fundings()
+        self.recognised: NDArray[np.float64] = np.ones(ASSETS_MAX)  # share of balances that the asset's global cap leaves
+        self.slips = new_slips()
+        self.quarantined: NDArray[np.bool_] = np.zeros(CHAINS_MAX, dtype=np.bool_)  # as told; whether it is in force its breaker says
         self.volatilities = new_volatilities()
         self.covariances = new_covariances()
         self.move_samples = new_move_samples()
+        self.stable: NDArray[np.float64] = np.full(ASSETS_MAX, math.nan)  # delay-limited prices, nan: none yet
+        self.uptime: NDArray[np.float64] = np.ones(ASSETS_MAX)  # of the mark, of late
+        self.settled: NDArray[np.float64] = np.full(INSTRUMENTS_MAX, math.nan)  # settlement prices, nan: none yet
+        self.slow = new_slow_rises()
+        self.stressed_ns = 0  # clock when stress last moved
         self.move_breakers = new_breakers(ASSETS_MAX)
+        self.jump_breakers = new_breakers(ASSETS_MAX)
         self.divergence_breakers = new_breakers(ASSETS_MAX)
+        self.eligibility_breakers = new_breakers(ASSETS_MAX)
         self.lag_breakers = new_breakers(CHAINS_MAX)
+        self.layer_breakers = new_breakers(LAYERS_MAX)
+        self.system_breakers = new_breakers(1)
+        self.quarantine_breakers = new_breakers(CHAINS_MAX)
         self.settings = new_settings(self.parameters)  # of the parameters, for kernels
-        self._touched = new_touched()
+        self.touched = new_touched()
         # Since the last revalue.
         self._assets_observed: set[int] = set()
         self._ticked = False
         self._defined = False
         self._parameters_set = False
-        self._lagged = False
+        self._lagged = False  # a chain's lag, or its quarantine, was told
         self._implied_observed = False
-        self._index_moved = False
+        self._funding_observed = False
+        self._slip_observed = False
 
     @property
     def live(self) -> bool:
@@ -130,33 +145,33 @@ class ObservedMarket(Terms):
         return None
 
     def observe_funding(self, funding: Funding) -> Fault | None:
-        """A loan's interest index (it moves the debt) or a perpetual's rate (kept, moves nothing: funding is paid by fills)."""
+        """One measure of one instrument: funding rate, basis, interest index or rate. An older one than the last is refused."""
         if self.universe.venue_number(funding.venue) is None:
             return Refusal.UNKNOWN_VENUE, funding.venue
         number = self.universe.instrument_number(funding.venue, funding.instrument)
         if number is None:
             return Refusal.UNKNOWN_INSTRUMENT, f"{funding.venue} {funding.instrument}"
-        contract = CONTRACTS[self.universe.instrument_arrays.contract[number]]
-        is_index = funding.measure == "interest_index"
-        if (contract == "loan") if not is_index else (contract != "loan"):
-            return Refusal.WRONG_TYPE, f"{funding.measure} of {funding.venue} {funding.instrument}, which is a {contract}"
-        if is_index and funding.value <= 0.0:
-            return Refusal.NOT_POSITIVE, f"interest_index {funding.value}"
-        values, times = (self.interest_index, self.interest_index_ns) if is_index else (self.funding_rate_per_hour, self.funding_rate_ns)
+        contract = int(self.universe.instrument_arrays.contract[number])
+        measure, value = funding.measure, funding.value
+        if not has_measure(contract, measure):
+            return Refusal.WRONG_TYPE, f"{measure} of {funding.venue} {funding.instrument}, which is a {CONTRACTS[contract]}"
+        if measure == INDEX and value <= 0.0:
+            return Refusal.NOT_POSITIVE, f"interest_index {value}"
+        if (measure == BASIS and abs(value) > BASIS_LIMIT) or (measure == INTEREST_RATE and value < 0.0):
+            return Refusal.OUT_OF_RANGE, f"{measure} {value}"
+        values, times = measure_of(self.fundings, measure)
         fault = self._time_fault(funding.time_ns, int(times[number]))
         if fault is not None:
             return fault
         if funding.time_ns > times[number]:
-            values[number] = funding.value
+            values[number] = value
             times[number] = funding.time_ns
             self._pieces.changed("funding", number)
-            if is_index:
-                self._index_moved = True
-                self._touched.instrument[number] = True
+            self._funding_observed = True
         return None
 
     def observe_lag(self, lag: LagObservation) -> Fault | None:
-        """The attestor's word on a chain's lag and newest heartbeat."""
+        """The attestor's word on a chain's lag and newest heartbeat, and whether it contradicts itself (for good)."""
         chain = self.universe.chain_number(lag.chain)
         if chain is None:
             return Refusal.UNKNOWN_CHAIN, lag.chain
@@ -164,9 +179,35 @@ class ObservedMarket(Terms):
             return Refusal.OUT_OF_ORDER, f"heartbeat {lag.last_heartbeat_ns} is before {self.lags.heartbeat_ns[chain]}"
         self.lags.p95_ns[chain] = lag.lag_p95_ns
         self.lags.heartbeat_ns[chain] = lag.last_heartbeat_ns
+        if lag.quarantined:
+            self.quarantined[chain] = True
         self._lagged = True
         self._pieces.changed("lag", chain)
         return None
+
+    def set_quarantine(self, chain: str, on: bool) -> Fault | None:
+        """An operator's word on a chain's quarantine."""
+        number = self.universe.chain_number(chain)
+        if number is None:
+            return Refusal.UNKNOWN_CHAIN, chain
+        self.quarantined[number] = on
+        self._lagged = True
+        self._pieces.changed("lag", number)
+        return None
+
+    def observe_recognised(self, asset: int, share: float) -> None:
+        """The treasury's word on an asset: which share (0 to 1) of all accounts' balances its global cap leaves."""
+        assert 0.0 <= share <= 1.0, f"a share of {share}: whoever sent it must be stopped"
+        if share != self.recognised[asset]:
+            self.recognised[asset] = share
+            self._pieces.changed("mark", asset)
+
+    def observe_slip(self, chain: int, slip: float, time_ns: int) -> None:
+        """How much worse than its mark an order went whose account lies on another chain, as a fraction >= 0."""
+        assert 0.0 <= slip < math.inf, f"a slippage of {slip} was measured"
+        measure_slip(chain, slip, time_ns, self.parameters.fear_half_life_s, self.slips)
+        self._slip_observed = True
+        self._pieces.changed("lag", chain)
 
     def tick(self, time_ns: int) -> bool:
         """As every machine's clock moves; what follows from it is left to the next revaluation."""

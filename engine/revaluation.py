@@ -5,21 +5,20 @@ running them in full after a restore gives the same bits as running them for wha
 """
 
 import math
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine import breakers, volatility
 from engine.breakers import CLOSED, Breakers, MoveSamples
+from engine.eligibility import fresh_depth_usd
 from engine.jit import kernel
 from engine.market_arrays import (
-    BASE,
-    DEPTH_AGE,
     DEPTH_FLOOR_USD,
     MARK_AGE,
     SIGMA_CAP,
     SIGMA_FLOOR,
+    STABLE_RATE,
     Bounds,
     Depths,
     Lags,
@@ -28,12 +27,10 @@ from engine.market_arrays import (
     Touched,
 )
 from engine.marks import NEVER_NS, SOURCES_APART, Marks, Observations, aggregate
-from engine.tables import OPTION, SPOT
+from engine.slow_rise import SlowRises, halved, limit_stable, rise_slowly
+from engine.tables import OPTION
 from engine.universe import AssetArrays, ChainArrays, InstrumentArrays
-from engine.volatility import NS_PER_SECOND, SECONDS_PER_YEAR, ImpliedVolatilities, Volatilities
-
-DEPTH_MIN_USD: Final = 1.0  # an observed depth of nothing still divides
-
+from engine.volatility import NS_PER_HOUR, NS_PER_SECOND, ImpliedVolatilities, Volatilities
 
 # ---- marks and breakers ------------------------------------------------------------------------------------------------------
 
@@ -70,6 +67,7 @@ def advance_assets(
     observations: Observations,
     divergence: Breakers,
     move: Breakers,
+    jump: Breakers,
     samples: MoveSamples,
     volatilities: Volatilities,
     now_ns: int,
@@ -99,7 +97,7 @@ def advance_assets(
             value = breakers.move_in_window(a, marks.mark[a], now_ns, settings.move_window_ns, samples)
             if breakers.advance(a, value, settings.move_trip, settings.move_reset, settings.cooldown_ns, now_ns, move):
                 touched.move_breaker[a] = True
-        volatility.sample(
+        taken = volatility.sample(
             a,
             marks.mark[a],
             marks.newest_ns[a],
@@ -110,37 +108,10 @@ def advance_assets(
             settings.classes[assets.asset_class[a], SIGMA_FLOOR],
             volatilities,
         )
-
-
-@kernel
-def advance_lag_breakers(count: int, lags: Lags, now_ns: int, settings: Settings, lag: Breakers, touched: Touched) -> None:
-    """Attestation lag of each chain that ever sent a heartbeat."""
-    for j in range(count):
-        if lags.heartbeat_ns[j] == NEVER_NS:
-            continue
-        value = max(lags.p95_ns[j], now_ns - lags.heartbeat_ns[j]) / NS_PER_SECOND
-        calm_ns = lag.calm_ns[j]
-        if breakers.advance(j, value, settings.lag_trip_s, settings.lag_reset_s, settings.cooldown_ns, now_ns, lag):
-            touched.lag_breaker[j] = True
-        if touched.lag_breaker[j] or lag.calm_ns[j] != calm_ns:
-            touched.lag_state[j] = True
-
-
-@kernel
-def switch_breakers_off(
-    asset_count: int, chain_count: int, now_ns: int, move: Breakers, divergence: Breakers, lag: Breakers, touched: Touched
-) -> None:
-    for a in range(asset_count):
-        if breakers.switch_off(a, now_ns, move):
-            touched.move_breaker[a] = True
-            touched.mark_state[a] = True
-        if breakers.switch_off(a, now_ns, divergence):
-            touched.divergence_breaker[a] = True
-            touched.mark_state[a] = True
-    for j in range(chain_count):
-        if breakers.switch_off(j, now_ns, lag):
-            touched.lag_breaker[j] = True
-            touched.lag_state[j] = True
+        if taken and settings.breakers_enabled:
+            value = volatility.jump(a, settings.classes[assets.asset_class[a], SIGMA_FLOOR], volatilities)
+            if breakers.advance(a, value, settings.jump_trip, settings.jump_reset, settings.cooldown_ns, now_ns, jump):
+                touched.jump_breaker[a] = True
 
 
 # ---- inputs ------------------------------------------------------------------------------------------------------------------
@@ -154,18 +125,27 @@ def derive_assets(
     depths: Depths,
     implied: ImpliedVolatilities,
     move: Breakers,
+    jump: Breakers,
+    recognised: NDArray[np.float64],
     volatilities: Volatilities,
     now_ns: int,
     elapsed_ns: int,
     settings: Settings,
+    stable: NDArray[np.float64],
+    slow: SlowRises,
     bounds: Bounds,
     inputs: RiskInputs,
     touched: Touched,
 ) -> None:
-    """Volatility levels, redemption bounds and depths of all assets; `elapsed_ns` since maintenance volatility was last advanced."""
+    """Volatility levels, redemption bounds, depths, what is over a global cap, and stable prices of all assets.
+
+    `elapsed_ns` is the clock's way since the last time: by that much, what rises slowly moves.
+    """
+    hours = elapsed_ns / NS_PER_HOUR
+    kept = halved(settings.fear_half_life_s, hours)
     for a in range(count):
         asset_class = assets.asset_class[a]
-        widen = settings.breaker_widen if move.state[a] != CLOSED else 1.0
+        widen = settings.breaker_widen if move.state[a] != CLOSED or jump.state[a] != CLOSED else 1.0
         month = volatility.implied_of_month(a, now_ns, settings.implied_max_age_ns, implied)
         initial = volatility.target(volatilities.sigma[a], month, widen, settings.classes[asset_class, SIGMA_CAP])
         sigma = volatility.maintenance(initial, volatilities.sigma_maintenance[a], settings.sigma_rise_per_hour, elapsed_ns)
@@ -189,13 +169,34 @@ def derive_assets(
             touched.asset[a] = True
         depth = settings.classes[asset_class, DEPTH_FLOOR_USD]
         spread = settings.spread_floor_bps
-        if depths.time_ns[a] != NEVER_NS and now_ns - depths.time_ns[a] <= settings.class_ages_ns[asset_class, DEPTH_AGE]:
-            depth = max(depths.depth_usd[a], DEPTH_MIN_USD)
+        observed = fresh_depth_usd(a, asset_class, depths, now_ns, settings)
+        if not math.isnan(observed):
+            depth = observed
             spread = depths.spread_bps[a]
         if depth != inputs.depth_usd[a] or spread != inputs.spread_bps[a]:
             inputs.depth_usd[a] = depth
             inputs.spread_bps[a] = spread
-            inputs.thin[:, a] = 1.0 / math.sqrt(depth)
+            touched.asset[a] = True
+        thin_target = 1.0 / math.sqrt(depth)
+        thin = rise_slowly(slow.thin[a], thin_target, settings.thin_rise_per_hour * slow.thin[a], hours, kept)
+        over_target = 1.0 - recognised[a]
+        over = rise_slowly(slow.over[a], over_target, settings.haircut_rise_per_hour, hours, kept)
+        price = stable[a]
+        if marks.status[a] == 0:
+            price = limit_stable(price, marks.mark[a], settings.classes[asset_class, STABLE_RATE], hours)
+        if thin != slow.thin[a] or over != slow.over[a] or (price != stable[a] and not math.isnan(price)):
+            slow.thin[a] = thin
+            slow.over[a] = over
+            stable[a] = price
+            touched.mark_state[a] = True
+            touched.asset[a] = True
+        thin_initial = max(thin_target, thin)
+        over_initial = max(over_target, over)
+        if thin != inputs.thin[0, a] or thin_initial != inputs.thin[1, a] or over != inputs.over[0, a] or over_initial != inputs.over[1, a]:
+            inputs.thin[0, a] = thin
+            inputs.thin[1, a] = thin_initial
+            inputs.over[0, a] = over
+            inputs.over[1, a] = over_initial
             touched.asset[a] = True
 
 
@@ -210,28 +211,6 @@ def derive_routes(count: int, chains: ChainArrays, lags: Lags, settings: Setting
         if route != inputs.route_s[j]:
             inputs.route_s[j] = route
             touched.chain[j] = True
-
-
-@kernel
-def derive_collateral(
-    count: int, terms: InstrumentArrays, assets: AssetArrays, chains: ChainArrays, settings: Settings, inputs: RiskInputs, touched: Touched
-) -> None:
-    """What of the haircuts of spot instruments is no price: flat and latency terms."""
-    for i in range(count):
-        if terms.contract[i] != SPOT:
-            continue
-        a = terms.underlying[i]
-        j = terms.chain[i]
-        flat = settings.classes[assets.asset_class[a], BASE] + chains.security_premium[j]
-        if (assets.eligible_chains[a] >> np.int64(j)) & 1 == 0:
-            flat += 1.0
-        tau = (inputs.route_s[j] + assets.redemption_delay_s[a]) / SECONDS_PER_YEAR
-        for level in range(2):
-            latency = settings.latency_z * inputs.sigma[level, a] * math.sqrt(tau)
-            if flat != inputs.flat[level, i] or latency != inputs.latency[level, i]:
-                inputs.flat[level, i] = flat
-                inputs.latency[level, i] = latency
-                touched.instrument[i] = True
 
 
 @kernel

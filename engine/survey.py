@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.book import Accounts, Columns
-from engine.breakers import BREAKER_STATES, Breakers
+from engine.breakers import BREAKER_STATES
 from engine.effects import AssetReport, ChainReport, HaircutReport, SourceReport
 from engine.explanations import haircut_rates
 from engine.jit import kernel
 from engine.margin import EQUITY, EQUITY_INITIAL, INITIAL, MAINTENANCE, UNHAIRCUT
-from engine.market import ASSET_MOVE, ATTESTATION_LAG, SOURCE_DIVERGENCE, Market
+from engine.market import Market
+from engine.market_breakers import breaker_kinds
 from engine.marks import COUNTS, NEVER_NS, VERDICTS
 from engine.reasons import Cause, State, Unknown
 from engine.rows import Life
@@ -85,16 +86,10 @@ def flights(lives: dict[int, Life], market: Market) -> Flights:
 
 def open_breakers(market: Market) -> list[OpenBreaker]:
     """Every breaker that was ever open."""
-    universe = market.universe
-    kinds: tuple[tuple[str, Breakers, list[str]], ...] = (
-        (ASSET_MOVE, market.move_breakers, [asset.name for asset in universe.assets]),
-        (SOURCE_DIVERGENCE, market.divergence_breakers, [asset.name for asset in universe.assets]),
-        (ATTESTATION_LAG, market.lag_breakers, [chain.name for chain in universe.chains]),
-    )
     return [
-        OpenBreaker(trigger, names[k], BREAKER_STATES[breakers.state[k]])
-        for trigger, breakers, names in kinds
-        for k in np.flatnonzero(breakers.since_ns[: len(names)])
+        OpenBreaker(kind.trigger, kind.names[k], BREAKER_STATES[kind.breakers.state[k]])
+        for kind in breaker_kinds(market)
+        for k in np.flatnonzero(kind.breakers.since_ns[: len(kind.names)])
     ]
 
 

@@ -253,7 +253,7 @@ def _value_instrument(
             row[UNIT_SHORT] = lot_size * high
             row[ORDER_DELTA] = row[NOTIONAL]
         else:
-            row[UNIT_LONG] = lot_size * values.index[i] * high
+            row[UNIT_LONG] = lot_size * values.debt_index[i] * high
             row[UNIT_SHORT] = row[UNIT_LONG]
         if not math.isnan(stable):
             row[STABLE_LONG] = min(low, stable) / low

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 ASSETS_MAX: Final = 512
 CHAINS_MAX: Final = 64  # one bit each of an int64
+LAYERS_MAX: Final = 16  # messaging layers that chains ever named
 VENUES_MAX: Final = 128
 INSTRUMENTS_MAX: Final = 4096
 SOURCES_MAX: Final = 16  # of one asset

@@ -4,7 +4,6 @@ A definition names only what was defined before it. A redefinition may change te
 USD is there from the start as asset 0, of class cash.
 """
 
-import math
 from typing import Final, NamedTuple
 
 import msgspec
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.inputs import AnyDefinition, AssetDefinition, ChainDefinition, InstrumentDefinition, VenueDefinition
+from engine.instrument_terms import IN_USD_LOTS, INVERSE_CONTRACTS, cash_per_lot_tick, cash_unit, term_faults
 from engine.parameters import ASSET_CLASSES
 from engine.reasons import Refusal
 from engine.tables import (
@@ -19,22 +19,16 @@ from engine.tables import (
     CHAINS_MAX,
     CONTRACTS,
     INSTRUMENTS_MAX,
-    INVERSE_OPTION,
-    INVERSE_PERPETUAL,
+    LAYERS_MAX,
     LOAN,
-    OPTION,
     SOURCES_MAX,
     SPOT,
     VENUES_MAX,
 )
+from engine.volatility import NS_PER_SECOND
 
 USD: Final = 0
 CASH_CLASS: Final = ASSET_CLASSES.index("cash")
-USD_LIKE_CLASSES: Final = frozenset({"cash", "stable", "synthetic_dollar"})
-USD_CASH_UNIT: Final = 1e-6
-COIN_CASH_UNIT: Final = 1e-9
-WHOLE_TOLERANCE: Final = 1e-9  # lot_size * tick_size / cash_unit is a product of decimals written as doubles
-CASH_PER_LOT_TICK_MAX: Final = 2**53
 
 Fault = tuple[Refusal, str]
 
@@ -47,14 +41,15 @@ class InstrumentArrays(NamedTuple):
     chain: NDArray[np.int32]
     underlying: NDArray[np.int32]
     quote: NDArray[np.int32]
-    lot_size: NDArray[np.float64]  # units of the underlying a lot; inverse perpetual: USD
-    tick_size: NDArray[np.float64]  # quote a unit; inverse perpetual: USD a unit
+    lot_size: NDArray[np.float64]  # units of the underlying a lot; inverse perpetual and future: USD
+    tick_size: NDArray[np.float64]  # quote a unit; inverse perpetual and future: USD a unit
     cash_unit: NDArray[np.float64]  # quote units in one cash unit
-    cash_per_lot_tick: NDArray[np.int64]  # cash units of one lot times one tick; 0 for inverse perpetuals
+    cash_per_lot_tick: NDArray[np.int64]  # cash units of one lot times one tick; 0 for inverse perpetuals and futures
     strike: NDArray[np.float64]
     expiry_ns: NDArray[np.int64]
     is_call: NDArray[np.bool_]
     tradable: NDArray[np.bool_]
+    funding_interval_ns: NDArray[np.int64]  # 0: funding is not paid at intervals
 
 
 class AssetArrays(NamedTuple):
@@ -64,7 +59,8 @@ class AssetArrays(NamedTuple):
     redemption_asset: NDArray[np.int32]  # -1: none
     redemption_rate: NDArray[np.float64]
     redemption_delay_s: NDArray[np.float64]
-    cap_usd: NDArray[np.float64]
+    cap_usd: NDArray[np.float64]  # of one account
+    cap_usd_global: NDArray[np.float64]  # over all accounts
     eligible_chains: NDArray[np.int64]  # bit of each chain, all bits: every chain
     group: NDArray[np.int32]  # risk group, -1: none
     source_weight: NDArray[np.float64]  # [ASSETS_MAX, SOURCES_MAX], 0: not (or no longer) a source
@@ -76,6 +72,7 @@ class ChainArrays(NamedTuple):
     finality_s: NDArray[np.float64]
     messaging_delay_s: NDArray[np.float64]
     security_premium: NDArray[np.float64]
+    layer: NDArray[np.int32]  # number of the messaging layer
 
 
 class Universe:
@@ -86,6 +83,7 @@ class Universe:
         self.chains: list[ChainDefinition] = []
         self.venues: list[VenueDefinition] = []
         self.instruments: list[InstrumentDefinition] = []
+        self.layers: list[str] = []  # messaging layers, by number; one that no chain names any more keeps its number
         self.sources: list[list[str]] = []  # by asset; a source keeps its number when a redefinition leaves it out
         self.group_assets: list[int] = []  # group number -> the group's own asset
         self._asset_numbers: dict[str, int] = {}
@@ -94,12 +92,15 @@ class Universe:
         self._instrument_numbers: dict[tuple[str, str], int] = {}
         self._vault_instruments: dict[tuple[str, str], int] = {}
         self._emitters: dict[tuple[int, str], int] = {}
+        self._spots = np.zeros(INSTRUMENTS_MAX, dtype=np.int64)
+        self._spot_count = 0
         self.asset_arrays = AssetArrays(
             asset_class=np.zeros(ASSETS_MAX, dtype=np.int32),
             redemption_asset=np.full(ASSETS_MAX, -1, dtype=np.int32),
             redemption_rate=np.ones(ASSETS_MAX, dtype=np.float64),
             redemption_delay_s=np.zeros(ASSETS_MAX, dtype=np.float64),
             cap_usd=np.zeros(ASSETS_MAX, dtype=np.float64),
+            cap_usd_global=np.zeros(ASSETS_MAX, dtype=np.float64),
             eligible_chains=np.zeros(ASSETS_MAX, dtype=np.int64),
             group=np.full(ASSETS_MAX, -1, dtype=np.int32),
             source_weight=np.zeros((ASSETS_MAX, SOURCES_MAX), dtype=np.float64),
@@ -108,6 +109,7 @@ class Universe:
             finality_s=np.zeros(CHAINS_MAX, dtype=np.float64),
             messaging_delay_s=np.zeros(CHAINS_MAX, dtype=np.float64),
             security_premium=np.zeros(CHAINS_MAX, dtype=np.float64),
+            layer=np.zeros(CHAINS_MAX, dtype=np.int32),
         )
         self.venue_fee_bps = np.zeros(VENUES_MAX, dtype=np.float64)
         self.instrument_arrays = InstrumentArrays(
@@ -124,6 +126,7 @@ class Universe:
             expiry_ns=np.zeros(INSTRUMENTS_MAX, dtype=np.int64),
             is_call=np.zeros(INSTRUMENTS_MAX, dtype=np.bool_),
             tradable=np.zeros(INSTRUMENTS_MAX, dtype=np.bool_),
+            funding_interval_ns=np.zeros(INSTRUMENTS_MAX, dtype=np.int64),
         )
         self._add_asset(AssetDefinition(v=1, name="USD", asset_class="cash", time_ns=0), [])
 
@@ -144,6 +147,15 @@ class Universe:
     @property
     def instrument_count(self) -> int:
         return len(self.instruments)
+
+    @property
+    def layer_count(self) -> int:
+        return len(self.layers)
+
+    @property
+    def spots(self) -> NDArray[np.int64]:
+        """Numbers of the spot instruments, rising; a view."""
+        return self._spots[: self._spot_count]
 
     @property
     def group_count(self) -> int:
@@ -180,6 +192,11 @@ class Universe:
         if isinstance(definition, VenueDefinition):
             return self._define_venue(definition)
         return self._define_instrument(definition)
+
+    def restore_layer(self, number: int, name: str) -> None:
+        """Take over a messaging layer under its number; layers come before chains, in their order."""
+        assert number == len(self.layers), f"layer {number} comes when {len(self.layers)} are known: a piece is missing"
+        self.layers.append(name)
 
     def restore_asset(self, number: int, definition: AssetDefinition, sources: list[str]) -> None:
         """Take over an asset as it was, with all sources that it ever had in their order; chains come before, assets in their order."""
@@ -228,21 +245,29 @@ class Universe:
         number = self._chain_numbers.get(new.name)
         emitter = (new.emitter_chain, new.emitter_address)
         has_emitter = _has_emitter(new)
+        too_many_layers = new.messaging_layer not in self.layers and len(self.layers) >= LAYERS_MAX
         if number is not None:
             conflicts = _differences(self.chains[number], new, ("emitter_chain", "emitter_address"))
             if conflicts:
                 return Refusal.CONFLICTING_DEFINITION, conflicts
+            if too_many_layers:
+                return Refusal.TOO_MANY, f"{LAYERS_MAX} messaging layers are defined, those left by redefinitions included"
             self.chains[number] = new
         else:
             if has_emitter and emitter in self._emitters:
                 return Refusal.CONFLICTING_DEFINITION, f"emitter is the one of chain {self.chains[self._emitters[emitter]].name}"
             if len(self.chains) >= CHAINS_MAX:
                 return Refusal.TOO_MANY, f"{CHAINS_MAX} chains are defined"
+            if too_many_layers:
+                return Refusal.TOO_MANY, f"{LAYERS_MAX} messaging layers are defined, those left by redefinitions included"
             number = len(self.chains)
             self.chains.append(new)
             self._chain_numbers[new.name] = number
             if has_emitter:
                 self._emitters[emitter] = number
+        if new.messaging_layer not in self.layers:
+            self.layers.append(new.messaging_layer)
+        self.chain_arrays.layer[number] = self.layers.index(new.messaging_layer)
         self.chain_arrays.finality_s[number] = new.finality_s
         self.chain_arrays.messaging_delay_s[number] = new.messaging_delay_s
         self.chain_arrays.security_premium[number] = new.security_premium
@@ -272,7 +297,7 @@ class Universe:
             return Refusal.INVALID_DEFINITION, "; ".join(faults)
         number = self._instrument_numbers.get((new.venue, new.name))
         if number is not None:
-            terms = ("contract", "underlying", "quote", "lot_size", "tick_size", "strike", "expiry_ns", "is_call")
+            terms = ("contract", "underlying", "quote", "lot_size", "tick_size", "strike", "expiry_ns", "is_call", "funding_interval_s")
             conflicts = _differences(self.instruments[number], new, terms)
             if conflicts:
                 return Refusal.CONFLICTING_DEFINITION, conflicts
@@ -304,20 +329,11 @@ class Universe:
             faults.append(f"underlying {new.underlying} is of class cash: nothing to derive from")
         if quote is None:
             faults.append(f"quote {new.quote} is not defined")
-        if contract in (INVERSE_PERPETUAL, INVERSE_OPTION) and new.quote != new.underlying:
+        if contract in INVERSE_CONTRACTS and new.quote != new.underlying:
             faults.append(f"an {new.contract} is quoted in its underlying")
-        if contract in (OPTION, INVERSE_OPTION):
-            if new.strike <= 0.0:
-                faults.append("strike must be above 0")
-            if new.expiry_ns <= 0:
-                faults.append("expiry_ns must be above 0")
-        else:
-            if new.strike != 0.0:
-                faults.append("strike belongs to options")
-            if new.expiry_ns != 0:
-                faults.append("expiry_ns belongs to options")
-        if quote is not None and contract != INVERSE_PERPETUAL and _cash_per_lot_tick(new, self.assets[quote].asset_class) is None:
-            unit = _cash_unit(self.assets[quote].asset_class)
+        faults += term_faults(new, contract)
+        if quote is not None and contract not in IN_USD_LOTS and cash_per_lot_tick(new, self.assets[quote].asset_class) is None:
+            unit = cash_unit(self.assets[quote].asset_class)
             faults.append(f"lot_size * tick_size is not a whole number of cash units ({unit} {new.quote}), from 1 to 2**53")
         return faults
 
@@ -350,6 +366,7 @@ class Universe:
         arrays.redemption_rate[number] = asset.redemption_rate
         arrays.redemption_delay_s[number] = asset.redemption_delay_s
         arrays.cap_usd[number] = asset.cap_usd_per_account
+        arrays.cap_usd_global[number] = asset.cap_usd_global
         mask = -1
         if asset.eligible_chains is not None:
             mask = _signed(sum(1 << self._chain_numbers[name] for name in sorted(set(asset.eligible_chains))))
@@ -373,13 +390,17 @@ class Universe:
         arrays.quote[number] = self._asset_numbers[new.quote]
         arrays.lot_size[number] = new.lot_size
         arrays.tick_size[number] = new.tick_size
-        arrays.cash_unit[number] = _cash_unit(quote_class)
-        if new.contract != "inverse_perpetual":
-            arrays.cash_per_lot_tick[number] = _cash_per_lot_tick(new, quote_class) or 0
+        arrays.cash_unit[number] = cash_unit(quote_class)
+        if arrays.contract[number] not in IN_USD_LOTS:
+            arrays.cash_per_lot_tick[number] = cash_per_lot_tick(new, quote_class) or 0
         arrays.strike[number] = new.strike
         arrays.expiry_ns[number] = new.expiry_ns
         arrays.is_call[number] = new.is_call
         arrays.tradable[number] = new.tradable
+        arrays.funding_interval_ns[number] = new.funding_interval_s * NS_PER_SECOND
+        if arrays.contract[number] == SPOT:
+            self._spots[self._spot_count] = number
+            self._spot_count += 1
         if venue.vault:
             self._vault_instruments[(venue.chain, new.underlying)] = number
 
@@ -400,19 +421,6 @@ def _signed(mask: int) -> int:
 
 def _has_emitter(chain: ChainDefinition) -> bool:
     return chain.emitter_chain != 0 or chain.emitter_address != "00" * 32
-
-
-def _cash_unit(quote_class: str) -> float:
-    return USD_CASH_UNIT if quote_class in USD_LIKE_CLASSES else COIN_CASH_UNIT
-
-
-def _cash_per_lot_tick(instrument: InstrumentDefinition, quote_class: str) -> int | None:
-    """Cash units of one lot times one tick if that is a whole number from 1 to 2**53."""
-    units = instrument.lot_size * instrument.tick_size / _cash_unit(quote_class)
-    if not (math.isfinite(units) and units < CASH_PER_LOT_TICK_MAX + 1):
-        return None
-    whole = round(units)
-    return whole if 1 <= whole <= CASH_PER_LOT_TICK_MAX and abs(units - whole) <= WHOLE_TOLERANCE * whole else None
 
 
 def _differences(old: msgspec.Struct, new: msgspec.Struct, fields: tuple[str, ...]) -> str:

@@ -104,6 +104,12 @@ def sample(
 
 
 @kernel
+def jump(asset: int, sigma_floor: float, state: Volatilities) -> float:
+    """How many times the slow volatility the fast one is."""
+    return math.sqrt(state.variance_fast[asset]) / max(math.sqrt(state.variance_slow[asset]), sigma_floor)
+
+
+@kernel
 def implied_of_expiry(underlying: int, expiry_ns: int, now_ns: int, max_age_ns: int, implied: ImpliedVolatilities) -> float:
     """Fresh implied volatility of an expiry after `now_ns`, linear in total variance between fresh neighbours; nan if none is fresh."""
     before = -1
