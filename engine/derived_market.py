@@ -161,7 +161,7 @@ class DerivedMarket(ObservedMarket):
         """Those of quarantine, layers, the system and eligibility; and what of chains and assets hangs on them."""
         universe, now, touched = self.universe, self.clock_ns, self.touched
         chains = universe.chain_count
-        if self._lagged or self._whole:
+        if self._quarantine_told or self._whole:
             obey_quarantines(self)
         if self.settings.breakers_enabled and (self._ticked or self._lagged):
             advance_layers(
@@ -193,7 +193,7 @@ class DerivedMarket(ObservedMarket):
                 self.eligibility_breakers,
                 touched,
             )
-        if self._ticked or self._lagged or self._whole:
+        if self._ticked or self._lagged or self._quarantine_told or self._whole:
             advance_recognition(
                 chains,
                 universe.chain_arrays,

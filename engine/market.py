@@ -97,7 +97,7 @@ class Market(DerivedMarket):
         for flags in touched:
             flags[: max(universe.asset_count, universe.instrument_count, universe.chain_count, universe.layer_count, 1)] = False
         self._assets_observed.clear()
-        self._ticked = self._defined = self._parameters_set = self._lagged = False
+        self._ticked = self._defined = self._parameters_set = self._lagged = self._quarantine_told = False
         self._implied_observed = self._funding_observed = self._slip_observed = False
         return revaluation
 
@@ -162,7 +162,7 @@ class Market(DerivedMarket):
         elif self._funding_observed:
             cause = Cause.FUNDING
         changes = breaker_changes(self)
-        closed = self._take_closed() if self._whole or self._ticked or self._lagged else []
+        closed = self._take_closed() if self._whole or self._ticked or self._lagged or self._quarantine_told else []
         return Revaluation(changed, bool(changed.any()), everything, cause, changes, closed)
 
     def _note_state(self) -> None:

@@ -65,7 +65,8 @@ class ObservedMarket(Terms):
         self._ticked = False
         self._defined = False
         self._parameters_set = False
-        self._lagged = False  # a chain's lag, or its quarantine, was told
+        self._lagged = False
+        self._quarantine_told = False
         self._implied_observed = False
         self._funding_observed = False
         self._slip_observed = False
@@ -181,6 +182,7 @@ class ObservedMarket(Terms):
         self.lags.heartbeat_ns[chain] = lag.last_heartbeat_ns
         if lag.quarantined:
             self.quarantined[chain] = True
+            self._quarantine_told = True
         self._lagged = True
         self._pieces.changed("lag", chain)
         return None
@@ -191,7 +193,7 @@ class ObservedMarket(Terms):
         if number is None:
             return Refusal.UNKNOWN_CHAIN, chain
         self.quarantined[number] = on
-        self._lagged = True
+        self._quarantine_told = True
         self._pieces.changed("lag", number)
         return None
 

@@ -227,6 +227,11 @@ def test_an_option_expires() -> None:
         market.tick(market.clock_ns + 60 * SECOND)
     market.revalue()
     tell_prices(market, PRICES, market.clock_ns)
+    assert option.value()[0] == 0  # worth what it was at expiry, until its venue has settled it
+    while market.clock_ns <= START + 7 * DAY + 3_600 * SECOND:
+        assert option.value()[0] == 0
+        advance(market, 60)
+        tell_prices(market, PRICES, market.clock_ns)
     assert option.value()[0] == Unknown.EXPIRED
     assert settled.value()[0] == 0
 
@@ -277,7 +282,7 @@ def test_an_asset_move_widens_the_initial_level() -> None:
     for source in SOURCES:
         say(market.observe_price(price("BTC", source, 94_000.0, market.clock_ns)))
     changes += market.revalue().breakers
-    assert [(c.trigger, c.name, c.state) for c in changes] == [("asset_move", "BTC", "tripped")]
+    assert [(c.trigger, c.name, c.state) for c in changes] == [("asset_move", "BTC", "tripped"), ("volatility_jump", "BTC", "tripped")]
     assert changes[0].value == pytest.approx(0.06)
     assert changes[0].limit == 0.05
     assert market.inputs.sigma[1, btc] == min(5.0, 1.5 * max(market.volatilities.sigma[btc], 0.55))
@@ -316,17 +321,24 @@ def test_a_slow_chain_holds_credit() -> None:
     assert not market.chain_holds_credit(one)
     say(market.observe_lag(LagObservation("one", 1_801 * SECOND, START)))
     changes = market.revalue().breakers
-    assert [(c.trigger, c.name, c.state, c.value) for c in changes] == [("attestation_lag", "one", "tripped", 1_801.0)]
+    assert [(c.trigger, c.name, c.state, c.value) for c in changes] == [
+        ("attestation_lag", "one", "tripped", 1_801.0),
+        ("layer_lag", "wormhole", "tripped", 1.0),  # whose only chain that was ever heard it is
+    ]
     assert market.chain_holds_credit(one)
     say(market.observe_lag(LagObservation("one", 60 * SECOND, START)))
     market.revalue()
     assert market.chain_holds_credit(one)  # recovering
     closed: list[int] = []
-    for _ in range(6):
+    lag_closed = False
+    for _ in range(10):
+        lag_closed = market.lag_breakers.state[one] == CLOSED
+        assert market.chain_holds_credit(one)  # as its layer's breaker closes later
         market.tick(market.clock_ns + 60 * SECOND)
         say(market.observe_lag(LagObservation("one", 60 * SECOND, market.clock_ns)))
         closed += market.revalue().closed_chains
-    assert closed == [one]
+    assert lag_closed
+    assert closed == [0, 1, 2, 3]  # all chains of the layer
     assert not market.chain_holds_credit(one)
 
 
@@ -337,7 +349,8 @@ def test_a_silent_chain_is_slow_too() -> None:
     for _ in range(31):
         advance(market, 60)
     assert market.chain_holds_credit(1)
-    assert not market.chain_holds_credit(0)  # never sent a heartbeat
+    assert market.lag_breakers.state[0] == CLOSED  # never sent a heartbeat
+    assert market.chain_holds_credit(0)  # but all chains of its layer that did are late
 
 
 def test_breakers_can_be_switched_off() -> None:
@@ -348,8 +361,13 @@ def test_breakers_can_be_switched_off() -> None:
     assert market.move_breakers.state[asset(market, "BTC")] == TRIPPED
     say(market.set_parameters(RiskParameters(v=1, version="off", parameters={"breakers_enabled": False}, time_ns=START)))
     revaluation = market.revalue()
-    assert {(c.trigger, c.state) for c in revaluation.breakers} == {("asset_move", "closed"), ("attestation_lag", "closed")}
-    assert revaluation.closed_chains == [0]
+    assert {(c.trigger, c.state) for c in revaluation.breakers} == {
+        ("asset_move", "closed"),
+        ("attestation_lag", "closed"),
+        ("layer_lag", "closed"),
+        ("volatility_jump", "closed"),
+    }
+    assert revaluation.closed_chains == [0, 1, 2, 3]  # all of the layer
     advance(market, 20)
     tell_prices(market, {"BTC": 20_000.0}, market.clock_ns)
     assert market.move_breakers.state[asset(market, "BTC")] == CLOSED
@@ -399,18 +417,20 @@ def test_cause_tables_tell_price_from_haircut_from_regime() -> None:
     before = under(market.tables)
     say(market.observe_depth(Depth(v=1, asset="ETH", depth_usd=5_000.0, spread_bps=10.0, time_ns=market.clock_ns)))
     market.revalue()
-    first, second = market.cause_tables()
+    _, first, second = market.cause_tables()
     assert under(first) == pytest.approx(before, rel=1e-15)
     assert under(second) == pytest.approx(before, rel=1e-15)  # depth is a haircut input: still the previous one
-    assert under(market.tables)[0] > before[0]
+    advance(market, 1)
+    assert under(market.tables)[0] > before[0]  # slowly
     advance(market, 60)  # the correlation grid and maintenance volatility move
     tell_prices(market, {"ETH": 4_010.0, "BTC": 100_300.0}, market.clock_ns)
     advance(market, 60)
-    first, second = market.cause_tables()
-    assert first.correlation[0, 1] != market.tables.correlation[0, 1]
-    assert second.correlation[0, 1] == market.tables.correlation[0, 1]
+    _, first, second = market.cause_tables()
+    groups = market.universe.group_count
+    assert not np.array_equal(first.correlation[:, :, :groups, :groups], market.tables.correlation[:, :, :groups, :groups])
+    assert np.array_equal(second.correlation[:, :, :groups, :groups], market.tables.correlation[:, :, :groups, :groups])
     assert first.group_float[0, 0, 0] != second.group_float[0, 0, 0] or first.group_float[1, 0, 0] != second.group_float[1, 0, 0]
-    assert under(second) == under(market.tables)
+    assert under(second)[1] == under(market.tables)[1]
 
 
 # ---- the cut --------------------------------------------------------------------------------------------------------------------------
@@ -426,15 +446,19 @@ def assert_same(one: Market, other: Market) -> None:
     curved = a.instrument_int[:instruments, SCAN_ROW] >= 0
     np.testing.assert_array_equal(a.option_scan[:, :instruments][:, curved], b.option_scan[:, :instruments][:, curved])
     np.testing.assert_array_equal(a.group_float[:, :groups], b.group_float[:, :groups])
-    np.testing.assert_array_equal(a.correlation[:groups, :groups], b.correlation[:groups, :groups])
+    np.testing.assert_array_equal(a.correlation[:, :, :groups, :groups], b.correlation[:, :, :groups, :groups])
     np.testing.assert_array_equal(a.atomic_chains[:chains], b.atomic_chains[:chains])
     np.testing.assert_array_equal(a.settings, b.settings)
     np.testing.assert_array_equal(a.settings_int, b.settings_int)
     np.testing.assert_array_equal(one.marks.mark[:assets], other.marks.mark[:assets])
     np.testing.assert_array_equal(one.marks.status[:assets], other.marks.status[:assets])
-    np.testing.assert_array_equal(one.inputs.sigma[:, :assets], other.inputs.sigma[:, :assets])
-    np.testing.assert_array_equal(one.inputs.depth_usd[:assets], other.inputs.depth_usd[:assets])
-    np.testing.assert_array_equal(one.inputs.option_sigma[:instruments], other.inputs.option_sigma[:instruments])
+    for name, mine in one.inputs._asdict().items():
+        np.testing.assert_array_equal(mine, getattr(other.inputs, name), err_msg=name)
+    for name, mine in one.values._asdict().items():
+        np.testing.assert_array_equal(mine, getattr(other.values, name), err_msg=name)
+    for name, mine in one.slow._asdict().items():
+        np.testing.assert_array_equal(mine, getattr(other.slow, name), err_msg=name)
+    assert [one.chain_holds_credit(j) for j in range(chains)] == [other.chain_holds_credit(j) for j in range(chains)]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -489,4 +513,4 @@ def test_a_perpetuals_rate_is_kept() -> None:
     market.revalue()
     other = Market()
     other.restore(market.pieces())
-    assert other.funding_rate_per_hour[number_of(other, "venue-one", "BTC-perp")] == -0.001
+    assert other.fundings.rate_per_hour[number_of(other, "venue-one", "BTC-perp")] == -0.001
