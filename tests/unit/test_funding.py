@@ -134,13 +134,11 @@ def test_a_tick_touches_only_what_accrued() -> None:
     say(market.observe_funding(told("USD-loan", "interest_rate", 0.1)))
     market.revalue()
     watched = [number_of(market, "venue-one", name) for name in ("EIGHT", "USD-loan", "BTC-perp")]
-    into = START // SECOND % 60
-    market.tick(START + (60 - into - 1) * SECOND) if into < 59 else None
-    market.revalue()
-    market.tick(START + (60 - into) * SECOND)
-    changed = market.revalue().changed
-    due = [True, 60 - into == 60, False]  # the loan's minutes count from its rate's time
-    assert [bool(changed[number]) for number in watched] == due
+    assert START // SECOND % 60 == 20
+    for seconds, due in ((39, []), (40, [0]), (59, []), (60, [1])):  # the loan's minutes count from its rate's time
+        market.tick(START + seconds * SECOND)
+        changed = market.revalue().changed
+        assert [k for k, number in enumerate(watched) if changed[number]] == due
 
 
 def test_an_old_rate_does_not_accrue() -> None:

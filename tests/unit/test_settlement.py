@@ -110,10 +110,11 @@ def test_without_a_mark_at_expiry_the_first_one_after_it_counts() -> None:
         say(market.observe_price(price("BTC", source, 90_000.0, market.clock_ns)))
     market.revalue()
     assert unknowns(market) == {0}
-    assert units(market)[0] == pytest.approx(900.0) or units(market)[0] == pytest.approx(910.0)
-    settled = market.settled[number_of(market, "venue-one", "F")]
+    assert units(market)[0] == pytest.approx(900.0)
+    market.tick(market.clock_ns + SECOND)
     tell_prices(market, {"BTC": 95_000.0}, market.clock_ns)
-    assert market.settled[number_of(market, "venue-one", "F")] == settled
+    assert market.mark(1) == 95_000.0
+    assert market.settled[number_of(market, "venue-one", "F")] == 90_000.0
 
 
 def test_after_the_wait_it_is_expired_and_its_cash_is_not() -> None:
