@@ -151,6 +151,17 @@ class AssetReport(Output, frozen=True, kw_only=True):
     sources: list[SourceReport]
     haircuts: list[HaircutReport]
     clock_ns: int
+    stable_usd: float | None = None  # the delay-limited price of the initial level
+    uptime: float = 1.0  # the share of late in which the mark was known
+    suspended: bool = False  # counts for nothing as collateral, at maintenance after a while
+    depth_maintenance_usd: float | None = None  # the depth that haircuts and concentration are felt by, at maintenance
+    depth_initial_usd: float | None = None
+    stress_maintenance: float = 0.0  # of its group's correlations, 0 to 1
+    stress_initial: float = 0.0
+    recognised: float = 1.0  # the share of all balances that its global cap leaves
+    over_maintenance: float = 0.0  # what of each balance is lost to it
+    over_initial: float = 0.0
+    settled: int = 0  # instruments on it that have expired and have their settlement price
 
 
 class ChainReport(Output, frozen=True, kw_only=True):
@@ -164,6 +175,10 @@ class ChainReport(Output, frozen=True, kw_only=True):
     breaker: str  # closed | tripped | recovering
     security_premium: float
     clock_ns: int
+    layer_breaker: str = "closed"  # of its messaging layer
+    quarantined: bool = False
+    paused: float = 0.0  # the share of its collateral that is not recognised now
+    slip: float = 0.0  # cross-chain slippage that was measured, as it counts now
 
 
 class Refused(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.book import Accounts, Columns
-from engine.breakers import BREAKER_STATES
+from engine.breakers import BREAKER_STATES, CLOSED
 from engine.effects import AssetReport, ChainReport, HaircutReport, SourceReport
 from engine.explanations import haircut_rates
 from engine.jit import kernel
@@ -114,6 +114,10 @@ def chain_reports(market: Market) -> list[ChainReport]:
                 breaker=BREAKER_STATES[market.lag_breakers.state[number]],
                 security_premium=chain.security_premium,
                 clock_ns=now_ns,
+                layer_breaker=BREAKER_STATES[market.layer_breakers.state[market.universe.chain_arrays.layer[number]]],
+                quarantined=bool(market.quarantine_breakers.state[number] != CLOSED),
+                paused=float(market.inputs.paused[number]),
+                slip=float(market.inputs.slip[number]),
             )
         )
     return reports
@@ -122,7 +126,11 @@ def chain_reports(market: Market) -> list[ChainReport]:
 def _asset_report(market: Market, asset: int) -> AssetReport:
     universe, marks, now_ns = market.universe, market.marks, market.clock_ns
     definition = universe.assets[asset]
-    bound = float(market.bounds.bound[asset])
+    bound, stable = float(market.bounds.bound[asset]), float(market.stable[asset])
+    group = int(universe.asset_arrays.group[asset])
+    stress = market.inputs.stress[:, group].tolist() if market.live and group >= 0 else [0.0, 0.0]
+    over = market.inputs.over[:, asset].tolist()
+    depths = [float(thin) ** -2 for thin in market.inputs.thin[:, asset]] if market.live else [None, None]
     return AssetReport(
         asset=definition.name,
         asset_class=definition.asset_class,
@@ -140,7 +148,24 @@ def _asset_report(market: Market, asset: int) -> AssetReport:
         sources=[_source_report(market, asset, slot) for slot in range(len(universe.sources[asset]))],
         haircuts=_haircut_reports(market, asset) if market.live else [],
         clock_ns=now_ns,
+        stable_usd=None if math.isnan(stable) else stable,
+        uptime=float(market.uptime[asset]),
+        suspended=bool(market.eligibility_breakers.state[asset] != CLOSED),
+        depth_maintenance_usd=depths[MAINTENANCE_LEVEL],
+        depth_initial_usd=depths[INITIAL_LEVEL],
+        stress_maintenance=stress[MAINTENANCE_LEVEL],
+        stress_initial=stress[INITIAL_LEVEL],
+        recognised=float(market.recognised[asset]),
+        over_maintenance=over[MAINTENANCE_LEVEL],
+        over_initial=over[INITIAL_LEVEL],
+        settled=_settled_count(market, asset),
     )
+
+
+def _settled_count(market: Market, asset: int) -> int:
+    count = market.universe.instrument_count
+    of_asset = market.universe.instrument_arrays.underlying[:count] == asset
+    return int((of_asset & ~np.isnan(market.settled[:count])).sum())
 
 
 def _chains_holding(market: Market, asset: int) -> list[int]:

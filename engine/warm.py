@@ -135,6 +135,8 @@ def _opening(log: _Log) -> list[Frame]:
         instrument("exchange", "USD", "spot", "USD", lot_size=1.0, tick_size=0.01, tradable=False),
         instrument("exchange", "PERP", "perpetual", "COIN"),
         instrument("exchange", "INVERSE", "inverse_perpetual", "COIN", quote="COIN", lot_size=1.0),
+        instrument("exchange", "FUTURE", "future", "COIN", expiry_ns=EXPIRY_NS),
+        instrument("exchange", "COIN-FUTURE", "inverse_future", "COIN", quote="COIN", lot_size=1.0, expiry_ns=EXPIRY_NS),
         instrument("exchange", "CALL", "option", "COIN", **option),
         instrument("exchange", "PUT", "inverse_option", "COIN", quote="COIN", is_call=False, tick_size=0.0001, **option),
         instrument("exchange", "DEBT", "loan", "DOLLAR", lot_size=0.01, tick_size=0.01),

@@ -67,6 +67,11 @@ class RiskMetrics:
         self.volatility = market("volatility_ratio", "Annualised volatility in force at maintenance", "asset")
         self.source_age = market("source_age_seconds", "Age of a source's newest price, by the books' clock", "asset", "source")
         self.source_counts = market("source_counts", "1: the source counts for the mark; 0: it is stale or apart", "asset", "source")
+        self.stable = market("stable_price_usd", "The delay-limited price that the initial level goes by", "asset")
+        self.suspended = market("asset_suspended", "1: the asset is suspended as collateral", "asset")
+        self.uptime = market("mark_uptime_ratio", "The share of late in which the asset had a mark", "asset")
+        self.stress = market("stress_ratio", "Stress of the correlations of the asset's group, at maintenance", "asset")
+        self.recognised = market("chain_recognised_ratio", "The share of a chain's collateral that is recognised now", "chain")
         self.lag = market("attestation_lag_seconds", "95th percentile of the observed attestation lag", "chain")
         self.heartbeat_age = market("heartbeat_age_seconds", "Time since a chain's newest heartbeat, by the books' clock", "chain")
         self.breaker = market("breaker_state", "Of breakers that were ever open: 0 closed, 1 recovering, 2 tripped", "trigger", "name")
@@ -139,10 +144,15 @@ class RiskMetrics:
             self.dispersion.labels(name).set(asset.dispersion)
             self.depth.labels(name).set(asset.depth_usd)
             self.volatility.labels(name).set(asset.sigma_maintenance)
+            _set_or_remove(self.stable, asset.stable_usd, name)
+            self.suspended.labels(name).set(asset.suspended)
+            self.uptime.labels(name).set(asset.uptime)
+            self.stress.labels(name).set(asset.stress_maintenance)
             for source in asset.sources:
                 _set_or_remove(self.source_age, source.age_seconds, name, source.source)
                 self.source_counts.labels(name, source.source).set(source.counts)
         for chain in chains:
+            self.recognised.labels(chain.chain).set(1.0 - chain.paused)
             _set_or_remove(self.lag, chain.lag_p95_seconds, chain.chain)
             _set_or_remove(self.heartbeat_age, chain.heartbeat_age_seconds, chain.chain)
         for breaker in breakers:

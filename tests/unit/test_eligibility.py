@@ -47,7 +47,7 @@ def test_thin_depth_suspends_at_the_next_tick() -> None:
     change = market.revalue().breakers[0]
     assert (change.trigger, change.name, change.state, change.limit) == ("eligibility", "BTC", "tripped", 1.0)
     assert change.value == pytest.approx(10_000 / 9_999)
-    assert flat(market) == (pytest.approx(0.05 + 0.05 / 3_600), pytest.approx(1.05))
+    assert flat(market) == pytest.approx((0.05 + 0.05 / 3_600, 1.05))
 
 
 def test_a_suspension_ends_after_its_cool_down() -> None:

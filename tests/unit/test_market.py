@@ -1,5 +1,6 @@
 """What a market refuses, forgets, remembers to the bit, and tells of each frame."""
 
+import math
 import random
 from typing import Any
 
@@ -13,6 +14,7 @@ from engine.inputs import (
     Depth,
     Funding,
     ImpliedVolatility,
+    InstrumentDefinition,
     LagObservation,
     RiskParameters,
 )
@@ -28,6 +30,7 @@ from tests.small_market import (
     START,
     Account,
     definitions,
+    instrument,
     new_market,
     number_of,
     price,
@@ -461,18 +464,62 @@ def assert_same(one: Market, other: Market) -> None:
     assert [one.chain_holds_credit(j) for j in range(chains)] == [other.chain_holds_credit(j) for j in range(chains)]
 
 
+def dated(name: str, contract: Any, seconds: float) -> InstrumentDefinition:
+    inverse = contract.startswith("inverse")
+    return InstrumentDefinition(
+        v=1,
+        time_ns=0,
+        venue="venue-two",
+        name=name,
+        contract=contract,
+        underlying="BTC",
+        quote="BTC" if inverse else "USD",
+        lot_size=10.0 if inverse else 0.01,
+        tick_size=0.01,
+        expiry_ns=START + round(seconds * SECOND),
+    )
+
+
+def random_word(market: Market, rng: random.Random) -> None:
+    """Something of what is told seldom: funding, recognition, slippage, quarantine; and its revaluation."""
+    now = market.clock_ns
+    kind = rng.choice(["rate", "basis", "interest", "recognised", "slip", "quarantine"])
+    if kind == "recognised":
+        market.observe_recognised(rng.randrange(market.universe.asset_count), rng.choice([1.0, rng.random()]))
+    elif kind == "slip":
+        market.observe_slip(rng.randrange(market.universe.chain_count), rng.choice([0.0, rng.random()]), now - rng.randint(0, 90) * SECOND)
+    elif kind == "quarantine":
+        say(market.set_quarantine(rng.choice(["one", "twin-a"]), on=rng.random() < 0.5))
+    else:
+        name, measure, value = {
+            "rate": (rng.choice(["BTC-eight", "ETH-perp"]), "rate_per_hour", rng.gauss(0.0, 0.001)),
+            "basis": (rng.choice(["BTC-eight", "soon", "late", "coin"]), "basis", rng.uniform(-0.1, 0.1)),
+            "interest": ("USD-loan", rng.choice(["interest_index", "interest_rate"]), 1.0 + rng.random()),
+        }[kind]
+        market.observe_funding(Funding(v=1, venue="venue-two", instrument=name, measure=measure, value=value, time_ns=now))  # type: ignore[arg-type]
+    market.revalue()
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_restored_it_is_the_same_and_goes_on_the_same(seed: int) -> None:
     """Cuts of changed pieces alone add up to the state; what is derived step by step is what is derived in full."""
     rng, prices = random.Random(seed), dict(PRICES)
-    market = new_market()
+    market = new_market({"funding_max_age_s": 600.0, "settlement_wait_s": 300.0, "classes": {"alt": {"suspend_depth_usd": 5e5}}})
+    for name, contract, seconds in (("soon", "future", 200.0), ("late", "future", 1e6), ("coin", "inverse_future", 400.0)):
+        say(market.define(dated(name, contract, seconds)))
+    say(market.define(instrument("venue-two", "BTC-eight", "perpetual", "BTC", funding_interval_s=8 * 3_600)))
+    market.revalue()
     rows = market.pieces(changed_only=True)
     restored = 0
     for step in range(250):
         random_frame(market, rng, prices)
+        if rng.random() < 0.3:
+            random_word(market, rng)
         if step == 100:
             say(market.set_parameters(RiskParameters(v=1, version="next", parameters={"vol_min": 0.4, "quorum": 1}, time_ns=0)))
             say(market.define(AssetDefinition(v=1, time_ns=0, name="NEW", asset_class="alt", sources={"north": 1.0})))
+            say(market.define(instrument("vault-two", "NEW", "spot", "NEW")))
+            say(market.define(ChainDefinition(v=1, time_ns=0, name="two", finality_s=9.0, messaging_delay_s=6.0, messaging_layer="other")))
             say(market.define(AssetDefinition(v=1, time_ns=0, name="DOGE", asset_class="alt", sources={"south": 2.0, "new": 1.0})))
             market.revalue()
         if rng.random() < 0.05:
@@ -492,6 +539,8 @@ def test_restored_it_is_the_same_and_goes_on_the_same(seed: int) -> None:
             assert market.pieces(changed_only=True) == {}
             restored += 1
     assert restored > 3
+    assert not math.isnan(market.settled[number_of(market, "venue-two", "soon")])
+    assert market.universe.layers == ["wormhole", "other"]
 
 
 def test_pieces_are_bounded() -> None:

@@ -52,7 +52,9 @@ terms = st.floats(0.0, 2.0)
 
 @settings(max_examples=300, deadline=None)
 @given(terms, st.lists(st.tuples(terms, st.floats(0.0, 3.0)), max_size=20), st.floats(0.0, 1.0), st.floats(60.0, 1e6))
-def test_it_rises_by_so_much_an_hour_and_never_beyond(start: float, steps: list[tuple[float, float]], rise: float, half_life_s: float) -> None:
+def test_it_rises_by_so_much_an_hour_and_never_beyond(
+    start: float, steps: list[tuple[float, float]], rise: float, half_life_s: float
+) -> None:
     now = start
     for target, hours in steps:
         new = rise_slowly(now, target, rise, hours, halved(half_life_s, hours))
@@ -129,10 +131,10 @@ def test_flat_terms_start_at_their_target_and_rise_by_points_an_hour() -> None:
     market = new_market()
     assert levels(market, HAIRCUT_FLAT) == (0.05, 0.05)
     redefined(market, security_premium=0.2)
-    assert levels(market, HAIRCUT_FLAT) == (0.05, pytest.approx(0.25))
+    assert levels(market, HAIRCUT_FLAT) == pytest.approx((0.05, 0.25))
     market.tick(START + 36 * SECOND)
     market.revalue()
-    assert levels(market, HAIRCUT_FLAT) == (pytest.approx(0.05 + 0.05 / 100), pytest.approx(0.25))
+    assert levels(market, HAIRCUT_FLAT) == pytest.approx((0.05 + 0.05 / 100, 0.25))
     redefined(market, security_premium=0.0)
     up = row(market, HAIRCUT_FLAT)
     assert levels(market, HAIRCUT_FLAT) == (up, up)  # what is still felt at maintenance is felt at the initial level
@@ -149,9 +151,9 @@ def test_what_is_not_eligible_any_more_fades_out() -> None:
     say(market.define(ineligible))
     market.revalue()
     assert levels(market, HAIRCUT_FLAT) == (0.05, 1.05)
-    assert levels(market, HAIRCUT_FLAT, "vault-two") == (pytest.approx(0.06), pytest.approx(0.06))
+    assert levels(market, HAIRCUT_FLAT, "vault-two") == pytest.approx((0.06, 0.06))
     assert levels(market, HAIRCUT_FLAT, "vault-one", "GOV")[0] == pytest.approx(0.3)
-    assert levels(market, HAIRCUT_FLAT, "vault-twin-a", "GOV") == (pytest.approx(1.3), pytest.approx(1.3))  # never was
+    assert levels(market, HAIRCUT_FLAT, "vault-twin-a", "GOV") == pytest.approx((1.3, 1.3))  # never was
 
 
 def test_latency_rises_slowly_when_a_chain_gets_slow() -> None:
@@ -160,10 +162,10 @@ def test_latency_rises_slowly_when_a_chain_gets_slow() -> None:
     def target(messaging_s: float, sigma: float = 0.8) -> float:
         return 3.0 * sigma * math.sqrt((60.0 + messaging_s + 900.0) / 31_536_000)
 
-    assert levels(market, LATENCY) == (pytest.approx(target(30.0)), pytest.approx(target(30.0)))
+    assert levels(market, LATENCY) == pytest.approx((target(30.0), target(30.0)))
     say(market.observe_lag(LagObservation("one", 36_000 * SECOND, START)))
     market.revalue()
-    assert levels(market, LATENCY) == (pytest.approx(target(30.0)), pytest.approx(target(36_000.0)))
+    assert levels(market, LATENCY) == pytest.approx((target(30.0), target(36_000.0)))
     market.tick(START + 36 * SECOND)
     market.revalue()
     assert row(market, LATENCY) == pytest.approx(target(30.0) + 0.05 / 100)
@@ -178,31 +180,31 @@ def test_thin_depth_is_felt_slowly() -> None:
         market.revalue()
 
     floor = 0.02 / math.sqrt(100_000.0)
-    assert levels(market, SIZE) == (pytest.approx(floor), pytest.approx(floor))
+    assert levels(market, SIZE) == pytest.approx((floor, floor))
     quote(1_000.0)
-    assert levels(market, SIZE) == (pytest.approx(floor), pytest.approx(10 * floor))
+    assert levels(market, SIZE) == pytest.approx((floor, 10 * floor))
     market.tick(START + 36 * SECOND)
     market.revalue()
-    assert levels(market, SIZE) == (pytest.approx(floor * 1.01), pytest.approx(10 * floor))
+    assert levels(market, SIZE) == pytest.approx((floor * 1.01, 10 * floor))
     quote(10_000_000.0)
     market.tick(START + 72 * SECOND)
     market.revalue()
     down = floor / 10 + (floor * 1.01 - floor / 10) * 2 ** (-36 / 3_600)
-    assert levels(market, SIZE) == (pytest.approx(down), pytest.approx(down))
+    assert levels(market, SIZE) == pytest.approx((down, down))
 
 
 def test_what_is_over_a_global_cap() -> None:
     market = new_market()
     market.observe_recognised(BTC, 0.6)
     market.revalue()
-    assert levels(market, RECOGNISED) == (1.0, pytest.approx(0.6))
+    assert levels(market, RECOGNISED) == pytest.approx((1.0, 0.6))
     market.tick(START + 36 * SECOND)
     market.revalue()
-    assert levels(market, RECOGNISED) == (pytest.approx(1 - 0.05 / 100), pytest.approx(0.6))
+    assert levels(market, RECOGNISED) == pytest.approx((1 - 0.05 / 100, 0.6))
     assert levels(market, RECOGNISED, "vault-one", "ETH") == (1.0, 1.0)
     market.observe_recognised(BTC, 1.0)
     market.revalue()
-    assert levels(market, RECOGNISED) == (pytest.approx(1 - 0.05 / 100),) * 2
+    assert levels(market, RECOGNISED) == pytest.approx((1 - 0.05 / 100,) * 2)
 
 
 # ---- chains ---------------------------------------------------------------------------------------------------------------------------
@@ -217,7 +219,7 @@ def test_a_paused_chain_fades_and_comes_back_at_once() -> None:
         market.tick(START + minutes * 60 * SECOND)
         market.revalue()
     left = 2 ** (-180 / 21_600)
-    assert levels(market, RECOGNISED) == (pytest.approx(left), pytest.approx(left))
+    assert levels(market, RECOGNISED) == pytest.approx((left, left))
     assert levels(market, RECOGNISED, "vault-two") == (1.0, 1.0)
     say(market.set_quarantine("one", on=False))
     market.revalue()

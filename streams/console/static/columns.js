@@ -81,8 +81,16 @@ export function headFirst(columns) {
 
 export const TRIGGERS = {
   asset_move: "price moved",
+  volatility_jump: "volatility jumped",
   source_divergence: "sources apart",
+  eligibility: "not fit as collateral",
   attestation_lag: "attestations late",
+  layer_lag: "messaging layer late",
+  system_move: "whole market moved",
+  quarantine: "quarantined",
+  liquidation_volume: "budget spent",
+  venue_silence: "venue silent",
+  bad_debt: "bad debt",
 };
 
 export function breakerValue(row) {
