@@ -105,17 +105,19 @@ def breaker_changes(market: ObservedMarket) -> list[BreakerChange]:
 
 
 def switch_breakers_off(market: ObservedMarket) -> None:
-    """Close them all, because the parameters say so."""
+    """Close them all, because the parameters say so; but a quarantine is a fact, not a measure."""
     for kind in breaker_kinds(market):
+        if kind.trigger == QUARANTINE:
+            continue
         for k in np.flatnonzero(kind.breakers.state[: len(kind.names)] != CLOSED):
             breakers.switch_off(int(k), market.clock_ns, kind.breakers)
             kind.changed[k] = kind.state[k] = True
 
 
 def obey_quarantines(market: ObservedMarket) -> None:
-    """Trip and close the quarantine of each chain as it was told last; while breakers are switched off, none is in force."""
+    """Trip and close the quarantine of each chain as it was told last."""
     state, chains = market.quarantine_breakers, market.universe.chain_count
-    wanted = market.quarantined[:chains] & market.settings.breakers_enabled
+    wanted = market.quarantined[:chains]
     for chain in np.flatnonzero(wanted != (state.state[:chains] != CLOSED)).tolist():
         if wanted[chain]:
             breakers.trip(chain, QUARANTINED, market.clock_ns, state)

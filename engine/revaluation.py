@@ -97,6 +97,7 @@ def advance_assets(
             value = breakers.move_in_window(a, marks.mark[a], now_ns, settings.move_window_ns, samples)
             if breakers.advance(a, value, settings.move_trip, settings.move_reset, settings.cooldown_ns, now_ns, move):
                 touched.move_breaker[a] = True
+        moved = volatilities.last_ns[a] != NEVER_NS  # the first sample only sets the reference
         taken = volatility.sample(
             a,
             marks.mark[a],
@@ -108,7 +109,7 @@ def advance_assets(
             settings.classes[assets.asset_class[a], SIGMA_FLOOR],
             volatilities,
         )
-        if taken and settings.breakers_enabled:
+        if taken and moved and settings.breakers_enabled:
             value = volatility.jump(a, settings.classes[assets.asset_class[a], SIGMA_FLOOR], volatilities)
             if breakers.advance(a, value, settings.jump_trip, settings.jump_reset, settings.cooldown_ns, now_ns, jump):
                 touched.jump_breaker[a] = True

@@ -218,7 +218,7 @@ def _value_instrument(
     if contract == SPOT or contract == LOAN:
         unknown = _lowest(unknown, bounds.status[a])
     if expired:
-        if now_ns - terms.expiry_ns[i] > settings.settlement_wait_ns:
+        if now_ns - terms.expiry_ns[i] >= settings.settlement_wait_ns:
             unknown = _lowest(unknown, EXPIRED)
     elif contract >= OPTION and math.isnan(inputs.option_sigma[i]):
         unknown = _lowest(unknown, NO_VOLATILITY)

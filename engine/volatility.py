@@ -105,8 +105,9 @@ def sample(
 
 @kernel
 def jump(asset: int, sigma_floor: float, state: Volatilities) -> float:
-    """How many times the slow volatility the fast one is."""
-    return math.sqrt(state.variance_fast[asset]) / max(math.sqrt(state.variance_slow[asset]), sigma_floor)
+    """How many times the slow volatility the fast one is; 0 where there is neither."""
+    calm = max(math.sqrt(state.variance_slow[asset]), sigma_floor)
+    return math.sqrt(state.variance_fast[asset]) / calm if calm > 0.0 else 0.0
 
 
 @kernel

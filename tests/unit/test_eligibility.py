@@ -9,7 +9,7 @@ from engine.breakers import CLOSED, RECOVERING, TRIPPED
 from engine.inputs import Depth
 from engine.market import Market
 from engine.tables import HAIRCUT_FLAT
-from tests.small_market import PRICES, SECOND, START, new_market, number_of, say, tell_prices
+from tests.small_market import PRICES, SECOND, new_market, number_of, say, tell_prices
 
 BTC = 1
 

@@ -39,6 +39,7 @@ from tests.small_market import (
     say,
     tell_prices,
 )
+from tests.small_world import PLAIN
 
 LATER = START + 6 * SECOND  # beyond the clock and its skew of 5 s
 
@@ -180,7 +181,7 @@ def test_what_is_told_frame_by_frame_is_what_is_told_at_once() -> None:
             market.revalue()
         for step in (True, False):
             if step == parameters_first:
-                say(market.set_parameters(RiskParameters(v=1, version="test", parameters={}, time_ns=0)))
+                say(market.set_parameters(RiskParameters(v=1, version="test", parameters=dict(PLAIN), time_ns=0)))
             else:
                 market.tick(START)
             revaluation = market.revalue()
@@ -231,7 +232,7 @@ def test_an_option_expires() -> None:
     market.revalue()
     tell_prices(market, PRICES, market.clock_ns)
     assert option.value()[0] == 0  # worth what it was at expiry, until its venue has settled it
-    while market.clock_ns <= START + 7 * DAY + 3_600 * SECOND:
+    while market.clock_ns < START + 7 * DAY + 3_600 * SECOND:
         assert option.value()[0] == 0
         advance(market, 60)
         tell_prices(market, PRICES, market.clock_ns)

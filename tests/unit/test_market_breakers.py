@@ -62,6 +62,14 @@ def test_a_jump_of_volatility_widens_once() -> None:
     assert both.inputs.sigma[1, BTC] == market.inputs.sigma[1, BTC]
 
 
+def test_the_first_sample_is_no_jump() -> None:
+    market = new_market({"jump_trip": 1e-9, "jump_reset": 1e-9})
+    assert market.jump_breakers.state[BTC] == CLOSED
+    tick(market, 1)
+    tell_prices(market, {"BTC": 100_000.0}, market.clock_ns)
+    assert market.jump_breakers.state[BTC] == TRIPPED
+
+
 def test_a_jump_is_looked_at_with_samples_alone() -> None:
     market = new_market({"jump_trip": 4.0, "jump_reset": 4.0, "cooldown_s": 0.0})
     tick(market, 20)
@@ -220,22 +228,21 @@ def test_a_quarantine_told_before_the_first_tick_comes_with_it() -> None:
         assert changes(one) == [("quarantine", "early", "tripped")]
 
 
-def test_switched_off_a_quarantine_is_not_in_force_and_comes_back() -> None:
+def test_a_quarantine_is_a_fact_that_cannot_be_switched_off() -> None:
     market = new_market()
     say(market.set_quarantine("one", on=True))
     market.revalue()
-    for enabled, state in ((False, "closed"), (True, "tripped")):
-        parameters = {"breakers_enabled": enabled}
-        say(market.set_parameters(RiskParameters(v=1, version=str(enabled), parameters=parameters, time_ns=START)))
-        told = market.revalue()
-        assert [(c.trigger, c.name, c.state) for c in told.breakers] == [("quarantine", "one", state)]
-        assert told.closed_chains == ([] if enabled else [0])
+    say(market.set_parameters(RiskParameters(v=1, version="off", parameters={"breakers_enabled": False}, time_ns=START)))
+    told = market.revalue()
+    assert told.breakers == []
+    assert told.closed_chains == []
     assert market.chain_holds_credit(0)
+    say(market.set_quarantine("two", on=True))
+    assert changes(market) == [("quarantine", "two", "tripped")]
 
 
 def test_switched_off_none_of_them_trips() -> None:
     market = new_market({"breakers_enabled": False, "classes": {"major": {"suspend_uptime": 0.999}}})
-    say(market.set_quarantine("one", on=True))
     say(market.observe_lag(lag(market, "one", 80_000)))
     assert changes(market) == []
     tick(market, 20)
