@@ -184,7 +184,10 @@ def test_a_breaker_is_told_from_its_first_opening_on() -> None:
     assert open_breakers(book.market) == []
     log.tick(15.0)
     log.prices({**PRICES, "BTC": 60_000.0})
-    assert [(one.trigger, one.name, one.state) for one in open_breakers(book.market)] == [("asset_move", "BTC", "tripped")]
+    assert [(one.trigger, one.name, one.state) for one in open_breakers(book.market)] == [
+        ("asset_move", "BTC", "tripped"),
+        ("volatility_jump", "BTC", "tripped"),
+    ]
     log.lag("south", 30.0)
     south = next(chain for chain in chain_reports(book.market) if chain.chain == "south")
     assert south.lag_p95_seconds == 30.0
