@@ -118,6 +118,13 @@ class Grid:
             gains = [self.valuer.order_delta_usd(key) * move for move, _ in self.moves(group)]
         return [-max(0.0, -buy * gain) - max(0.0, sell * gain) for gain in gains]
 
+    def longest_usd(self, key: InstrumentKey, position: Position) -> float:
+        """The delta of those open orders that make the position longer."""
+        buy, sell = self.valuer.orders(key, position)
+        is_option = self.universe.contract(key) in OPTIONS
+        delta = self.valuer.option_delta_usd(key) if is_option else self.valuer.order_delta_usd(key)
+        return max(0.0, buy * delta) + max(0.0, -sell * delta)
+
     # ---- the largest joint loss ---------------------------------------------------------------------------------------------------
 
     def interpolated(self, profile: Profile, shock: int, x: float) -> float:
@@ -144,6 +151,7 @@ class Grid:
                 haircuts[group] += self.volatility_haircut(underlying) * self.valuer.delta_usd(key, position.quantity)
             if self.valuer.orders(key, position) != (0, 0) and group is not None:
                 add(group, self.of_orders(key, position, group))
+                haircuts[group] += self.volatility_haircut(underlying) * self.longest_usd(key, position)
             group = self.universe.group_of(quote)
             if position.cash and group is not None:
                 add(group, self.of_cash(key, position.cash, group))
