@@ -244,6 +244,16 @@ def test_a_hedge_across_chains_pays_no_price_charge(asset: str, chains: list[str
     assert account.unhaircut() - account.equity(MAINTENANCE) == pytest.approx(usd - inside * (1 - min(haircut, 1.0)), abs=slack(account))
 
 
+def test_initial_is_never_below_liquidation_end() -> None:
+    """A hedge may need less when its other side has become as volatile: the factors alone don't order the levels."""
+    long, short = ("ex-one", "BTC-PERP"), ("ex-one", "ETH-PERP")
+    book = {long: Position(lots_for(long, 1e4)), short: Position(-lots_for(short, 1e4))}
+    sigmas = {level: {**market().view.sigmas[level], "BTC": 3.0, "ETH": 0.3 if level == MAINTENANCE else 3.0} for level in LEVELS}
+    account = account_of(book, replace(market().view, sigmas=sigmas))
+    assert account.parameters["initial_factor"] * account.requirement(INITIAL, "portfolio") < account.valuation().end
+    assert account.valuation().initial == account.valuation().end
+
+
 def test_full_stress_leaves_no_hedge_across_groups() -> None:
     """Long one thing, short another: with stress neither their going together nor their not doing so is relied on."""
     long, short = ("ex-one", "BTC-PERP"), ("ex-one", "ETH-PERP")

@@ -122,6 +122,7 @@ class Market:
         self.flats: dict[InstrumentKey, float] = {}
         self.latencies: dict[InstrumentKey, float] = {}
         self.thins: dict[str, float] = {}
+        self.sounded: set[str] = set()  # assets whose depth was ever observed
         self.over: dict[str, float] = {}
         self.paused: dict[str, float] = {}
         self.stress: ByLevel = levels()
@@ -352,6 +353,9 @@ class Market:
         for asset in universe.assets:
             self._volatility(asset)
             target = self._thin(asset)
+            if asset in self.depths and asset not in self.sounded:
+                self.sounded.add(asset)
+                self.thins.pop(asset, None)  # the first depth that is known is no fall of the floor that was assumed
             moved(self.thins, asset, target, p["thin_rise_per_hour"] * self.thins.get(asset, target))
             moved(self.over, asset, 1 - self.recognised.get(asset, 1.0), p["haircut_rise_per_hour"])
         for key in universe.spots():
