@@ -16,7 +16,7 @@ PYTEST_ARGS ?=
 ALONE := tests/unit tests/property tests/reference
 SERVED := tests/integration tests/fault
 
-.PHONY: help setup tools lint format test dashboards demo watch backtest screenshots bench faults reference schema lock clean distclean
+.PHONY: help setup tools lint format test dashboards demo watch backtest screenshots bench twin faults reference schema lock clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -71,6 +71,9 @@ screenshots: $(STAMPS)/kafka $(STAMPS)/tools ## the pictures in docs/img: of a d
 
 bench: $(STAMPS)/kafka ## what the bus and the engine cost; writes out/bench.json
 	$(BIN)/python -m tests.bench.run $(ARGS)
+
+twin: $(STAMPS)/venv ## ten thousand random books in the engine and in its plain twin: do they agree (ARGS="--books N")
+	$(BIN)/python -m tests.bench.twin $(ARGS)
 
 faults: $(STAMPS)/kafka ## kill and pause workers at random moments, SEEDS times
 	$(BIN)/python -m tests.fault.run --seeds $(SEEDS) $(ARGS)

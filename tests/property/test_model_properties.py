@@ -14,7 +14,7 @@ from engine.parameters import Parameters, parse_parameters
 from tests.twin.margin import MODES, Account
 from tests.twin.market import INITIAL, LEVELS, MAINTENANCE, View
 from tests.twin.monitor import Monitor
-from tests.twin.random_books import ACCOUNT, DEFINITIONS, INSTRUMENTS, PRICES, SECOND, SOURCES, T0, RandomBook, lot_usd, random_book
+from tests.twin.random_books import DEFINITIONS, INSTRUMENTS, PRICES, SECOND, SOURCES, T0, RandomBook, account_name, lot_usd, random_book
 from tests.twin.scenarios import Grid
 from tests.twin.universe import LOTS_OF_USD, InstrumentKey, Message
 from tests.twin.values import Position, Positions
@@ -53,8 +53,8 @@ def fed(book: RandomBook) -> Monitor:
 def random_account(seed: int, *, wild: bool = True) -> Account:
     """One that can be valued."""
     monitor = fed(random_book(seed, wild=wild))
-    assume(ACCOUNT in monitor.accounts)
-    account = monitor.margin(monitor.accounts[ACCOUNT])
+    assume(monitor.accounts)
+    account = monitor.margin(monitor.accounts[account_name(0)])
     assume(not account.reason())
     return account
 

@@ -169,7 +169,9 @@ class Market:
         key, measure = (message["venue"], message["instrument"]), message["measure"]
         if key not in self.universe.instruments:
             return "unknown_instrument"
-        if self.universe.contract(key) not in MEASURES[measure] or (measure == "basis" and abs(message["value"]) > BASIS_MAX):
+        if self.universe.contract(key) not in MEASURES[measure]:
+            return "wrong_type"
+        if (measure == "basis" and abs(message["value"]) > BASIS_MAX) or (measure == "interest_rate" and message["value"] < 0):
             return "out_of_range"
         return self._keep_newest(self.observed, (key, measure), message)
 
@@ -362,8 +364,7 @@ class Market:
             moved(self.flats, key, self._flat(key), p["haircut_rise_per_hour"])
             moved(self.latencies, key, self._latency(key, MAINTENANCE), p["haircut_rise_per_hour"])
         for chain in universe.chains:
-            stopped = not (self.takes_credit(chain) and self.breaker("layer_lag", universe.layer_of(chain)).closed)
-            self.paused[chain] = fear.paused(self.paused.get(chain, 0.0), stopped, hours, p["recognition_half_life_s"])
+            self.paused[chain] = fear.paused(self.paused.get(chain, 0.0), not self.takes_credit(chain), hours, p["recognition_half_life_s"])
         self._stress()
 
     def _stress(self) -> None:
@@ -427,7 +428,8 @@ class Market:
 
     def takes_credit(self, chain: str) -> bool:
         """Whether new credit from there is applied at once."""
-        return self.breaker("attestation_lag", chain).closed and self.breaker("quarantine", chain).closed
+        of_layer = self.breaker("layer_lag", self.universe.layer_of(chain))
+        return self.breaker("attestation_lag", chain).closed and self.breaker("quarantine", chain).closed and of_layer.closed
 
     def price(self, asset: str) -> float | None:
         return self.marks[asset].price if asset in self.marks else None

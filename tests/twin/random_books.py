@@ -13,7 +13,6 @@ from tests.twin.universe import FUTURES, INVERSE, LOTS_OF_USD, OPTIONS, PERPETUA
 SECOND = 1_000_000_000
 DAY = 86_400 * SECOND
 T0 = 1_760_128_200 * SECOND
-ACCOUNT = "somebody"
 CASH_MAX_USD = 1e6
 POSITIONS_MAX = 16
 VENUES_MAX = 8
@@ -35,21 +34,19 @@ EXPIRIES = tuple(T0 + days * DAY for days in (1, 5, 21, 80, 200, 500))
 PAST = T0 + 30 * SECOND  # this one is past before the book is looked at
 SIZES = ("empty", "tiny", "usual", "usual", "usual", "large", "huge")
 RICH_USD = {"tiny": (2_000.0,), "usual": (1e6, 3e6, 3e7), "large": (3e9, 3e10)}  # of a balance that some accounts have
+FREEZE: Message = {"v": 1, "kind": "freeze", "by": "test", "note": "", "time_ns": 0, "scope": "all", "name": "", "frozen": True}
 
 Step = tuple[str, list[Message]]
 
 
 @dataclass(frozen=True)
 class RandomBook:
-    """`rules`: changes of the parameters; `steps`: (kind, messages) of each frame, the account's last."""
+    """`rules`: changes of the parameters; `sizes`: of each account; `steps`: (kind, messages) of each frame, the accounts' last."""
 
     seed: int
-    size: str
     rules: Message
+    sizes: dict[str, str]
     steps: list[Step] = field(repr=False)
-
-    def without_orders(self) -> "RandomBook":
-        return RandomBook(self.seed, self.size, self.rules, [step for step in self.steps if step[0] != "pending"])
 
 
 def asset(name: str, asset_class: str, **terms: Any) -> Message:
@@ -163,19 +160,29 @@ def cash_usd(key: InstrumentKey) -> float:
 # ---- drawing ----------------------------------------------------------------------------------------------------------------------------
 
 
-def random_book(seed: int, *, wild: bool = True) -> RandomBook:
-    """`wild`: parameters anywhere within their bounds; else the default ones."""
+def random_book(seed: int, *, wild: bool = True, accounts: int = 1, planned: bool = False) -> RandomBook:
+    """Accounts named `account_name(k)`, k from 0, which are in one market, since that costs more than they do.
+
+    `wild`: parameters anywhere within their bounds; else the default ones. Not `planned`: all orders are frozen, so that no plan is made.
+    """
     dice = random.Random(seed)
     rules = random_rules(dice) if wild else {}
     rules["future_skew_s"] = 600.0
-    size = dice.choice(SIZES)
     steps: list[Step] = [
         ("definitions", DEFINITIONS),
         ("parameters", [{"v": 1, "version": "random", "parameters": rules, "time_ns": 0}]),
+        *([] if planned else [("commands", [FREEZE])]),
         *_market(dice),
     ]
     now_ns = max(event["time_ns"] for kind, events in steps if kind == "tick" for event in events)
-    return RandomBook(seed, size, rules, steps + list(_account(dice, size, now_ns)))
+    sizes = {account_name(number): dice.choice(SIZES) for number in range(accounts)}
+    for name, size in sizes.items():
+        steps += _account(dice, name, size, now_ns)
+    return RandomBook(seed, rules, sizes, steps)
+
+
+def account_name(number: int) -> str:
+    return f"somebody-{number}"
 
 
 def random_rules(dice: random.Random) -> Message:
@@ -321,7 +328,7 @@ def _observed(dice: random.Random, now_ns: int) -> Iterator[Message]:
                 }
 
 
-def _account(dice: random.Random, size: str, now_ns: int) -> Iterator[Step]:
+def _account(dice: random.Random, account: str, size: str, now_ns: int) -> Iterator[Step]:
     """Snapshots of all venues that it holds something on, then what is pending there."""
     venues = dice.sample(sorted({venue for venue, _ in INSTRUMENTS}), dice.randint(1, VENUES_MAX))
     candidates = [key for key in INSTRUMENTS if key[0] in venues]
@@ -343,7 +350,7 @@ def _account(dice: random.Random, size: str, now_ns: int) -> Iterator[Step]:
             }
             for key in mine
         ]
-        yield "snapshots", [{"v": 1, "account": ACCOUNT, "venue": venue, "sequence": 1, "positions": said, "time_ns": now_ns}]
+        yield "snapshots", [{"v": 1, "account": account, "venue": venue, "sequence": 1, "positions": said, "time_ns": now_ns}]
         if dice.random() < 0.5:
             pending = [
                 {
@@ -354,7 +361,7 @@ def _account(dice: random.Random, size: str, now_ns: int) -> Iterator[Step]:
                 }
                 for key in dice.sample(mine, dice.randint(1, len(mine)))
             ]
-            yield "pending", [{"v": 1, "account": ACCOUNT, "venue": venue, "positions": pending, "time_ns": now_ns}]
+            yield "pending", [{"v": 1, "account": account, "venue": venue, "positions": pending, "time_ns": now_ns}]
 
 
 def _lots(dice: random.Random, size: str, key: InstrumentKey) -> int:

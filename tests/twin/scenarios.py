@@ -163,7 +163,7 @@ class Grid:
         fraction = self.parameters["extreme_fraction"]
         for g, own in profiles.items():
             for regime in REGIMES:
-                others = [(h, self.rho(regime, g, h)) for h in profiles if h != g]
+                others = [(h, self.rho(regime, g, h)) for h, gains in profiles.items() if h != g and any(gains)]
 
                 def elsewhere(shock: int, x: float, others: list[tuple[str, float]] = others) -> float:
                     return sum(self.interpolated(profiles[h], shock, rho * x) for h, rho in others)
