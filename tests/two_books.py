@@ -134,7 +134,7 @@ class TwoBooks:
         return [
             f"{account.name}: {name} {said!r}, by the twin {expected!r}, gross {gross:.0f}"
             for name, (said, expected) in amounts.items()
-            if not abs(said - expected) <= TOLERANCE * gross
+            if not abs(said - expected) <= TOLERANCE * max(gross, abs(expected))  # closing far beyond the depth costs more than all of it
         ]
 
 

@@ -25,9 +25,12 @@ from engine.inputs import (
     LagObservation,
     OraclePrice,
     OrderReport,
+    Pending,
+    PendingPosition,
     RiskParameters,
     SetFreeze,
     SetMode,
+    SetQuarantine,
     Snapshot,
     SnapshotPosition,
     Tick,
@@ -42,7 +45,15 @@ DAY = 86_400 * SECOND
 T0 = 1_760_128_200 * SECOND
 SOURCES = {"one": 1.0, "two": 1.0, "three": 0.5}
 PRICES = {"USDC": 1.0, "USDE": 1.0, "BTC": 100_000.0, "ETH": 4_000.0, "WBETH": 4_320.0, "DOGE": 0.2, "TBILL": 105.0, "UNI": 8.0}
-EXPIRIES = (T0 + 21 * DAY, T0 + 49 * DAY, T0 + 1200 * SECOND)  # the last one expires within a ledger
+EXPIRIES = (T0 + 21 * DAY, T0 + 49 * DAY, T0 + 600 * SECOND)  # the last one expires within a ledger
+LOTS_OF_USD = ("inverse_perpetual", "inverse_future")
+MEASURES: dict[str, tuple[tuple[Any, float, float], ...]] = {  # (measure, from, to) by contract
+    "loan": (("interest_index", 1.0, 1.1), ("interest_rate", 0.0, 2.0)),
+    "perpetual": (("rate_per_hour", -0.01, 0.01), ("basis", -0.02, 0.02)),
+    "inverse_perpetual": (("rate_per_hour", -0.01, 0.01), ("basis", -0.02, 0.02)),
+    "future": (("basis", -0.02, 0.05),),
+    "inverse_future": (("basis", -0.02, 0.05),),
+}
 BETWEEN = T0 + 35 * DAY
 
 
@@ -60,7 +71,7 @@ DEFINITIONS: list[AnyDefinition] = [
     AssetDefinition(v=1, time_ns=0, name="USD", asset_class="cash"),
     ChainDefinition(v=1, time_ns=0, name="one", finality_s=780.0, messaging_delay_s=60.0, atomic_group="shared"),
     ChainDefinition(v=1, time_ns=0, name="two", finality_s=12.0, messaging_delay_s=600.0, atomic_group="shared"),
-    ChainDefinition(v=1, time_ns=0, name="three", finality_s=1.0, messaging_delay_s=60.0, security_premium=0.01),
+    ChainDefinition(v=1, time_ns=0, name="three", finality_s=1.0, messaging_delay_s=60.0, security_premium=0.01, messaging_layer="other"),
     asset("USDC", "stable", redemption_asset="USD"),
     asset("USDE", "synthetic_dollar", redemption_asset="USD", redemption_delay_s=604_800.0),
     asset("BTC", "major"),
@@ -80,6 +91,11 @@ DEFINITIONS: list[AnyDefinition] = [
     instrument("v1", "WBETH", "spot", "WBETH", 0.01, 0.01, quote="USDC"),
     instrument("v1", "DOGE", "spot", "DOGE", 100.0, 0.00001),
     instrument("v1", "DOGE-PERP", "perpetual", "DOGE", 100.0, 0.00001),
+    instrument("v1", "ETH-FUT", "future", "ETH", 0.01, 0.01, expiry_ns=EXPIRIES[0]),
+    instrument("v3", "ETH-END", "future", "ETH", 0.01, 0.01, expiry_ns=EXPIRIES[2]),
+    instrument("v3", "BTC-FUT", "inverse_future", "BTC", 100.0, 0.5, quote="BTC", expiry_ns=EXPIRIES[1]),
+    instrument("v2", "BTC-END", "inverse_future", "BTC", 100.0, 0.5, quote="BTC", expiry_ns=EXPIRIES[2]),
+    instrument("v2", "BTC-ENDS", "inverse_option", "BTC", 0.01, 0.0001, quote="BTC", strike=99_000.0, expiry_ns=EXPIRIES[2], is_call=True),
     instrument("v1", "ETH-CALL", "option", "ETH", 0.1, 0.01, strike=4_200.0, expiry_ns=EXPIRIES[0], is_call=True),
     instrument("v1", "ETH-SOON", "option", "ETH", 0.1, 0.01, strike=4_000.0, expiry_ns=EXPIRIES[2], is_call=False),
     instrument("v2", "ETH-LOAN", "loan", "ETH", 0.001, 0.01),
@@ -88,10 +104,10 @@ DEFINITIONS: list[AnyDefinition] = [
     instrument("v2", "TBILL", "spot", "TBILL", 0.1, 0.01, quote="USDC"),
     instrument("v2", "UNI", "spot", "UNI", 1.0, 0.001),
     instrument("v3", "BTC", "spot", "BTC", 0.001, 0.1),
-    instrument("v3", "BTC-PERP", "perpetual", "BTC", 0.001, 0.1),
-    instrument("v3", "ETH-PERP", "perpetual", "ETH", 0.01, 0.01, quote="USDC"),
+    instrument("v3", "BTC-PERP", "perpetual", "BTC", 0.001, 0.1, funding_interval_s=3_600),
+    instrument("v3", "ETH-PERP", "perpetual", "ETH", 0.01, 0.01, quote="USDC", funding_interval_s=28_800),
     instrument("v3", "UNI-BTC", "spot", "UNI", 1.0, 0.0000001, quote="BTC"),
-    instrument("v3", "BTC-SWAP", "inverse_perpetual", "BTC", 100.0, 0.5, quote="BTC"),
+    instrument("v3", "BTC-SWAP", "inverse_perpetual", "BTC", 100.0, 0.5, quote="BTC", funding_interval_s=28_800),
     instrument("v3", "BTC-CALL", "inverse_option", "BTC", 0.01, 0.0001, quote="BTC", strike=105_000.0, expiry_ns=EXPIRIES[0], is_call=True),
     instrument("v3", "BTC-PUT", "inverse_option", "BTC", 0.01, 0.0001, quote="BTC", strike=95_000.0, expiry_ns=EXPIRIES[1], is_call=False),
     instrument("v3", "BTC-MID", "inverse_option", "BTC", 0.01, 0.0001, quote="BTC", strike=98_000.0, expiry_ns=BETWEEN, is_call=False),
@@ -105,7 +121,7 @@ KEYS = list(INSTRUMENTS)
 def notional_usd(key: tuple[str, str]) -> float:
     """Of a lot at the first prices."""
     one = INSTRUMENTS[key]
-    return one.lot_size if one.contract == "inverse_perpetual" else one.lot_size * PRICES.get(one.underlying, 1.0)
+    return one.lot_size if one.contract in LOTS_OF_USD else one.lot_size * PRICES.get(one.underlying, 1.0)
 
 
 def price(name: str, source: str, usd: float, time_ns: int) -> OraclePrice:
@@ -269,22 +285,24 @@ class World:
                     if expiry_ns > self.now_ns and dice.random() < 0.5
                 ],
             )
-        if dice.random() < 0.1:
-            index = 1.0 + (self.now_ns - T0) / DAY / 100
-            loans = [key for key in KEYS if INSTRUMENTS[key].contract == "loan"]
-            yield (
-                FrameKind.FUNDINGS,
-                [
-                    Funding(v=1, venue=venue, instrument=name, measure="interest_index", value=index, time_ns=self.now_ns)
-                    for venue, name in dice.sample(loans, 2)
-                ],
-            )
+        if dice.random() < 0.2:
+            yield FrameKind.FUNDINGS, [self.observed(key) for key in dice.sample(KEYS, 6) if INSTRUMENTS[key].contract in MEASURES]
         if dice.random() < 0.2:
             self.lag_s = max(1, self.lag_s + dice.choice((-300, -100, 0, 150, 700)))
-            yield FrameKind.LAGS, [LagObservation("three", self.lag_s * SECOND, self.now_ns)]
+            yield FrameKind.LAGS, [LagObservation("three", self.lag_s * SECOND, self.now_ns, quarantined=dice.random() < 0.05)]
+        if dice.random() < 0.2:
+            yield FrameKind.LAGS, [LagObservation(name, dice.choice((20, 1_500)) * SECOND, self.now_ns) for name in ("one", "two")]
+        if dice.random() < 0.05:
+            yield (
+                FrameKind.COMMANDS,
+                [SetQuarantine(v=1, by="test", time_ns=self.clock_ns, chain=dice.choice(("one", "three")), on=dice.random() < 0.3)],
+            )
         if dice.random() < 0.3:
             assets = dice.sample(sorted(PRICES), 4)
-            yield FrameKind.GRANTS, [Grant(PARTITION, name, dice.choice((0.0, 5_000.0, 1e6)), 3e6, 0) for name in assets]
+            yield (
+                FrameKind.GRANTS,
+                [Grant(PARTITION, name, dice.choice((0.0, 5_000.0, 1e6)), 3e6, 0, dice.choice((1.0, 1.0, 0.7))) for name in assets],
+            )
         if dice.random() < 0.03:
             yield FrameKind.COMMANDS, [SetMode(v=1, by="test", time_ns=self.clock_ns, mode=dice.choice(("observe", "publish", "publish")))]
         if dice.random() < 0.02:
@@ -327,8 +345,11 @@ class World:
         if fills and dice.random() < 0.1:
             fills.append(dice.choice(fills))  # once too often
         yield FrameKind.FILLS, fills
+        yield FrameKind.FILLS, list(self.settlements())
         if dice.random() < 0.1:
             yield FrameKind.SNAPSHOTS, [self.snapshot()]
+        if dice.random() < 0.2:
+            yield FrameKind.PENDING, [self.pending() for _ in range(dice.choice((1, 1, 2)))]
         if dice.random() < 0.15:
             chain, name = dice.choice((("one", "WBETH"), ("three", "ETH"), ("three", "ETH"), ("three", "BTC")))
             self.numbers += 1
@@ -381,7 +402,7 @@ class World:
         usd = self.prices.get(one.underlying, 1.0)
         if one.contract in ("option", "inverse_option"):
             usd *= 0.05
-        quoted = usd if one.contract == "inverse_perpetual" else usd / self.prices.get(one.quote, 1.0)
+        quoted = usd if one.contract in LOTS_OF_USD else usd / self.prices.get(one.quote, 1.0)
         return max(round(quoted / one.tick_size), 1)
 
     def order_fills(self) -> Iterator[Fill]:
@@ -393,12 +414,52 @@ class World:
             lots = round(order.lots * self.random.choice((0.4, 1.0, 1.0)))
             yield self.numbered(order.account, order.key, kind="trade", lots=lots, price_ticks=order.limit_ticks, order_id=order.order_id)
 
+    def observed(self, key: tuple[str, str]) -> Funding:
+        measure, low, high = self.random.choice(MEASURES[INSTRUMENTS[key].contract])
+        value = self.random.uniform(low, high)
+        return Funding(
+            v=1, venue=key[0], instrument=key[1], measure=measure, value=value, time_ns=self.now_ns - self.random.randint(0, 90) * SECOND
+        )
+
+    def settlements(self) -> Iterator[Fill]:
+        """Venues settle what has expired, sooner or later, some of it worthless."""
+        for account in self.books.twin.accounts.values():
+            for key, position in account.positions.items():
+                one = INSTRUMENTS[key]
+                if position.quantity == 0 or not 0 < one.expiry_ns <= self.clock_ns or self.random.random() < 0.9:
+                    continue
+                worthless = one.contract in ("option", "inverse_option") and self.random.random() < 0.5
+                ticks = 0 if worthless else self.price_ticks(key)
+                yield self.numbered(account.name, key, kind="settlement", lots=-position.quantity, price_ticks=ticks)
+
+    def pending(self) -> Pending:
+        """Open orders and withdrawals under way at one venue, in what is held there and in other things; now and then of a wrong name."""
+        dice = self.random
+        venue = dice.choice(("v1", "v2", "v3", "vault1"))
+        names = [name for at, name in dice.sample(KEYS, len(KEYS)) if at == venue][: dice.randint(0, 3)]
+        if dice.random() < 0.03:
+            names.append("NOT-DEFINED")
+        return Pending(
+            v=1,
+            account=self.account(),
+            venue="nowhere" if dice.random() < 0.02 else venue,
+            positions=[
+                PendingPosition(
+                    name,
+                    *(round(dice.choice((0.0, dice.uniform(0.0, 20_000.0))) / notional_usd(key)) for _ in range(3)),
+                )
+                for name in names
+                for key in [(venue, name) if name != "NOT-DEFINED" else KEYS[0]]
+            ],
+            time_ns=self.now_ns - dice.randint(0, 30) * SECOND + (100 * SECOND if dice.random() < 0.02 else 0),
+        )
+
     def snapshot(self) -> Snapshot:
         dice = self.random
         account = self.account()
         venue = dice.choice(("v1", "v2", "v3"))
         record = self.books.twin.accounts.get(account)
-        held = [] if record is None else [(key, p) for key, p in record.positions.items() if key[0] == venue]
+        held = [] if record is None else [(key, p) for key, p in record.positions.items() if key[0] == venue and (p.quantity or p.cash)]
         wrong = 1 if dice.random() < 0.1 else 0
         said = [SnapshotPosition(key[1], p.quantity + wrong, p.cash) for key, p in held]
         sequence = self.sequences.get((account, venue), 0)
@@ -424,6 +485,15 @@ def run_of(seed: int, steps: int = 120) -> TwoBooks:
         "grid_steps": dice.choice((3, 6)),
         "plan_retry_s": dice.choice((5.0, 12.0)),
         "quorum": 2,
+        "fear_half_life_s": dice.choice((120.0, 3_600.0)),
+        "recognition_half_life_s": dice.choice((200.0, 21_600.0)),
+        "haircut_rise_per_hour": dice.choice((0.05, 5.0)),
+        "funding_max_age_s": dice.choice((300.0, 86_400.0)),
+        "settlement_wait_s": dice.choice((120.0, 3_600.0)),
+        "silence_trip": dice.choice((1, 2, 5)),
+        "bad_debt_limit_usd": dice.choice((10.0, 1e6)),
+        "uptime_tau_s": 300.0,
+        "classes": {"alt": {"suspend_depth_usd": 100_000.0, "suspend_uptime": 0.9}, "major": {"stable_rate": 0.5}},
     }
     start(books, rules)
     books.feed(FrameKind.TICK, [Tick(T0)])
