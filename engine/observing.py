@@ -16,7 +16,7 @@ from engine.market_arrays import new_depths, new_lags, new_settings, new_touched
 from engine.marks import NEVER_NS, new_observations
 from engine.reasons import Refusal
 from engine.slow_rise import measure_slip, new_slips, new_slow_rises
-from engine.tables import ASSETS_MAX, CHAINS_MAX, CONTRACTS, EXPIRIES_MAX, INSTRUMENTS_MAX, LAYERS_MAX
+from engine.tables import ASSETS_MAX, CHAINS_MAX, CONTRACTS, EXPIRIES_MAX, INSTRUMENTS_MAX, LAYERS_MAX, SPOT
 from engine.terms import Terms
 from engine.universe import Fault
 from engine.volatility import new_implied, new_volatilities
@@ -104,6 +104,8 @@ class ObservedMarket(Terms):
         if fault is not None:
             return fault
         if depth.time_ns > self.depths.time_ns[asset]:
+            if self.depths.time_ns[asset] == NEVER_NS:
+                self.slow.thin[asset] = math.nan  # the floor that was assumed before is no fear that would have to fall
             self.depths.depth_usd[asset] = depth.depth_usd
             self.depths.spread_bps[asset] = depth.spread_bps
             self.depths.time_ns[asset] = depth.time_ns
@@ -178,6 +180,10 @@ class ObservedMarket(Terms):
             return Refusal.UNKNOWN_CHAIN, lag.chain
         if lag.last_heartbeat_ns < self.lags.heartbeat_ns[chain]:
             return Refusal.OUT_OF_ORDER, f"heartbeat {lag.last_heartbeat_ns} is before {self.lags.heartbeat_ns[chain]}"
+        if self.lags.heartbeat_ns[chain] == NEVER_NS:
+            terms = self.universe.instrument_arrays
+            self.slow.latency[(terms.chain == chain) & (terms.contract == SPOT)] = math.nan  # begins with what is now known
+            self._touched.chain[chain] = True
         self.lags.p95_ns[chain] = lag.lag_p95_ns
         self.lags.heartbeat_ns[chain] = lag.last_heartbeat_ns
         if lag.quarantined:

@@ -7,26 +7,27 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from engine.parameters import Parameters, parse_parameters
 from tests.twin.margin import MODES, Account
 from tests.twin.market import INITIAL, LEVELS, MAINTENANCE, View
 from tests.twin.monitor import Monitor
-from tests.twin.random_books import DEFINITIONS, INSTRUMENTS, PRICES, SECOND, SOURCES, T0, RandomBook, account_name, lot_usd, random_book
+from tests.twin.random_books import DEFINITIONS, INSTRUMENTS, PRICES, SECOND, SOURCES, T0, RandomBook, lot_usd, random_book
 from tests.twin.scenarios import Grid
 from tests.twin.universe import LOTS_OF_USD, InstrumentKey, Message
 from tests.twin.values import Position, Positions
 
 ROUNDING = 1e-9  # of the gross notional
+ACCOUNTS = 10  # of each random market
 SEEDS = st.integers(0, 2**32)
 
 # An example feeds a market; a smaller counterexample is not worth the minutes that shrinking takes.
 settings.register_profile(
     "model",
     deadline=None,
-    max_examples=200,
+    max_examples=20,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
 )
@@ -50,13 +51,11 @@ def fed(book: RandomBook) -> Monitor:
     return monitor
 
 
-def random_account(seed: int, *, wild: bool = True) -> Account:
-    """One that can be valued."""
-    monitor = fed(random_book(seed, wild=wild))
-    assume(monitor.accounts)
-    account = monitor.margin(monitor.accounts[account_name(0)])
-    assume(not account.reason())
-    return account
+def random_accounts(seed: int) -> list[Account]:
+    """Those of one market that can be valued."""
+    monitor = fed(random_book(seed, accounts=ACCOUNTS))
+    found = [monitor.margin(record) for record in monitor.accounts.values()]
+    return [account for account in found if not account.reason()]
 
 
 def slack(account: Account) -> float:
@@ -69,21 +68,21 @@ def slack(account: Account) -> float:
 @everyday
 @given(SEEDS)
 def test_netting_only_helps(seed: int) -> None:
-    account = random_account(seed)
-    for level in LEVELS:
-        isolated, protocol, portfolio = (account.requirement(level, mode) for mode in MODES)
-        assert 0.0 <= portfolio <= protocol + slack(account)
-        assert protocol <= isolated + slack(account)
+    for account in random_accounts(seed):
+        for level in LEVELS:
+            isolated, protocol, portfolio = (account.requirement(level, mode) for mode in MODES)
+            assert 0.0 <= portfolio <= protocol + slack(account)
+            assert protocol <= isolated + slack(account)
 
 
 @everyday
 @given(SEEDS)
 def test_the_levels_are_in_order(seed: int) -> None:
-    account = random_account(seed)
-    valuation = account.valuation()
-    assert 0.0 <= valuation.maintenance <= valuation.end <= valuation.initial
-    assert valuation.equity_i <= valuation.equity_m + slack(account)
-    assert valuation.equity_m <= valuation.unhaircut + slack(account)
+    for account in random_accounts(seed):
+        valuation = account.valuation()
+        assert 0.0 <= valuation.maintenance <= valuation.end <= valuation.initial
+        assert valuation.equity_i <= valuation.equity_m + slack(account)
+        assert valuation.equity_m <= valuation.unhaircut + slack(account)
 
 
 @everyday
@@ -93,28 +92,31 @@ def test_open_orders_count_at_the_worst_of_what_may_become_of_them(seed: int) ->
 
     Of what is paid for in another thing than dollars only inverse perpetuals and futures: what a coin paid away no longer risks isn't said.
     """
-    account = random_account(seed)
     dice = random.Random(seed)
+    for account in random_accounts(seed):
+        before, after, none = account_in_orders(account, dice)
+        for level in LEVELS:
+            worst = scanned(before, level)
+            assert scanned(none, level) <= worst + slack(account)
+            assert scanned(after, level) <= worst + slack(account) + slack(after)
+
+
+def account_in_orders(account: Account, dice: random.Random) -> tuple[Account, Account, Account]:
+    """The account with its open orders, with some of their lots filled, and with none of them."""
     valuer = account.valuer
-    filled: Positions = {}
-    without: Positions = {}
+    positions: list[Positions] = [{}, {}, {}]
     for key, position in account.positions.items():
         one = INSTRUMENTS[key]
-        counts = one["quote"] == "USD" or one["contract"] in LOTS_OF_USD
-        buy, sell = valuer.orders(key, position) if counts else (0, 0)
+        coin = one["contract"] in LOTS_OF_USD
+        buy, sell = valuer.orders(key, position) if coin or one["quote"] == "USD" else (0, 0)
         bought, sold = round(buy * dice.choice((0, 1, dice.random()))), round(sell * dice.choice((0, 1, dice.random())))
         lots = bought - sold
-        cash = round(lots * valuer.traded_usd(key) / valuer.cash_unit_usd(key)) if lots and one["contract"] in LOTS_OF_USD else 0
-        now = replace(position, buy=buy, sell=sell)
-        account.positions[key] = now
-        filled[key] = replace(now, quantity=now.quantity + lots, cash=now.cash + cash, buy=buy - bought, sell=sell - sold)
-        without[key] = replace(now, buy=0, sell=0)
-    assume(any(position.is_pending for position in account.positions.values()))
-    after, none = (Account(account.universe, account.view, positions) for positions in (filled, without))
-    for level in LEVELS:
-        worst = scanned(account, level)
-        assert scanned(none, level) <= worst + slack(account)
-        assert scanned(after, level) <= worst + slack(account) + slack(after)
+        cash = position.cash + (round(lots * valuer.traded_usd(key) / valuer.cash_unit_usd(key)) if lots and coin else 0)
+        filled = replace(position, quantity=position.quantity + lots, cash=cash, buy=buy - bought, sell=sell - sold)
+        for those, now in zip(positions, (replace(position, buy=buy, sell=sell), filled, replace(position, buy=0, sell=0)), strict=True):
+            those[key] = now
+    before, after, none = (Account(account.universe, account.view, those) for those in positions)
+    return before, after, none
 
 
 def scanned(account: Account, level: str) -> float:

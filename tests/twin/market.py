@@ -123,6 +123,7 @@ class Market:
         self.latencies: dict[InstrumentKey, float] = {}
         self.thins: dict[str, float] = {}
         self.sounded: set[str] = set()  # assets whose depth was ever observed
+        self.timed: set[str] = set()  # chains whose lag was
         self.over: dict[str, float] = {}
         self.paused: dict[str, float] = {}
         self.stress: ByLevel = levels()
@@ -357,10 +358,14 @@ class Market:
             target = self._thin(asset)
             if asset in self.depths and asset not in self.sounded:
                 self.sounded.add(asset)
-                self.thins.pop(asset, None)  # the first depth that is known is no fall of the floor that was assumed
+                self.thins.pop(asset, None)  # the first depth that is known is no move of the floor that was assumed
             moved(self.thins, asset, target, p["thin_rise_per_hour"] * self.thins.get(asset, target))
             moved(self.over, asset, 1 - self.recognised.get(asset, 1.0), p["haircut_rise_per_hour"])
+        new = [chain for chain in universe.chains if chain in self.lags and chain not in self.timed]
+        self.timed.update(new)
         for key in universe.spots():
+            if universe.chain_of(key) in new:
+                self.latencies.pop(key, None)  # nor is the first lag one of the delay that was assumed
             moved(self.flats, key, self._flat(key), p["haircut_rise_per_hour"])
             moved(self.latencies, key, self._latency(key, MAINTENANCE), p["haircut_rise_per_hour"])
         for chain in universe.chains:
