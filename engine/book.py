@@ -125,7 +125,7 @@ class Accounts:
     @property
     def accounts_with_pending(self) -> int:
         """How many accounts have something pending."""
-        return self.columns.pending.shape[0] - len(self._free_rows)
+        return int(self.columns.pending.shape[0]) - len(self._free_rows)
 
     def load_pending(self, a: int, life: Life) -> None:
         """Brings what a restored life says is pending into the pool; its positions are there already."""
@@ -272,9 +272,12 @@ def remove_position(a: int, slot: int, columns: Columns) -> None:
 def is_pending(a: int, slot: int, columns: Columns) -> bool:
     """Whether something of this position is pending: such a position stays, whatever it holds."""
     row = columns.pending_row[a]
-    return row >= 0 and (
-        columns.pending[row, slot, BUY] != 0 or columns.pending[row, slot, SELL] != 0 or columns.pending[row, slot, LEAVING] != 0
-    )
+    if row < 0:
+        return False
+    for column in range(PENDING_COLUMNS):
+        if columns.pending[row, slot, column] != 0:
+            return True
+    return False
 
 
 @kernel
@@ -284,7 +287,8 @@ def lots_there(a: int, slot: int, contract: int, columns: Columns) -> int:
     row = columns.pending_row[a]
     if row < 0 or contract != SPOT or lots <= 0:
         return lots
-    return max(lots - columns.pending[row, slot, LEAVING], 0)
+    there: int = max(lots - columns.pending[row, slot, LEAVING], 0)
+    return there
 
 
 @kernel

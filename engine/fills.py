@@ -178,9 +178,7 @@ def value_accounts(
     for k in range(accounts.shape[0]):
         a = accounts[k]
         row = wide(pending_row[a])
-        code = evaluate(
-            wide(positions[a]), instrument[a], quantity[a], cash[a], row >= 0, pending[max(row, 0)], tables, health[a]
-        )
+        code = evaluate(wide(positions[a]), instrument[a], quantity[a], cash[a], row >= 0, pending[max(row, 0)], tables, health[a])
         code = _with_standing(code, wide(standing[a]))
         state = state_of(code, wide(prior[a]), health[a], end_factor)
         states[k] = state
@@ -196,9 +194,7 @@ def is_below(a: int, columns: Columns, tables: RiskTables, out: NDArray[np.float
     """Whether the account would be below maintenance (or bankrupt, or could not be valued) under other tables; `out` [OUT] is scratch."""
     count = wide(columns.positions[a])
     row = wide(columns.pending_row[a])
-    code = evaluate(
-        count, columns.instrument[a], columns.quantity[a], columns.cash[a], row >= 0, columns.pending[max(row, 0)], tables, out
-    )
+    code = evaluate(count, columns.instrument[a], columns.quantity[a], columns.cash[a], row >= 0, columns.pending[max(row, 0)], tables, out)
     return code != 0 or out[EQUITY] < out[MAINTENANCE] or out[UNHAIRCUT] - out[CLOSE_COST] < 0.0
 
 
@@ -276,9 +272,7 @@ def apply_fills(
         elif move(a, i, kind[k], lots[k], price_ticks[k], extra[k], columns, terms) != MOVED:
             return k
         row = wide(pending_row[a])
-        code = evaluate(
-            wide(positions[a]), instrument[a], quantity[a], cash[a], row >= 0, pending[max(row, 0)], tables, health[a]
-        )
+        code = evaluate(wide(positions[a]), instrument[a], quantity[a], cash[a], row >= 0, pending[max(row, 0)], tables, health[a])
         code = _with_standing(code, wide(standing[a]))
         if state_of(code, wide(prior[a]), health[a], end_factor) != state_before[a] or code != reason_before[a]:
             _undo(a, i, slot, held_before, quantity_before, cash_before, columns)
