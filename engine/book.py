@@ -274,10 +274,9 @@ def is_pending(a: int, slot: int, columns: Columns) -> bool:
     row = columns.pending_row[a]
     if row < 0:
         return False
-    for column in range(PENDING_COLUMNS):
-        if columns.pending[row, slot, column] != 0:
-            return True
-    return False
+    lots = columns.pending[row, slot]
+    found: bool = lots[BUY] != 0 or lots[SELL] != 0 or lots[LEAVING] != 0
+    return found
 
 
 @kernel

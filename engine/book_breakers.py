@@ -26,7 +26,10 @@ BREAKERS_PIECE: Final = PIECE_PREFIX + b"book:breakers"
 
 
 class BookBreakers:
-    """The three kinds with their state, all of which is in the cut; looked at once a tick, when what is over has ended and nothing is planned yet."""
+    """The three kinds with their state, all of which is in the cut.
+
+    They are looked at once a tick, when the orders whose time is over have ended and nothing is planned yet.
+    """
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
@@ -116,8 +119,8 @@ class BookBreakers:
             return
         content: list[Any] = decode_piece(pieces[BREAKERS_PIECE])
         for breakers, columns in zip((self.volume, self.silence, self.debt), content[:3], strict=True):
-            for array, values in zip((breakers.state, breakers.since_ns, breakers.calm_ns, breakers.value), columns, strict=True):
-                array[: len(values)] = values
+            for name, values in zip(breakers._fields, columns, strict=True):
+                getattr(breakers, name)[: len(values)] = values
         self.unheard[: len(content[3])] = content[3]
         self.debt_minute = content[4]
 
@@ -138,6 +141,6 @@ def _name(trigger: str, index: int, market: Market) -> str:
 
 def _debt_usd(unhaircut_usd: NDArray[np.float64]) -> float:
     """What all accounts owe beyond what they have: whole micro-USD, so that the order of accounts does not matter."""
-    owed = np.minimum(-unhaircut_usd[unhaircut_usd < 0.0], DEBT_CEILING_USD)
+    owed = np.minimum(-unhaircut_usd[unhaircut_usd < 0.0], DEBT_CEILING_USD)  # nan compares false
     micro: list[int] = np.rint(owed * MICRO).astype(np.int64).tolist()
     return sum(micro) / MICRO

@@ -41,7 +41,7 @@ def collateral_usd(accounts: Accounts, market: Market) -> dict[str, float]:
 
 @kernel
 def _add_lots(accounts: int, columns: Columns, terms: InstrumentArrays, wanted: NDArray[np.bool_], lots: NDArray[np.int64]) -> None:
-    """Adds up positive lots of wanted instruments into `lots` [instruments, 2], high and low bits apart: exact, in any order of accounts."""
+    """Adds up positive lots of wanted instruments into `lots` [instruments, 2], high bits and low ones: exact in any order of accounts."""
     for a in range(accounts):
         for slot in range(columns.positions[a]):
             i = columns.instrument[a, slot]

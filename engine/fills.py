@@ -29,7 +29,6 @@ from engine.reasons import State
 from engine.tables import INVERSE_FUTURE, INVERSE_PERPETUAL, POSITIONS_MAX, RiskTables
 from engine.universe import InstrumentArrays
 
-
 # What `move` answers.
 MOVED: Final = 0
 OVERFLOW: Final = 1

@@ -40,6 +40,12 @@ def refusals_in_words(bits: int) -> list[str]:
     return [name for k, name in enumerate(REFUSALS) if bits >> k & 1]
 
 
+def refusing(accounts: Accounts, bad_debt: bool) -> dict[str, int]:
+    """How many accounts are refused new risk, by reason; one may be refused for several."""
+    bits = refusals_of(accounts, bad_debt)[accounts.columns.known[: len(accounts)] == 1]
+    return {name: int((bits >> k & 1).sum()) for k, name in enumerate(REFUSALS)}
+
+
 def accounts_to_tell(accounts: Accounts, refuses: NDArray[np.int8], share: float) -> NDArray[np.int64]:
     """Numbers of the accounts that are told: since the last time state, reason, cause, orders or what is refused changed, or equity or
     requirement moved by more than `share` of the requirement. `refuses` [accounts]: see `refusals_of`."""

@@ -24,6 +24,8 @@ from engine.inputs import (
     OraclePrice,
     OrderReport,
     Partial,
+    Pending,
+    PendingPosition,
     RiskParameters,
     SetMode,
     Snapshot,
@@ -127,7 +129,9 @@ def _opening(log: _Log) -> list[Frame]:
     option = {"strike": 100_000.0, "expiry_ns": EXPIRY_NS}
     definitions = [
         AssetDefinition(v=1, name="COIN", asset_class="major", sources=sources, time_ns=START_NS),
-        AssetDefinition(v=1, name="DOLLAR", asset_class="stable", redemption_asset="USD", sources=sources, time_ns=START_NS),
+        AssetDefinition(
+            v=1, name="DOLLAR", asset_class="stable", redemption_asset="USD", cap_usd_global=1e9, sources=sources, time_ns=START_NS
+        ),
         ChainDefinition(v=1, name="near", finality_s=1, messaging_delay_s=1, time_ns=START_NS),
         ChainDefinition(v=1, name="far", finality_s=1, messaging_delay_s=1, time_ns=START_NS),
         VenueDefinition(v=1, name="exchange", chain="near", fee_bps=1, time_ns=START_NS),
@@ -158,6 +162,8 @@ def _story(log: _Log) -> list[Frame]:
     quote = ImpliedVolatility(v=1, underlying="COIN", expiry_ns=EXPIRY_NS, sigma=0.6, time_ns=START_NS)
     index = Funding(v=1, venue="exchange", instrument="DEBT", measure="interest_index", value=1.01, time_ns=START_NS)
     trade = FillKind.TRADE
+    said = [PendingPosition("PERP", buy_lots=10), PendingPosition("CALL", sell_lots=1)]
+    orders = Pending(v=1, account=ACCOUNT, venue="exchange", positions=said, time_ns=START_NS)
     frames = [
         *_opening(log),
         log.control(FrameKind.VOLATILITIES, quote),
@@ -175,6 +181,7 @@ def _story(log: _Log) -> list[Frame]:
             ]
         ),
         log.control(FrameKind.FUNDINGS, index),
+        log.frame(FrameKind.PENDING, [orders]),
     ]
     for coin in (99_000.0, 93_000.0, 84_000.0):
         frames += [log.tick(1), log.prices(coin, dollar=0.98)]
