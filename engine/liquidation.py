@@ -106,7 +106,7 @@ def limit_ticks(price: float, tick_size: float, lots: int, attempt: int, paramet
 
 
 def price_in_quote(instrument: int, market: Market) -> float:
-    """The unit price that an order's limit starts from, in the instrument's quote (inverse perpetuals and futures: USD, as their ticks are).
+    """The unit price that an order's limit starts from, in the instrument's quote (inverse perpetuals and futures: in USD).
 
     What has a basis trades at mark * (1 + basis).
 

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from engine.attestor import Attestor
 from engine.inputs import (
@@ -33,6 +34,7 @@ from engine.inputs import (
     Tick,
     VenueDefinition,
 )
+from engine.inspection import explain_account
 from engine.machine import Machine
 from engine.monitor import Book
 from engine.murmur2 import partitions_of
@@ -61,6 +63,7 @@ def warm() -> None:
         book.apply(ledger.offset(), ledger.frame(FrameKind.REPORTS, [report]))
     _keep(book, rows)
     totals(book.accounts, book.market)
+    explain_account(book, ACCOUNT)
     Book(0, 1).restore(rows.items())
 
     for machine, own in ((Treasury(1), _partial), (Attestor(0, 1), _heartbeat)):
@@ -138,6 +141,7 @@ def _opening(log: _Log) -> list[Frame]:
         VenueDefinition(v=1, name="vault", chain="far", vault=True, time_ns=START_NS),
         instrument("exchange", "USD", "spot", "USD", lot_size=1.0, tick_size=0.01, tradable=False),
         instrument("exchange", "PERP", "perpetual", "COIN"),
+        instrument("exchange", "COIN", "spot", "COIN"),
         instrument("exchange", "INVERSE", "inverse_perpetual", "COIN", quote="COIN", lot_size=1.0),
         instrument("exchange", "FUTURE", "future", "COIN", expiry_ns=EXPIRY_NS),
         instrument("exchange", "COIN-FUTURE", "inverse_future", "COIN", quote="COIN", lot_size=1.0, expiry_ns=EXPIRY_NS),
@@ -182,6 +186,8 @@ def _story(log: _Log) -> list[Frame]:
         ),
         log.control(FrameKind.FUNDINGS, index),
         log.frame(FrameKind.PENDING, [orders]),
+        log.frame(FrameKind.PENDING, [replace(orders, positions=[PendingPosition("COIN", buy_lots=1)], time_ns=START_NS + 1)]),
+        log.frame(FrameKind.PENDING, [replace(orders, positions=[], time_ns=START_NS + 2)]),
     ]
     for coin in (99_000.0, 93_000.0, 84_000.0):
         frames += [log.tick(1), log.prices(coin, dollar=0.98)]
