@@ -14,7 +14,7 @@ from engine.jit import kernel
 from engine.margin import OUT, POSITIONS_MAX
 from engine.reasons import State
 from engine.rows import ACCOUNT_PREFIX, AccountRow, Life, RowLedger, encode_account_rows, encode_life, max_row_bytes
-from engine.tables import SPOT
+from engine.tables import BUY, LEAVING, PENDING, SELL, SPOT
 
 ACCOUNT_VENUES_MAX: Final = 8
 ACCOUNTS_START: Final = 64
@@ -23,12 +23,6 @@ INSTRUMENTS_START: Final = 64
 PENDING_START: Final = 16  # rows of the pool of what is pending
 LIMIT: Final = 2**62  # of quantities and cash: sums of two stay within 64 bits
 NEVER_NS: Final = 2**63 - 1
-
-# What is pending of a position: lots of open orders to buy and to sell, and of a spot balance that a withdrawal under way takes.
-BUY: Final = 0
-SELL: Final = 1
-LEAVING: Final = 2
-PENDING_COLUMNS: Final = 3
 
 
 class Columns(NamedTuple):
@@ -59,7 +53,7 @@ class Columns(NamedTuple):
     told_refuses: NDArray[np.int8]  # [N] why new risk is refused, as last told: bits of engine.reporting
     holders: NDArray[np.uint64]  # [instruments, N / 64]
     pending_row: NDArray[np.int32]  # [N] the account's row in `pending`, -1: it has nothing pending
-    pending: NDArray[np.int64]  # [P, POSITIONS_MAX, PENDING_COLUMNS] lots by slot; a pool, since few accounts need a row
+    pending: NDArray[np.int64]  # [P, POSITIONS_MAX, PENDING] lots by slot; a pool, since few accounts need a row
 
 
 class Accounts:
@@ -211,7 +205,7 @@ def _empty_columns(accounts: int, instruments: int, pending_rows: int) -> Column
         told_refuses=np.zeros(accounts, np.int8),
         holders=np.zeros((instruments, (accounts + 63) // 64), np.uint64),
         pending_row=np.full(accounts, -1, np.int32),
-        pending=np.zeros((pending_rows, POSITIONS_MAX, PENDING_COLUMNS), np.int64),
+        pending=np.zeros((pending_rows, POSITIONS_MAX, PENDING), np.int64),
     )
 
 
@@ -241,7 +235,7 @@ def add_position(a: int, instrument: int, columns: Columns) -> int:
     columns.cash[a, slot] = 0
     row = columns.pending_row[a]
     if row >= 0:
-        for k in range(PENDING_COLUMNS):
+        for k in range(PENDING):
             columns.pending[row, slot, k] = 0
     columns.positions[a] = slot + 1
     columns.holders[instrument, a // 64] |= np.uint64(1) << np.uint64(a % 64)
@@ -261,9 +255,9 @@ def remove_position(a: int, slot: int, columns: Columns) -> None:
     row = columns.pending_row[a]
     if row >= 0:
         for k in range(slot, last):
-            for column in range(PENDING_COLUMNS):
+            for column in range(PENDING):
                 columns.pending[row, k, column] = columns.pending[row, k + 1, column]
-        for column in range(PENDING_COLUMNS):
+        for column in range(PENDING):
             columns.pending[row, last, column] = 0
     columns.positions[a] = last
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.breakers import BREAKER_STATES, CLOSED, Breakers, advance, new_breakers, switch_off
+from engine.breakers import BREAKER_STATES, CLOSED, TRIPPED, Breakers, advance, new_breakers, switch_off
 from engine.limits import Limits
 from engine.market import BreakerChange, Market
 from engine.rows import PIECE_PREFIX, decode_piece, encode_piece
@@ -82,11 +82,12 @@ class BookBreakers:
         for v in venues:
             many = parameters.silence_trip - 0.5  # "so many or more" of whole numbers
             if advance(v, float(self.unheard[v]), many, many, cooldown_ns, now_ns, self.silence):
-                self.unheard[v] = 0  # what was counted has had its effect: nothing more is sent there that could be answered
+                if self.silence.state[v] == TRIPPED:
+                    self.unheard[v] = 0  # what was counted has had its effect: nothing more is sent there that could be answered
                 changes.append(self._told(VENUE_SILENCE, v, self.silence, market))
         if now_ns // MINUTE_NS > self.debt_minute:
             self.debt_minute = now_ns // MINUTE_NS
-            share = _debt_usd(unhaircut_usd) * self._partitions / parameters.bad_debt_limit_usd
+            share = _debt_usd(unhaircut_usd) / (parameters.bad_debt_limit_usd / self._partitions)
             if advance(0, share, BAD_DEBT_TRIP, BAD_DEBT_RESET, cooldown_ns, now_ns, self.debt):
                 changes.append(self._told(BAD_DEBT, 0, self.debt, market))
         return changes

@@ -1,5 +1,6 @@
 """How much of each asset with a global cap a book's accounts hold together (docs/model.md, section 9)."""
 
+import math
 from typing import Final
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 
 from engine.book import Accounts, Columns, lots_there
 from engine.jit import kernel
+from engine.margin import UNHAIRCUT
 from engine.market import Market
 from engine.tables import SPOT, UNIT_LONG, UNIT_UNKNOWN
 from engine.universe import InstrumentArrays
@@ -17,7 +19,7 @@ LOW_MASK: Final = 2**31 - 1
 
 
 def collateral_usd(accounts: Accounts, market: Market) -> dict[str, float]:
-    """Positive spot balances of all accounts by asset, at the value price; of assets that have a global cap and whose value is known."""
+    """Positive spot balances by asset, at the value price, of all accounts that can be valued; of assets that have a global cap."""
     universe, tables = market.universe, market.tables
     capped = [asset for asset, terms in enumerate(universe.assets) if terms.cap_usd_global < NO_CAP_USD]
     if not capped:
@@ -32,10 +34,9 @@ def collateral_usd(accounts: Accounts, market: Market) -> dict[str, float]:
     found: dict[str, float] = {}
     for asset in capped:
         own = np.flatnonzero(wanted & (terms.underlying[:instruments] == asset))
-        if (tables.instrument_int[own, UNIT_UNKNOWN] == 0).all():
-            units = tables.instrument_float[own, UNIT_LONG].tolist()
-            held = [(high << LOW_BITS) + low for high, low in lots[own].tolist()]
-            found[universe.assets[asset].name] = sum(count * unit for count, unit in zip(held, units, strict=True))
+        units = np.where(tables.instrument_int[own, UNIT_UNKNOWN] == 0, tables.instrument_float[own, UNIT_LONG], 0.0).tolist()
+        held = [(high << LOW_BITS) + low for high, low in lots[own].tolist()]
+        found[universe.assets[asset].name] = sum(count * unit for count, unit in zip(held, units, strict=True))
     return found
 
 
@@ -43,6 +44,8 @@ def collateral_usd(accounts: Accounts, market: Market) -> dict[str, float]:
 def _add_lots(accounts: int, columns: Columns, terms: InstrumentArrays, wanted: NDArray[np.bool_], lots: NDArray[np.int64]) -> None:
     """Adds up positive lots of wanted instruments into `lots` [instruments, 2], high bits and low ones: exact in any order of accounts."""
     for a in range(accounts):
+        if math.isnan(columns.health[a, UNHAIRCUT]):
+            continue
         for slot in range(columns.positions[a]):
             i = columns.instrument[a, slot]
             if wanted[i]:

@@ -11,6 +11,7 @@ from engine.book import NEVER_NS, Accounts, lots_there
 from engine.book_breakers import BookBreakers
 from engine.effects import Decision, Effects, MarginCall, Order
 from engine.fills import is_below, value_accounts
+from engine.inputs import FillKind
 from engine.limits import Limits
 from engine.liquidation import is_closed_to_us, limit_ticks, new_frozen_venues, new_legs, new_scratch, order_id, plan, price_in_quote
 from engine.margin import EQUITY, EQUITY_INITIAL, INITIAL, MAINTENANCE, OUT, UNHAIRCUT
@@ -28,6 +29,7 @@ FAULT_CHARACTERS_MAX: Final = 200  # of an exception's text in the audit
 SENT: Final = ""  # Life.said after an order went out
 NO_CHAIN: Final = -1
 SLIP_CAP: Final = 0.5
+UNPRICED: Final = frozenset({int(FillKind.TRANSFER), int(FillKind.FUNDING)})
 GRACED: Final = frozenset({Cause.HAIRCUT, Cause.REGIME, Cause.CREDIT})
 
 CauseOf = tuple[RiskTables, RiskTables, RiskTables]  # of Market.cause_tables
@@ -255,7 +257,7 @@ class Supervisor:
                 equity_usd=float(health[EQUITY]),
                 maintenance_usd=float(health[MAINTENANCE]),
                 shortfall_usd=max(float(short), 0.0),
-                refuses=refusals_in_words(refusal_bits(int(c.state[a]), health)),
+                refuses=refusals_in_words(refusal_bits(health)),
                 grace_until_ns=grace_until_ns,
                 decided_ns=self._market.clock_ns,
             )
@@ -354,7 +356,7 @@ class Supervisor:
     def _why_no_plan(self, a: int, frozen: NDArray[np.bool_]) -> Outcome:
         c, terms = self._accounts.columns, self._market.universe.instrument_arrays
         for slot in range(int(c.positions[a])):
-            i = c.instrument[a, slot]
+            i = int(c.instrument[a, slot])
             if c.quantity[a, slot] != 0 and not is_closed_to_us(i, self._market.clock_ns, terms) and frozen[terms.venue[i]]:
                 return Outcome.FROZEN
         return Outcome.NO_PLAN
@@ -383,7 +385,7 @@ class Supervisor:
 
     # ---- what becomes of orders ----
 
-    def fill_order(self, a: int, identity: str, lots: int, price_ticks: int, occasion: Occasion) -> bool:
+    def fill_order(self, a: int, identity: str, lots: int, occasion: Occasion) -> bool:
         """A fill of an order; True if that ends its flight. Others' order ids are no concern of ours."""
         life = self._lives.get(a)
         if life is None:
@@ -391,7 +393,6 @@ class Supervisor:
         for flight in life.flights:
             if flight.order_id == identity:
                 self._accounts.columns.dirty[a] = 1
-                self._measure_slip(a, flight, lots, price_ticks)
                 flight.filled_lots += abs(lots)
                 flight.heard = True
                 target = abs(flight.lots) if flight.final_lots < 0 else flight.final_lots
@@ -401,16 +402,18 @@ class Supervisor:
                 return False
         return False
 
-    def _measure_slip(self, a: int, flight: Flight, lots: int, price_ticks: int) -> None:
-        """How much worse than its mark an order was filled on a chain where the account's collateral does not lie (section 9)."""
-        terms = self._market.universe.instrument_arrays
-        chain = int(terms.chain[flight.instrument])
-        home = self._home_chain(a)
-        if price_ticks <= 0 or not flight.mark_quote > 0.0 or home in (NO_CHAIN, chain):
-            return
-        price = price_ticks * float(terms.tick_size[flight.instrument])
-        worse = price / flight.mark_quote - 1.0
-        self._market.observe_slip(chain, min(max(worse if lots > 0 else -worse, 0.0), SLIP_CAP), self._market.clock_ns)
+    def slip_of(self, a: int, identity: str, instrument: int, kind: int, lots: int, price_ticks: int) -> tuple[int, float] | None:
+        """(chain, slip) of a fill that is not booked yet, None if it says nothing of that: how much worse than its mark an order of ours was
+        filled, away from the chain where most of the account's collateral lies, of which it is measured (docs/model.md, section 9)."""
+        life = self._lives.get(a)
+        flight = next((one for one in life.flights if one.order_id == identity), None) if life is not None else None
+        if flight is None or instrument < 0 or kind in UNPRICED or lots == 0 or not flight.mark_quote > 0.0:
+            return None
+        terms, home = self._market.universe.instrument_arrays, self._home_chain(a)
+        if home in (NO_CHAIN, int(terms.chain[instrument])):
+            return None
+        worse = price_ticks * float(terms.tick_size[instrument]) / flight.mark_quote - 1.0
+        return home, min(max(worse if lots > 0 else -worse, 0.0), SLIP_CAP)
 
     def _home_chain(self, a: int) -> int:
         """The chain of the account's largest positive spot balance, the first of equal ones; NO_CHAIN if it has none that is known."""

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from engine.book import (
     ACCOUNT_VENUES_MAX,
     LIMIT,
-    PENDING_COLUMNS,
     Columns,
     add_position,
     find_position,
@@ -26,7 +25,7 @@ from engine.jit import kernel
 from engine.margin import CLOSE_COST, EQUITY, EQUITY_INITIAL, INITIAL, MAINTENANCE, UNHAIRCUT, evaluate, requirements_by_mode
 from engine.margin import LIMIT as LIMITS_PASSED
 from engine.reasons import State
-from engine.tables import INVERSE_FUTURE, INVERSE_PERPETUAL, POSITIONS_MAX, RiskTables
+from engine.tables import INVERSE_FUTURE, INVERSE_PERPETUAL, PENDING, POSITIONS_MAX, RiskTables
 from engine.universe import InstrumentArrays
 
 # What `move` answers.
@@ -299,10 +298,10 @@ def _undo(a: int, instrument: int, slot: int, held_before: int, quantity: int, c
             columns.quantity[a, k] = columns.quantity[a, k - 1]
             columns.cash[a, k] = columns.cash[a, k - 1]
             if columns.pending_row[a] >= 0:
-                for column in range(PENDING_COLUMNS):
+                for column in range(PENDING):
                     columns.pending[columns.pending_row[a], k, column] = columns.pending[columns.pending_row[a], k - 1, column]
         if columns.pending_row[a] >= 0:
-            for column in range(PENDING_COLUMNS):
+            for column in range(PENDING):
                 columns.pending[columns.pending_row[a], slot, column] = 0  # with something pending it would not have gone
         columns.instrument[a, slot] = instrument
     columns.quantity[a, slot] = quantity

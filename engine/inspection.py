@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from msgspec import Struct
 
-from engine.book import BUY, LEAVING, PENDING_COLUMNS, SELL, lots_there
+from engine.book import lots_there
 from engine.effects import Output
 from engine.explanations import HaircutTerms, haircut_terms, scenario_in_words
 from engine.fills import requirements_of
@@ -20,7 +20,19 @@ from engine.postings import NO_VENUE, UNNUMBERED
 from engine.reasons import Cause, State, Unknown
 from engine.reporting import refusals_in_words, refusals_of
 from engine.rows import Life
-from engine.tables import CASH_UNKNOWN, CASH_VALUE, CONTRACTS, NOTIONAL, UNIT_LONG, UNIT_SHORT, UNIT_UNKNOWN
+from engine.tables import (
+    BUY,
+    CASH_UNKNOWN,
+    CASH_VALUE,
+    CONTRACTS,
+    LEAVING,
+    NOTIONAL,
+    PENDING,
+    SELL,
+    UNIT_LONG,
+    UNIT_SHORT,
+    UNIT_UNKNOWN,
+)
 
 NAMED_MAX: Final = 10  # missing fills named one by one
 
@@ -161,7 +173,7 @@ def _position(book: Book, a: int, slot: int, there: int) -> PositionReport:
     c = book.accounts.columns
     i, lots, cash = int(c.instrument[a, slot]), int(c.quantity[a, slot]), int(c.cash[a, slot])
     row = int(c.pending_row[a])
-    pending = c.pending[row, slot].tolist() if row >= 0 else [0] * PENDING_COLUMNS
+    pending = c.pending[row, slot].tolist() if row >= 0 else [0] * PENDING
     market = book.market
     universe, tables = market.universe, market.tables
     terms, floats = universe.instrument_arrays, tables.instrument_float[i]

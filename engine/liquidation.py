@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.book import LEAVING, LIMIT, PENDING_COLUMNS, Columns, wide
+from engine.book import LIMIT, Columns, wide
 from engine.jit import kernel
 from engine.margin import EQUITY, MAINTENANCE, OUT, POSITIONS_MAX, closing_cost_usd, evaluate
 from engine.market import Market
@@ -21,9 +21,11 @@ from engine.tables import (
     FUTURE,
     INVERSE_FUTURE,
     INVERSE_PERPETUAL,
+    LEAVING,
     LOAN,
     NOTIONAL,
     OPTION,
+    PENDING,
     PERPETUAL,
     SPOT,
     UNIT_LONG,
@@ -44,7 +46,7 @@ class Scratch(NamedTuple):
     instrument: NDArray[np.int32]  # [POSITIONS_MAX]
     quantity: NDArray[np.int64]
     cash: NDArray[np.int64]
-    pending: NDArray[np.int64]  # [POSITIONS_MAX, PENDING_COLUMNS]; nothing of it ends by a close
+    pending: NDArray[np.int64]  # [POSITIONS_MAX, PENDING]; nothing of it ends by a close
     used: NDArray[np.bool_]  # [POSITIONS_MAX] closed by this plan, or not to be touched
     lots: NDArray[np.int64]  # [POSITIONS_MAX] of the close that is best for each candidate
     score: NDArray[np.float64]  # [POSITIONS_MAX]
@@ -69,7 +71,7 @@ def new_scratch() -> Scratch:
         instrument=np.zeros(POSITIONS_MAX, np.int32),
         quantity=np.zeros(POSITIONS_MAX, np.int64),
         cash=np.zeros(POSITIONS_MAX, np.int64),
-        pending=np.zeros((POSITIONS_MAX, PENDING_COLUMNS), np.int64),
+        pending=np.zeros((POSITIONS_MAX, PENDING), np.int64),
         used=np.zeros(POSITIONS_MAX, np.bool_),
         lots=np.zeros(POSITIONS_MAX, np.int64),
         score=np.zeros(POSITIONS_MAX, np.float64),
@@ -242,7 +244,7 @@ def plan(
         scratch.instrument[slot] = i
         scratch.quantity[slot] = columns.quantity[a, slot]
         scratch.cash[slot] = columns.cash[a, slot]
-        for column in range(PENDING_COLUMNS):
+        for column in range(PENDING):
             scratch.pending[slot, column] = columns.pending[row, slot, column] if row >= 0 else 0
         scratch.used[slot] = is_closed_to_us(i, clock_ns, terms) or frozen_venues[terms.venue[i]]
     throttled = False

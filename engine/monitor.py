@@ -211,8 +211,7 @@ class Book:
             self._sources.take(inner)
         if inner.kind is FrameKind.DEFINITIONS:
             self.accounts.ensure_instruments(self.market.universe.instrument_count)
-        speaks_of_market = inner.kind in _MARKET_KINDS or any(isinstance(event, SetQuarantine) for event in inner.events)
-        revaluation = self.market.revalue() if speaks_of_market else None
+        revaluation = self.market.revalue() if inner.kind in _MARKET_KINDS else None
         cause = revaluation.cause if revaluation is not None else Cause.NONE
         occasion = Occasion(at, cause, effects, self.market.cause_tables)
         defined = inner.kind is FrameKind.DEFINITIONS
@@ -275,9 +274,9 @@ class Book:
             self._audit(outcome, account, venue, f"{command.scope}, by {command.by}: {command.note}", at, effects)
             self._frozen_changed(account)
         elif isinstance(command, SetQuarantine):
-            if self.market.universe.chain_number(command.chain) is None:
-                return Refusal.UNKNOWN_CHAIN, f"chain {command.chain} is not defined"
-            self.market.set_quarantine(command.chain, command.on)
+            fault = self.market.set_quarantine(command.chain, command.on)
+            if fault is not None:
+                return fault
             outcome = Outcome.QUARANTINE if command.on else Outcome.UNQUARANTINE
             self._audit(outcome, "", "", f"chain {command.chain}, by {command.by}: {command.note}", at, effects)
         return None
@@ -357,18 +356,17 @@ class Book:
             time_ns=np.ascontiguousarray(rows["time_ns"]),
         )
         latest_ns = self._latest_ns()
+        applied = np.ones(len(rows), np.bool_)
         k = 0
         while k < len(rows):
             k = apply_fills(
                 k, columns, self.accounts.columns, universe.instrument_arrays, market.tables, market.parameters.end_factor, latest_ns
             )
             if k < len(rows):
-                self._apply_one_fill(frame, fills, rows[k], columns, k, latest_ns, effects)
+                applied[k] = self._apply_one_fill(frame, fills, rows[k], columns, k, latest_ns, effects)
                 k += 1
-        for number in np.unique(rows["instrument"]).tolist():
-            venue = universe.venue_number(fills.instruments[number][0])
-            if venue is not None:
-                self.breakers.hear(venue)
+        for venue in np.unique(universe.instrument_arrays.venue[columns.instrument[applied]]).tolist():
+            self.breakers.hear(venue)
 
     def _numbers_of(self, fills: Fills, rows: Any) -> NDArray[np.int64]:
         """Numbers of a frame's accounts, -1 where there is no room.
@@ -382,7 +380,8 @@ class Book:
                     numbers[k] = self.accounts.number(fills.accounts[k])
         return numbers
 
-    def _apply_one_fill(self, frame: Frame, fills: Fills, row: Any, columns: FillColumns, k: int, latest_ns: int, effects: Effects) -> None:
+    def _apply_one_fill(self, frame: Frame, fills: Fills, row: Any, columns: FillColumns, k: int, latest_ns: int, effects: Effects) -> bool:
+        """Whether it was applied, not refused."""
         venue, instrument = fills.instruments[int(row["instrument"])]
         fill = OneFill(
             account=int(columns.account[k]),
@@ -398,18 +397,20 @@ class Book:
             time_ns=int(row["time_ns"]),
         )
         offset = int(row["offset"])
+        slip = None
+        if fill.order_id:
+            slip = self._supervisor.slip_of(fill.account, fill.order_id, fill.instrument, fill.kind, fill.lots, fill.price_ticks)
         fault, changed = self._postings.post_fill(fill, latest_ns)
+        if slip is not None and fault is None:
+            self.market.observe_slip(*slip, self.clock_ns)
         if fault is not None:
             effects.now.append(_refused_fill(frame, offset, fault, fills.accounts[int(row["account"])], fill))
         if changed:
             cause = Cause.FUNDING if fill.kind == FillKind.FUNDING else Cause.FILL
             occasion = self._occasion(frame, offset, cause, effects)
-            ended = (
-                fault is None
-                and bool(fill.order_id)
-                and self._supervisor.fill_order(fill.account, fill.order_id, fill.lots, fill.price_ticks, occasion)
-            )
+            ended = fault is None and bool(fill.order_id) and self._supervisor.fill_order(fill.account, fill.order_id, fill.lots, occasion)
             self._settle_one(fill.account, occasion, ended)
+        return fault is None
 
     def _apply_event(self, frame: Frame, offset: int, event: Any, effects: Effects) -> None:
         fault: Fault | None

@@ -302,8 +302,6 @@ class Postings:
         universe, terms = self._market.universe, self._market.universe.instrument_arrays
         venue = universe.venue_number(said.venue)
         a = self._accounts.numbers.get(said.account, -1)
-        if said.time_ns > latest_ns:
-            return future_time(said.time_ns, self._market.clock_ns), False
         if venue is None:
             return (Refusal.UNKNOWN_VENUE, f"venue {said.venue} is not defined"), False
         lots: dict[int, tuple[int, int, int]] = {}
@@ -311,11 +309,9 @@ class Postings:
             i = universe.instrument_number(said.venue, position.instrument)
             if i is None:
                 return self.unknown_instrument(said.venue, position.instrument), False
-            if i in lots:
-                return (Refusal.DUPLICATE, f"instrument {position.instrument} stands twice"), False
-            if position.leaving_lots and terms.contract[i] != SPOT:
-                return (Refusal.OUT_OF_RANGE, f"leaving_lots: {position.instrument} is no spot balance, so nothing of it can leave"), False
-            lots[i] = (position.buy_lots, position.sell_lots, position.leaving_lots)
+            lots[i] = (position.buy_lots, position.sell_lots, position.leaving_lots if terms.contract[i] == SPOT else 0)
+        if said.time_ns > latest_ns:
+            return future_time(said.time_ns, self._market.clock_ns), False
         lots = {i: amounts for i, amounts in lots.items() if any(amounts)}
         life = self._lives.get(a)
         before = next((one for one in life.pending if one.venue == venue), None) if life is not None else None

@@ -23,16 +23,15 @@ def refusals_of(accounts: Accounts, bad_debt: bool) -> NDArray[np.int8]:
     """[accounts] Why each account is refused new risk, as bits of REFUSALS; of one that is UNKNOWN its state says all but `bad_debt`."""
     c, n = accounts.columns, len(accounts)
     health, known = c.health[:n], c.state[:n] != State.UNKNOWN
-    below = known & ((health[:, EQUITY_INITIAL] < health[:, INITIAL]) | (c.state[:n] >= State.LIQUIDATABLE))
+    below = known & (health[:, EQUITY_INITIAL] < health[:, INITIAL])
     limits = np.where(known, health[:, LIMIT], 0.0).astype(np.int8)
     bits: NDArray[np.int8] = below.astype(np.int8) | (limits << 1) | np.int8(BAD_DEBT_BIT if bad_debt else 0)
     return bits
 
 
-def refusal_bits(state: int, health: NDArray[np.float64]) -> int:
-    """Why one account that can be valued is refused new risk, but for the book's bad debt."""
-    below = bool(health[EQUITY_INITIAL] < health[INITIAL]) or state >= State.LIQUIDATABLE
-    return int(below) | int(health[LIMIT]) << 1
+def refusal_bits(health: NDArray[np.float64]) -> int:
+    """Why one account that can be valued is refused new risk, but for the book's bad debt; `health`: its row."""
+    return int(health[EQUITY_INITIAL] < health[INITIAL]) | int(health[LIMIT]) << 1
 
 
 def refusals_in_words(bits: int) -> list[str]:

@@ -185,8 +185,7 @@ class Treasury:
         partition = partial.partition
         if not 0 <= partition < self._partitions:
             return Refusal.OUT_OF_RANGE, f"there is no ledger partition {partition}"
-        # What a book could not value it did not say: what it said last stands.
-        self._collateral_usd[partition] = {**self._collateral_usd[partition], **partial.collateral_usd}
+        self._collateral_usd[partition] = partial.collateral_usd
         asked = partial.fund_requested_micro_usd - self._requested_micro_usd[partition]
         if asked <= 0:
             return None

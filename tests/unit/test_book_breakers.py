@@ -1,5 +1,6 @@
 """A book's own breakers: what moves them, what they do, and that they are the same after a restore."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -150,7 +151,13 @@ def test_a_restored_book_goes_on_the_same() -> None:
     book, log = a_book({"order_ttl_s": 2.0, "bad_debt_limit_usd": 1_000.0}, budget_usd=150_000.0)
     rows: dict[bytes, bytes] = {}
     sink(log)
-    steps = [lambda: log.tick(2), lambda: log.tick(2), lambda: log.prices({"BTC": 60_000.0}), lambda: log.tick(60), lambda: log.tick(5)]
+    steps: list[Callable[[], Effects]] = [
+        lambda: log.tick(2),
+        lambda: log.tick(2),
+        lambda: log.prices({"BTC": 60_000.0}),
+        lambda: log.tick(60),
+        lambda: log.tick(5),
+    ]
     for step in steps * 2:
         cut = book.take_cut()
         rows.update({key: value for key, value in cut.rows if value is not None})

@@ -659,9 +659,9 @@ def test_over_a_limit_is_a_warning_that_is_called_and_told() -> None:
     assert state_of(0, int(State.HEALTHY), health, 1.15) == State.HEALTHY
     health[LIMIT] = 2.0
     assert state_of(0, int(State.HEALTHY), health, 1.15) == State.WARNING
-    assert refusals_in_words(refusal_bits(State.WARNING, health)) == ["limit_asset"]
+    assert refusals_in_words(refusal_bits(health)) == ["limit_asset"]
     health[LIMIT], health[EQUITY_INITIAL] = 5.0, health[INITIAL] - 1.0
-    assert refusals_in_words(refusal_bits(State.WARNING, health)) == ["initial_margin", "limit_account", "limit_venue"]
+    assert refusals_in_words(refusal_bits(health)) == ["initial_margin", "limit_account", "limit_venue"]
     book.take_cut()
     c.health[a, LIMIT] = 4.0
     (told,) = book.take_cut().health  # nothing else has changed
@@ -690,7 +690,7 @@ def test_fills_away_from_the_collateral_measure_slippage(monkeypatch: pytest.Mon
     book, log = a_book()
     measured: list[tuple[int, float, int]] = []
     monkeypatch.setattr(book.market, "observe_slip", lambda *said: measured.append(said))
-    south = book.market.universe.chain_number("south")
+    north = book.market.universe.chain_number("north")
     log.trade("alice", "ex", "STB", 3_000_000, kind="transfer")  # 30,000 STB in the north
     log.credit("alice", "south", "STB", 1_000_000)
     log.trade("alice", "sx", "BTC-PERP", 1_000, 100_000)
@@ -704,15 +704,21 @@ def test_fills_away_from_the_collateral_measure_slippage(monkeypatch: pytest.Mon
     log.trade("alice", "sx", "BTC-PERP", -1, 67_320, kind="liquidation")  # no order of ours
     log.trade("alice", "ex", "STB", -2_900_000, kind="transfer")  # most of it lies in the south now
     log.trade("alice", "sx", "BTC-PERP", -1, 67_320, **answer)
-    assert [(chain, ns) for chain, _, ns in measured] == [(south, log.now_ns)] * 3
+    assert [(chain, ns) for chain, _, ns in measured] == [(north, log.now_ns)] * 3  # of the chain where its money lies
     assert [slip for _, slip, _ in measured] == [pytest.approx(0.01), 0.0, 0.5]
 
 
 def test_a_quarantine_is_handed_on_audited_and_refused_of_what_is_not_defined(monkeypatch: pytest.MonkeyPatch) -> None:
     book, log = a_book()
     said: list[tuple[str, bool]] = []
-    monkeypatch.setattr(book.market, "set_quarantine", lambda chain, on: said.append((chain, on)))
+    taken = book.market.set_quarantine
+
+    def note(chain: str, on: bool) -> Any:
+        said.append((chain, on))
+        return taken(chain, on)
+
+    monkeypatch.setattr(book.market, "set_quarantine", note)
     assert outcomes(log.quarantine("south")) == ["quarantine"]
     assert outcomes(log.quarantine("south", on=False)) == ["unquarantine"]
     assert [reason for _, reason, _ in refusals(log.quarantine("nowhere"))] == ["unknown_chain"]
-    assert said == [("south", True), ("south", False)]
+    assert said == [("south", True), ("south", False), ("nowhere", True)]

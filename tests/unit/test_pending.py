@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from engine.book import ACCOUNT_VENUES_MAX, ACCOUNTS_START, PENDING_START, Accounts, add_position, remove_position
-from engine.effects import Effects, Refused
-from engine.inputs import FrameKind, VenueDefinition
+from engine.effects import Effects, MarginCall, Refused
+from engine.inputs import FrameKind, Pending, PendingPosition, VenueDefinition
 from engine.inspection import explain_account
 from engine.liquidation import new_frozen_venues, new_legs, new_scratch, plan
+from engine.margin import MAINTENANCE, UNHAIRCUT
 from engine.monitor import Book
-from engine.reasons import State, Unknown
+from engine.reasons import Cause, State, Unknown
 from engine.rows import Life, PendingAt
 from engine.tables import ASSETS_MAX, POSITIONS_MAX
 from tests.small_world import SECOND, T0, Log
@@ -53,10 +54,42 @@ NONE = (0, 0, 0)
 
 def test_it_makes_an_account_and_gives_each_instrument_a_slot() -> None:
     book, log = a_book()
-    assert log.pending("alice", "ex", {"BTC-PERP": (10, 0, 0), "ETH": (0, 3, 7), "SOL": (0, 0, 0)}).now == []
+    assert reasons(log.pending("alice", "ex", {"BTC-PERP": (10, 0, 0), "ETH": (0, 3, 7), "SOL": (0, 0, 0)})) == []
     assert slots(book, "alice") == [("ex BTC-PERP", 0, 0, (10, 0, 0)), ("ex ETH", 0, 0, (0, 3, 7))]
-    a = book.accounts.numbers["alice"]
-    assert State(int(book.accounts.columns.state[a])) is State.HEALTHY
+
+
+def test_open_orders_count_and_their_end_cures() -> None:
+    book, log = a_book()
+    log.deposit("alice", 20_000.0)
+    book.take_cut()
+    effects = log.pending("alice", "ex", {"BTC-PERP": (1_500, 0, 0)}, T0 + 1)
+    a, c = book.accounts.numbers["alice"], book.accounts.columns
+    needed = float(c.health[a, MAINTENANCE])
+    assert needed > 15_000.0  # of 150,000 USD that might be bought
+    assert State(int(c.state[a])) is State.WARNING
+    assert [effect.state for effect in effects.now if isinstance(effect, MarginCall)] == ["WARNING"]
+    (health,) = book.take_cut().health
+    assert (health.maintenance_usd, health.equity_usd, health.refuses) == (needed, 20_000.0, ["initial_margin"])
+    log.pending("alice", "ex", {"BTC-PERP": (1_500, 1_500, 0)}, T0 + 2)
+    assert c.health[a, MAINTENANCE] == pytest.approx(needed)  # the worse of both, not their sum
+    log.pending("alice", "ex", {"BTC-PERP": (3_000, 0, 0)}, T0 + 3)
+    assert (State(int(c.state[a])), Cause(int(c.cause[a]))) == (State.LIQUIDATABLE, Cause.FILL)
+    log.pending("alice", "ex", {}, T0 + 4)
+    assert (State(int(c.state[a])), c.health[a, MAINTENANCE]) == (State.HEALTHY, 0.0)
+
+
+def test_what_leaves_counts_nothing() -> None:
+    book, log = a_book()
+    log.trade("alice", "ex", "BTC", 500, kind="transfer")
+    a, c = book.accounts.numbers["alice"], book.accounts.columns
+    assert c.health[a, UNHAIRCUT] == pytest.approx(50_000.0)
+    log.pending("alice", "ex", {"BTC": (0, 0, 200)}, T0 + 1)
+    assert c.health[a, UNHAIRCUT] == pytest.approx(30_000.0)
+    log.pending("alice", "ex", {"BTC": (0, 0, 800)}, T0 + 2)
+    assert c.health[a, UNHAIRCUT] == 0.0
+    log.trade("alice", "ex", "BTC", -500, kind="transfer")  # it has left
+    log.pending("alice", "ex", {}, T0 + 3)
+    assert slots(book, "alice") == []
 
 
 def test_the_newest_counts_and_replaces_what_its_venue_said() -> None:
@@ -88,7 +121,8 @@ def test_the_newest_counts_and_replaces_what_its_venue_said() -> None:
         ("ex", {"NOTHING": (1, 0, 0)}, T0, "unknown_instrument"),
         ("ex", {"BTC-INV": (1, 0, 0)}, T0, "unknown_instrument"),  # it is of another venue
         ("ex", {"BTC-PERP": (1, 0, 0)}, T0 + 3_600 * SECOND, "future_time"),
-        ("ex", {"BTC": (0, 0, 1), "BTC-PERP": (0, 0, 1)}, T0, "out_of_range"),  # only a spot balance can leave
+        ("nowhere", {"NOTHING": (1, 0, 0)}, T0 + 3_600 * SECOND, "unknown_venue"),
+        ("ex", {"NOTHING": (1, 0, 0)}, T0 + 3_600 * SECOND, "unknown_instrument"),
     ],
 )
 def test_what_is_refused_makes_no_account_and_changes_none(
@@ -105,14 +139,12 @@ def test_what_is_refused_makes_no_account_and_changes_none(
     assert Unknown(int(book.accounts.columns.reason[a])) is Unknown.NONE  # a book that knows less of orders can still value
 
 
-def test_an_instrument_that_stands_twice_is_refused() -> None:
+def test_of_an_instrument_named_twice_the_last_counts_and_only_spot_leaves() -> None:
     book, log = a_book()
-    effects = log.pending("alice", "ex", {"ETH": (1, 0, 0)})
-    said = log.frames[-1].events[0]
-    twice = type(said)(v=1, account="bob", venue="ex", positions=[*said.positions, *said.positions], time_ns=T0)
-    effects = log.put(log.frame(FrameKind.PENDING, "account.orders", [twice]))
-    assert reasons(effects) == ["duplicate"]
-    assert list(book.accounts.numbers) == ["alice"]
+    positions = [("ETH", 1), ("BTC-PERP", 5, 0, 9), ("ETH", 0, 2), ("SOL-PERP", 0, 0, 3)]
+    said = Pending(v=1, account="alice", venue="ex", positions=[PendingPosition(*one) for one in positions], time_ns=T0)
+    assert reasons(log.put(log.frame(FrameKind.PENDING, "account.orders", [said]))) == []
+    assert slots(book, "alice") == [("ex ETH", 0, 0, (0, 2, 0)), ("ex BTC-PERP", 0, 0, (5, 0, 0))]
 
 
 def test_slots_and_venues_are_bounded_and_what_goes_makes_room() -> None:
@@ -127,8 +159,8 @@ def test_slots_and_venues_are_bounded_and_what_goes_makes_room() -> None:
     assert reasons(log.pending("alice", "lend", {"STB-DEBT": (1, 0, 0)}, T0 + 1)) == []
     more = [VenueDefinition(v=1, name=f"more-{k}", chain="north", time_ns=T0) for k in range(ACCOUNT_VENUES_MAX)]
     log.control(FrameKind.DEFINITIONS, "market.instruments", list(more))
-    for venue in more[:-2]:
-        assert reasons(log.pending("alice", venue.name, {}, T0 + 1)) == []
+    for one in more[:-2]:
+        assert reasons(log.pending("alice", one.name, {}, T0 + 1)) == []
     assert reasons(log.pending("alice", more[-1].name, {}, T0 + 1)) == ["too_many"]
     assert reasons(log.pending("alice", more[0].name, {}, T0 + 2)) == []
 

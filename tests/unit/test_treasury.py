@@ -179,9 +179,9 @@ def test_a_global_cap_leaves_a_share_that_every_partition_is_told(log: Log) -> N
     told = grants(log.tick(10))
     assert {told[partition, "STB"].recognised for partition in range(PARTITIONS)} == {1_000.0 / 1_600.0}
     assert {told[partition, "BTC"].recognised for partition in range(PARTITIONS)} == {1.0}  # it has no cap
-    hold(log, 1, {})  # it could not be valued there: what was said last stands
-    assert grants(log.tick(10))[2, "STB"].recognised == 1_000.0 / 1_600.0
-    hold(log, 1, {"STB": 0.0})
+    hold(log, 1, {"STB": 500.0})  # absolute: it replaces what that book said before
+    assert grants(log.tick(10))[2, "STB"].recognised == 1_000.0 / 1_200.0
+    hold(log, 3, {"STB": 0.0})
     assert grants(log.tick(10))[2, "STB"].recognised == 1.0
 
 
@@ -211,7 +211,7 @@ def test_a_books_partial_says_what_its_accounts_hold_of_what_is_capped(monkeypat
     log.prices({"STB": 0.9})
     assert book.take_cut().partials[0].collateral_usd == {"STB": pytest.approx(1_080.0)}
     log.tick(120)
-    assert book.take_cut().partials[0].collateral_usd == {}  # its mark is stale
+    assert book.take_cut().partials[0].collateral_usd == {"STB": 0.0}  # whom its stale mark leaves UNKNOWN is not in the sum
     told: list[tuple[int, float]] = []
     monkeypatch.setattr(book.market, "observe_recognised", lambda asset, share: told.append((asset, share)))
     log.grant({"STB": 1.0, "BTC": 1.0}, recognised=0.5)
