@@ -141,7 +141,7 @@ def test_what_is_refused_makes_no_account_and_changes_none(
 
 def test_of_an_instrument_named_twice_the_last_counts_and_only_spot_leaves() -> None:
     book, log = a_book()
-    positions = [("ETH", 1), ("BTC-PERP", 5, 0, 9), ("ETH", 0, 2), ("SOL-PERP", 0, 0, 3)]
+    positions = [("ETH", 1, 0, 0), ("BTC-PERP", 5, 0, 9), ("ETH", 0, 2, 0), ("SOL-PERP", 0, 0, 3)]
     said = Pending(v=1, account="alice", venue="ex", positions=[PendingPosition(*one) for one in positions], time_ns=T0)
     assert reasons(log.put(log.frame(FrameKind.PENDING, "account.orders", [said]))) == []
     assert slots(book, "alice") == [("ex ETH", 0, 0, (0, 2, 0)), ("ex BTC-PERP", 0, 0, (5, 0, 0))]
