@@ -284,9 +284,9 @@ def brakes(commands: Sequence[AnyCommand], statuses: Sequence[PartitionStatus]) 
         text = f"{mode} was commanded, but at their last cut these were elsewhere: {_listed(others)}"
         found = [warn("mode", text, "see whether they move: `plimsoll tail pipeline.status`")]
     if quarantined:  # that an attestor began one is among the breakers
-        said = [f"chain {chain} by {command.by}" for chain, command in quarantined.items()]
-        release = next(iter(quarantined))
-        found.append(warn("quarantine", f"not recognised: {_listed(said)}", f"when it is over: `plimsoll quarantine {release} --off`"))
+        said = [f"{chain} by {command.by}" for chain, command in quarantined.items()]
+        chain = next(iter(quarantined))
+        found.append(warn("quarantine", f"not recognised: {_listed(said)}", f"when it is over: `plimsoll quarantine {chain} --off`"))
     if not frozen:
         return [*found, ok("freezes", "none")]
     said = [f"{scope} {name} by {command.by}".replace("  ", " ") for (scope, name), command in frozen.items()]
