@@ -403,8 +403,11 @@ class Supervisor:
         return False
 
     def slip_of(self, a: int, identity: str, instrument: int, kind: int, lots: int, price_ticks: int) -> tuple[int, float] | None:
-        """(chain, slip) of a fill that is not booked yet, None if it says nothing of that: how much worse than its mark an order of ours was
-        filled, away from the chain where most of the account's collateral lies, of which it is measured (docs/model.md, section 9)."""
+        """(chain, slip) of a fill that is not booked yet, None if it says nothing of that (docs/model.md, section 9).
+
+        How much worse than its mark an order of ours was filled, away from the chain where most of the account's collateral lies: of that
+        chain it is measured.
+        """
         life = self._lives.get(a)
         flight = next((one for one in life.flights if one.order_id == identity), None) if life is not None else None
         if flight is None or instrument < 0 or kind in UNPRICED or lots == 0 or not flight.mark_quote > 0.0:

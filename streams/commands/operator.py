@@ -67,7 +67,7 @@ def quarantine(
     from streams.operator import set_quarantine
 
     settings = settings_of(settings_file)
-    _send(settings, lambda: set_quarantine(settings, chain, on=not off, by=by, note=note))
+    send(settings, lambda: set_quarantine(settings, chain, on=not off, by=by, note=note))
 
 
 def guardians(
