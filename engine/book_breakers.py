@@ -5,15 +5,24 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.breakers import BREAKER_STATES, CLOSED, TRIPPED, Breakers, advance, new_breakers, switch_off
+from engine.breakers import (
+    BAD_DEBT,
+    BREAKER_STATES,
+    CLOSED,
+    LIQUIDATION_VOLUME,
+    TRIPPED,
+    VENUE_SILENCE,
+    Breakers,
+    advance,
+    new_breakers,
+    switch_off,
+)
 from engine.limits import Limits
-from engine.market import BreakerChange, Market
+from engine.market import Market
+from engine.market_breakers import BreakerChange
 from engine.rows import PIECE_PREFIX, decode_piece, encode_piece
 from engine.tables import ASSETS_MAX, VENUES_MAX
 
-LIQUIDATION_VOLUME: Final = "liquidation_volume"
-VENUE_SILENCE: Final = "venue_silence"
-BAD_DEBT: Final = "bad_debt"
 BOOK: Final = "book"  # the name of the one breaker that a book has for its bad debt
 
 BAD_DEBT_TRIP: Final = 1.0

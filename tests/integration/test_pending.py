@@ -46,9 +46,11 @@ async def test_open_orders_come_in_and_go_out_as_another_requirement(kafka: Clus
 
         async def until(holds: Any) -> dict[str, Any]:
             async with asyncio.timeout(TIMEOUT_S):
-                while not (said := await told_of(clients, "alice")) or not holds(said):
+                while True:
+                    said = await told_of(clients, "alice")
+                    if said and holds(said):
+                        return said
                     await asyncio.sleep(0.1)
-            return said
 
         async with Sender(settings) as sender:
             named = {"v": 1, "account": "alice", "venue": "ex", "time_ns": time.time_ns()}

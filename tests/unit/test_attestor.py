@@ -324,6 +324,28 @@ def test_a_book_takes_credits_and_lags_of_one_attestor() -> None:
     assert book.accounts.columns.quantity[a, 0] == 300
 
 
+def test_a_books_quarantine_begins_with_any_attestors_word_and_ends_with_the_operators() -> None:
+    book = Book(0, 1)
+    log = Log(book)
+    log.open()
+    log.lag("south", 3.0)
+    south = book.market.universe.chain_number("south")
+    assert south is not None
+    log.control(FrameKind.LAGS, "attestor.other", [LagObservation("south", 0, 0, True)])  # of one that hears no heartbeats of it
+    assert (book.market.lags.p95_ns[south], book.market.lags.heartbeat_ns[south]) == (3 * SECOND, T0)
+    log.credit("alice", "south", "STB", 100)
+    assert book.credits_held == 1
+    log.tick(1)
+    log.lag("south", 4.0)  # not in quarantine, says the one that hears them: it does not know
+    log.tick(1)
+    assert book.credits_held == 1
+    assert [(one.trigger, one.name, one.state) for one in book.take_cut().breakers] == [("quarantine", "south", "tripped")]
+    log.quarantine("south", on=False)
+    log.tick(1)
+    assert book.credits_held == 0
+    assert [(one.trigger, one.name, one.state) for one in book.take_cut().breakers] == [("quarantine", "south", "closed")]
+
+
 def test_overlap_is_skipped_and_gaps_are_not_jumped(log: Log) -> None:
     attest(log, signed(1), signed(2))
     overlapping = Frame(FrameKind.ATTESTATIONS, "chain.attestations", 0, -1, 2, [signed(1), signed(2), signed(3)], [0, 1, 2])
