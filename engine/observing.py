@@ -184,7 +184,7 @@ class ObservedMarket(Terms):
             if self.lags.heartbeat_ns[chain] == NEVER_NS:
                 terms = self.universe.instrument_arrays
                 self.slow.latency[(terms.chain == chain) & (terms.contract == SPOT)] = math.nan  # begins with what is now known
-                self._touched.chain[chain] = True
+                self.touched.chain[chain] = True
             self.lags.p95_ns[chain] = lag.lag_p95_ns
             self.lags.heartbeat_ns[chain] = lag.last_heartbeat_ns
         if lag.quarantined:
