@@ -16,6 +16,7 @@ from engine.inputs import (
     Heartbeat,
     LagObservation,
     RiskParameters,
+    SetQuarantine,
     Tick,
     VerifiedAttestation,
 )
@@ -65,6 +66,7 @@ class Attestor:
         self._emitters = guardians.Emitters()
         self._sequences = guardians.SequenceLedger()
         self._lags: dict[str, ChainLag] = {}
+        self._quarantined: set[str] = set()  # chains whose messages contradicted each other, or that an operator named: defined ones
         self._sent: dict[tuple[str, int], int] = {}  # (target, partition) -> this machine's counter
         self._windows_changed: set[tuple[int, bytes]] = set()
 
@@ -131,9 +133,10 @@ class Attestor:
         for key in sorted(pieces):
             content = decode_piece(pieces[key])
             if key == _STATE_PIECE:
-                version, raw, sent = content
+                version, raw, sent, *quarantined = content
                 self._terms.restore_parameters(version, Parameters.model_validate_json(raw))
                 self._sent = {(target, partition): counter for target, partition, counter in sent}
+                self._quarantined = {chain for chains in quarantined for chain in chains}
             elif key == _SETS_PIECE:
                 self._sets = guardians.GuardianSets.from_data(content)
             elif key == _CHAINS_PIECE:
@@ -189,6 +192,11 @@ class Attestor:
             case GuardianSet():
                 announced = self._sets.announce(event, self.clock_ns)
                 return None if announced is None else (announced.refusal, announced.meaning)
+            case SetQuarantine():  # of a chain that is not defined the books refuse it
+                if event.on and self._terms.universe.chain_number(event.chain) is not None:
+                    self._quarantined.add(event.chain)
+                elif not event.on:
+                    self._quarantined.discard(event.chain)
             case ChainDefinition():
                 fault = self._terms.define(event)
                 if fault is None:
@@ -215,7 +223,7 @@ class Attestor:
             if isinstance(event, Heartbeat):
                 outcome = self._hear(event, lags)
             else:
-                outcome = self._judge(event, credits_by_partition)
+                outcome = self._judge(event, credits_by_partition, lags)
             if outcome is not None:
                 effects.now.append(refused(frame, offset, outcome[0], outcome[1], event))
         for partition in sorted(credits_by_partition):
@@ -223,7 +231,9 @@ class Attestor:
         if lags:
             effects.sends.append(self._send("control", 0, FrameKind.LAGS, list(lags.values())))
 
-    def _judge(self, attestation: VerifiedAttestation, out: dict[int, list[Credit]]) -> tuple[Refusal, str] | None:
+    def _judge(
+        self, attestation: VerifiedAttestation, out: dict[int, list[Credit]], lags: dict[str, LagObservation]
+    ) -> tuple[Refusal, str] | None:
         skew_ns = nanoseconds(self._terms.parameters.future_skew_s)
         doubt = guardians.check(attestation, self._sets, self.clock_ns, max_skew_ns=skew_ns)
         if doubt is not None:
@@ -231,8 +241,13 @@ class Attestor:
         transfer = decode_transfer(attestation.payload)
         if isinstance(transfer, TransferFault):
             return transfer.refusal, transfer.meaning
+        if transfer.chain in self._quarantined:  # its number stays free: sent again after the quarantine, it counts
+            return Refusal.QUARANTINED, f"chain {transfer.chain} is in quarantine until an operator ends it"
         doubt = guardians.admit(attestation, transfer, self._sets, self._emitters, self._sequences, self.clock_ns, max_skew_ns=skew_ns)
         if doubt is not None:
+            if doubt.refusal is Refusal.EQUIVOCATION:
+                self._quarantined.add(transfer.chain)
+                lags[transfer.chain] = self._lag_of(transfer.chain)
             return doubt.refusal, doubt.meaning
         self._windows_changed.add((attestation.emitter_chain, attestation.emitter_address))
         credit = Credit(
@@ -261,8 +276,18 @@ class Attestor:
         p95 = percentile_95(known.lags_ns)
         if p95 != known.told_p95_ns or known.newest_heartbeat_ns - known.told_heartbeat_ns >= LAG_TOLD_STEP_NS:
             known.told_p95_ns, known.told_heartbeat_ns = p95, known.newest_heartbeat_ns
-            lags[heartbeat.chain] = LagObservation(heartbeat.chain, p95, known.newest_heartbeat_ns)
+            lags[heartbeat.chain] = self._lag_of(heartbeat.chain)
         return None
+
+    def _lag_of(self, chain: str) -> LagObservation:
+        """What is known of a chain; a newest heartbeat of 0: nothing of its lag, since another attestor may hear its heartbeats."""
+        known = self._lags.get(chain)
+        quarantined = chain in self._quarantined
+        return (
+            LagObservation(chain, 0, 0, quarantined)
+            if known is None
+            else LagObservation(chain, known.told_p95_ns, known.told_heartbeat_ns, quarantined)
+        )
 
     def _send(self, target: str, partition: int, kind: FrameKind, events: list[Any]) -> Send:
         before = self._sent.get((target, partition), -1)
@@ -275,7 +300,7 @@ class Attestor:
 
     def _pieces(self) -> dict[bytes, bytes]:
         sent = [(target, partition, counter) for (target, partition), counter in sorted(self._sent.items())]
-        state = (self._terms.parameters_version, self._terms.parameters.model_dump_json(), sent)
+        state = (self._terms.parameters_version, self._terms.parameters.model_dump_json(), sent, sorted(self._quarantined))
         pieces = {
             _STATE_PIECE: encode_piece(state),
             _SETS_PIECE: encode_piece(self._sets.to_data()),

@@ -14,11 +14,13 @@ from engine.jit import kernel
 from engine.margin import OUT, POSITIONS_MAX
 from engine.reasons import State
 from engine.rows import ACCOUNT_PREFIX, AccountRow, Life, RowLedger, encode_account_rows, encode_life, max_row_bytes
+from engine.tables import BUY, LEAVING, PENDING, SELL, SPOT
 
 ACCOUNT_VENUES_MAX: Final = 8
 ACCOUNTS_START: Final = 64
 ACCOUNTS_MAX: Final = 2**21  # of one partition, about 0.7 kB each
 INSTRUMENTS_START: Final = 64
+PENDING_START: Final = 16  # rows of the pool of what is pending
 LIMIT: Final = 2**62  # of quantities and cash: sums of two stay within 64 bits
 NEVER_NS: Final = 2**63 - 1
 
@@ -48,7 +50,10 @@ class Columns(NamedTuple):
     told: NDArray[np.uint8]  # [N] 0: must be told at the next cut
     told_equity: NDArray[np.float64]  # [N] USD, as last told
     told_maintenance: NDArray[np.float64]  # [N]
+    told_refuses: NDArray[np.int8]  # [N] why new risk is refused, as last told: bits of engine.reporting
     holders: NDArray[np.uint64]  # [instruments, N / 64]
+    pending_row: NDArray[np.int32]  # [N] the account's row in `pending`, -1: it has nothing pending
+    pending: NDArray[np.int64]  # [P, POSITIONS_MAX, PENDING] lots by slot; a pool, since few accounts need a row
 
 
 class Accounts:
@@ -59,7 +64,8 @@ class Accounts:
         self.row_keys: list[bytes] = []
         self.numbers: dict[str, int] = {}
         self._instruments = INSTRUMENTS_START
-        self.columns = _empty_columns(ACCOUNTS_START, INSTRUMENTS_START)
+        self.columns = _empty_columns(ACCOUNTS_START, INSTRUMENTS_START, PENDING_START)
+        self._free_rows = list(range(PENDING_START))  # of the pool; which one is taken decides nothing
 
     def __len__(self) -> int:
         return len(self.names)
@@ -75,7 +81,7 @@ class Accounts:
             return number
         number = len(self.names)
         if number == self.columns.positions.shape[0]:
-            self._grow(2 * number, self._instruments)
+            self._grow(2 * number, self._instruments, self.columns.pending.shape[0])
         self.names.append(name)
         self.row_keys.append(ACCOUNT_PREFIX + name.encode())
         self.numbers[name] = number
@@ -87,10 +93,45 @@ class Accounts:
             size = self._instruments
             while size < instruments:
                 size *= 2
-            self._grow(self.columns.positions.shape[0], size)
+            self._grow(self.columns.positions.shape[0], size, self.columns.pending.shape[0])
 
-    def _grow(self, accounts: int, instruments: int) -> None:
-        old, new = self.columns, _empty_columns(accounts, instruments)
+    def pending_room(self, a: int) -> int:
+        """The account's row of what is pending; a new one, all zeros, if it had none."""
+        row = int(self.columns.pending_row[a])
+        if row >= 0:
+            return row
+        if not self._free_rows:
+            rows = self.columns.pending.shape[0]
+            self._grow(self.columns.positions.shape[0], self._instruments, 2 * rows)
+            self._free_rows = list(range(rows, 2 * rows))
+        row = self._free_rows.pop()
+        self.columns.pending[row] = 0
+        self.columns.pending_row[a] = row
+        return row
+
+    def drop_pending_row(self, a: int) -> None:
+        """Gives the account's row of what is pending back to the pool, if it has one."""
+        row = int(self.columns.pending_row[a])
+        if row >= 0:
+            self.columns.pending_row[a] = -1
+            self._free_rows.append(row)
+
+    @property
+    def accounts_with_pending(self) -> int:
+        """How many accounts have something pending."""
+        return int(self.columns.pending.shape[0]) - len(self._free_rows)
+
+    def load_pending(self, a: int, life: Life) -> None:
+        """Brings what a restored life says is pending into the pool; its positions are there already."""
+        for one in life.pending:
+            for instrument, buy, sell, leaving in one.lots:
+                row = self.pending_room(a)
+                slot = find_position(a, instrument, self.columns)
+                assert slot >= 0, "what is pending has a slot in every row"
+                self.columns.pending[row, slot] = (buy, sell, leaving)
+
+    def _grow(self, accounts: int, instruments: int, pending_rows: int) -> None:
+        old, new = self.columns, _empty_columns(accounts, instruments, pending_rows)
         for name, array in old._asdict().items():
             target = getattr(new, name)
             target[tuple(slice(0, size) for size in array.shape)] = array
@@ -136,7 +177,7 @@ class Accounts:
         return rows
 
 
-def _empty_columns(accounts: int, instruments: int) -> Columns:
+def _empty_columns(accounts: int, instruments: int, pending_rows: int) -> Columns:
     by_position, by_venue = (accounts, POSITIONS_MAX), (accounts, ACCOUNT_VENUES_MAX)
     return Columns(
         positions=np.zeros(accounts, np.int32),
@@ -161,7 +202,10 @@ def _empty_columns(accounts: int, instruments: int) -> Columns:
         told=np.ones(accounts, np.uint8),
         told_equity=np.zeros(accounts, np.float64),
         told_maintenance=np.zeros(accounts, np.float64),
+        told_refuses=np.zeros(accounts, np.int8),
         holders=np.zeros((instruments, (accounts + 63) // 64), np.uint64),
+        pending_row=np.full(accounts, -1, np.int32),
+        pending=np.zeros((pending_rows, POSITIONS_MAX, PENDING), np.int64),
     )
 
 
@@ -189,6 +233,10 @@ def add_position(a: int, instrument: int, columns: Columns) -> int:
     columns.instrument[a, slot] = instrument
     columns.quantity[a, slot] = 0
     columns.cash[a, slot] = 0
+    row = columns.pending_row[a]
+    if row >= 0:
+        for k in range(PENDING):
+            columns.pending[row, slot, k] = 0
     columns.positions[a] = slot + 1
     columns.holders[instrument, a // 64] |= np.uint64(1) << np.uint64(a % 64)
     return slot
@@ -204,7 +252,36 @@ def remove_position(a: int, slot: int, columns: Columns) -> None:
         columns.instrument[a, k] = columns.instrument[a, k + 1]
         columns.quantity[a, k] = columns.quantity[a, k + 1]
         columns.cash[a, k] = columns.cash[a, k + 1]
+    row = columns.pending_row[a]
+    if row >= 0:
+        for k in range(slot, last):
+            for column in range(PENDING):
+                columns.pending[row, k, column] = columns.pending[row, k + 1, column]
+        for column in range(PENDING):
+            columns.pending[row, last, column] = 0
     columns.positions[a] = last
+
+
+@kernel
+def is_pending(a: int, slot: int, columns: Columns) -> bool:
+    """Whether something of this position is pending: such a position stays, whatever it holds."""
+    row = columns.pending_row[a]
+    if row < 0:
+        return False
+    lots = columns.pending[row, slot]
+    found: bool = lots[BUY] != 0 or lots[SELL] != 0 or lots[LEAVING] != 0
+    return found
+
+
+@kernel
+def lots_there(a: int, slot: int, contract: int, columns: Columns) -> int:
+    """The position's lots without those of a spot balance that are leaving."""
+    lots: int = columns.quantity[a, slot]
+    row = columns.pending_row[a]
+    if row < 0 or contract != SPOT or lots <= 0:
+        return lots
+    there: int = max(lots - columns.pending[row, slot, LEAVING], 0)
+    return there
 
 
 @kernel

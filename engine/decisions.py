@@ -7,16 +7,19 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.book import NEVER_NS, Accounts
+from engine.book import NEVER_NS, Accounts, lots_there
+from engine.book_breakers import BookBreakers
 from engine.effects import Decision, Effects, MarginCall, Order
 from engine.fills import is_below, value_accounts
+from engine.inputs import FillKind
 from engine.limits import Limits
-from engine.liquidation import limit_ticks, new_frozen_venues, new_legs, new_scratch, order_id, plan, price_in_quote
+from engine.liquidation import is_closed_to_us, limit_ticks, new_frozen_venues, new_legs, new_scratch, order_id, plan, price_in_quote
 from engine.margin import EQUITY, EQUITY_INITIAL, INITIAL, MAINTENANCE, OUT, UNHAIRCUT
 from engine.market import Market
 from engine.reasons import Cause, Outcome, State, Unknown
+from engine.reporting import refusal_bits, refusals_in_words
 from engine.rows import ENDED_ORDERS_MAX, Flight, Life
-from engine.tables import LOAN, SPOT, RiskTables
+from engine.tables import LOAN, SPOT, UNIT_LONG, UNIT_UNKNOWN, RiskTables
 from engine.universe import CASH_CLASS
 
 NS_PER_S: Final = 1_000_000_000
@@ -24,6 +27,9 @@ MICRO: Final = 1_000_000
 RATIO_FLOOR_USD: Final = 1e-9
 FAULT_CHARACTERS_MAX: Final = 200  # of an exception's text in the audit
 SENT: Final = ""  # Life.said after an order went out
+NO_CHAIN: Final = -1
+SLIP_CAP: Final = 0.5
+UNPRICED: Final = frozenset({int(FillKind.TRANSFER), int(FillKind.FUNDING)})
 GRACED: Final = frozenset({Cause.HAIRCUT, Cause.REGIME, Cause.CREDIT})
 
 CauseOf = tuple[RiskTables, RiskTables, RiskTables]  # of Market.cause_tables
@@ -67,12 +73,13 @@ class Occasion:
 class Supervisor:
     """Values accounts and decides about them. Shares its arrays with the book; `lives` holds what few accounts have."""
 
-    def __init__(self, market: Market, accounts: Accounts, lives: dict[int, Life], limits: Limits) -> None:
+    def __init__(self, market: Market, accounts: Accounts, lives: dict[int, Life], limits: Limits, breakers: BookBreakers) -> None:
         self.unheard: Counter[str] = Counter()  # by venue: orders that ended by their time without a report or a fill, for those who look
         self._market = market
         self._accounts = accounts
         self._lives = lives
         self._limits = limits
+        self._breakers = breakers
         self._scratch = new_scratch()
         self._legs = new_legs()
         self._out = np.zeros(OUT, np.float64)
@@ -249,7 +256,8 @@ class Supervisor:
                 cause=cause.name.lower(),
                 equity_usd=float(health[EQUITY]),
                 maintenance_usd=float(health[MAINTENANCE]),
-                shortfall_usd=float(short),
+                shortfall_usd=max(float(short), 0.0),
+                refuses=refusals_in_words(refusal_bits(health)),
                 grace_until_ns=grace_until_ns,
                 decided_ns=self._market.clock_ns,
             )
@@ -271,11 +279,12 @@ class Supervisor:
             number = universe.venue_number(venue)
             if number is not None:
                 frozen[number] = True
+        self._breakers.mark_silent(frozen)
         terms = universe.instrument_arrays
         bankrupt = state == State.BANKRUPT
         found, throttled = plan(
-            a, c, bankrupt, frozen, limits.budget_usd, parameters.plan_legs_max, parameters.end_factor, terms, market.tables,
-            self._scratch, self._legs,
+            a, c, bankrupt, frozen, limits.budget_usd, parameters.plan_legs_max, parameters.end_factor, market.clock_ns, terms,
+            market.tables, self._scratch, self._legs,
         )  # fmt: skip
         if found == 0:
             if bankrupt and limits.publish:
@@ -307,13 +316,14 @@ class Supervisor:
         attempt = attempts.get(i, 0) + 1
         epoch = int(c.epoch[a])
         identity = order_id(name, epoch, instrument.venue, instrument.name, attempt)
-        limit = limit_ticks(price_in_quote(i, market), instrument.tick_size, lots, attempt, parameters)
+        mark_quote = price_in_quote(i, market)
+        limit = limit_ticks(mark_quote, instrument.tick_size, lots, attempt, parameters)
         notional = float(legs.notional_usd[leg])
         if self._limits.publish:
             expires = clock + int(parameters.order_ttl_s * NS_PER_S)
             attempts[i] = attempt
             life.attempts = sorted(attempts.items())
-            life.flights.append(Flight(identity, i, lots, 0, -1, notional, expires, attempt))
+            life.flights.append(Flight(identity, i, lots, 0, -1, notional, expires, attempt, mark_quote=mark_quote))
             self._limits.spend(int(universe.instrument_arrays.underlying[i]), notional)
             occasion.effects.now.append(
                 Order(
@@ -346,8 +356,8 @@ class Supervisor:
     def _why_no_plan(self, a: int, frozen: NDArray[np.bool_]) -> Outcome:
         c, terms = self._accounts.columns, self._market.universe.instrument_arrays
         for slot in range(int(c.positions[a])):
-            i = c.instrument[a, slot]
-            if c.quantity[a, slot] != 0 and terms.contract[i] != LOAN and terms.tradable[i] and frozen[terms.venue[i]]:
+            i = int(c.instrument[a, slot])
+            if c.quantity[a, slot] != 0 and not is_closed_to_us(i, self._market.clock_ns, terms) and frozen[terms.venue[i]]:
                 return Outcome.FROZEN
         return Outcome.NO_PLAN
 
@@ -392,6 +402,35 @@ class Supervisor:
                 return False
         return False
 
+    def slip_of(self, a: int, identity: str, instrument: int, kind: int, lots: int, price_ticks: int) -> tuple[int, float] | None:
+        """(chain, slip) of a fill that is not booked yet, None if it says nothing of that (docs/model.md, section 9).
+
+        How much worse than its mark an order of ours was filled, away from the chain where most of the account's collateral lies: of that
+        chain it is measured.
+        """
+        life = self._lives.get(a)
+        flight = next((one for one in life.flights if one.order_id == identity), None) if life is not None else None
+        if flight is None or instrument < 0 or kind in UNPRICED or lots == 0 or not flight.mark_quote > 0.0:
+            return None
+        terms, home = self._market.universe.instrument_arrays, self._home_chain(a)
+        if home in (NO_CHAIN, int(terms.chain[instrument])):
+            return None
+        worse = price_ticks * float(terms.tick_size[instrument]) / flight.mark_quote - 1.0
+        return home, min(max(worse if lots > 0 else -worse, 0.0), SLIP_CAP)
+
+    def _home_chain(self, a: int) -> int:
+        """The chain of the account's largest positive spot balance, the first of equal ones; NO_CHAIN if it has none that is known."""
+        c, market = self._accounts.columns, self._market
+        terms, tables = market.universe.instrument_arrays, market.tables
+        home, most_usd = NO_CHAIN, 0.0
+        for slot in range(int(c.positions[a])):
+            i = int(c.instrument[a, slot])
+            if terms.contract[i] == SPOT and tables.instrument_int[i, UNIT_UNKNOWN] == 0:
+                usd = lots_there(a, slot, SPOT, c) * float(tables.instrument_float[i, UNIT_LONG])
+                if usd > most_usd:
+                    home, most_usd = int(terms.chain[i]), usd
+        return home
+
     def expire_flights(self, a: int, occasion: Occasion) -> bool:
         """Ends the orders whose time is over; True if there was one."""
         life = self._lives.get(a)
@@ -401,6 +440,7 @@ class Supervisor:
         for flight in over:
             if not flight.heard:
                 self.unheard[self._market.universe.instruments[flight.instrument].venue] += 1
+                self._breakers.count_silence(int(self._market.universe.instrument_arrays.venue[flight.instrument]))
             self.end_flight(a, life, flight, Outcome.EXPIRED, occasion, "")
         return bool(over)
 

@@ -45,7 +45,8 @@ class MarginCall(Output, frozen=True, kw_only=True):
     cause: str
     equity_usd: float
     maintenance_usd: float
-    shortfall_usd: float
+    shortfall_usd: float  # to the level that it misses; 0 of one that is called for a position limit alone
+    refuses: list[str] = []  # why new risk is refused, as in its health; the book's own bad debt is told there alone
     grace_until_ns: int
     decided_ns: int
 

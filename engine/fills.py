@@ -9,12 +9,23 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.book import ACCOUNT_VENUES_MAX, LIMIT, Columns, add_position, find_position, remove_position, set_sequence, wide
+from engine.book import (
+    ACCOUNT_VENUES_MAX,
+    LIMIT,
+    Columns,
+    add_position,
+    find_position,
+    is_pending,
+    remove_position,
+    set_sequence,
+    wide,
+)
 from engine.inputs import FillKind
 from engine.jit import kernel
 from engine.margin import CLOSE_COST, EQUITY, EQUITY_INITIAL, INITIAL, MAINTENANCE, UNHAIRCUT, evaluate, requirements_by_mode
+from engine.margin import LIMIT as LIMITS_PASSED
 from engine.reasons import State
-from engine.tables import INVERSE_PERPETUAL, POSITIONS_MAX, RiskTables
+from engine.tables import INVERSE_FUTURE, INVERSE_PERPETUAL, PENDING, POSITIONS_MAX, RiskTables
 from engine.universe import InstrumentArrays
 
 # What `move` answers.
@@ -64,7 +75,7 @@ def cash_change(
         return (MOVED if lots == 0 else FUNDING_WITH_LOTS), cash
     if kind == _TRANSFER:
         return MOVED, cash
-    if contract == INVERSE_PERPETUAL:
+    if contract == INVERSE_PERPETUAL or contract == INVERSE_FUTURE:
         if price_ticks == 0:
             return PRICE_ZERO, 0
         coins = lots * lot_size / (price_ticks * tick_size) / COIN_UNIT
@@ -82,7 +93,10 @@ def cash_change(
 
 @kernel
 def move(a: int, instrument: int, kind: int, lots: int, price_ticks: int, cash: int, columns: Columns, terms: InstrumentArrays) -> int:
-    """Book one fill on account `a`; a position that becomes empty goes away. Answers MOVED, or why not (and then changes nothing)."""
+    """Book one fill on account `a`; a position that becomes empty goes away, unless something of it is pending.
+
+    Answers MOVED, or why not (and then changes nothing).
+    """
     code, units = cash_change(
         kind,
         lots,
@@ -102,7 +116,7 @@ def move(a: int, instrument: int, kind: int, lots: int, price_ticks: int, cash: 
         return OVERFLOW
     quantity_after = quantity_before + lots
     cash_after = cash_before + units
-    if quantity_after == 0 and cash_after == 0:
+    if quantity_after == 0 and cash_after == 0 and (slot < 0 or not is_pending(a, slot, columns)):
         if slot >= 0:
             remove_position(a, slot, columns)
         return MOVED
@@ -128,7 +142,7 @@ def state_of(code: int, prior: int, health: NDArray[np.float64], end_factor: flo
         return _LIQUIDATABLE
     if (prior == _LIQUIDATABLE or prior == _BANKRUPT) and equity < end_factor * maintenance:
         return _LIQUIDATABLE
-    if health[EQUITY_INITIAL] < health[INITIAL]:
+    if health[EQUITY_INITIAL] < health[INITIAL] or health[LIMITS_PASSED] != 0.0:
         return _WARNING
     return _HEALTHY
 
@@ -157,10 +171,12 @@ def value_accounts(
     positions, instrument, quantity, cash = columns.positions, columns.instrument, columns.quantity, columns.cash
     health, standing, prior, watched = columns.health, columns.standing, columns.prior, columns.watched
     state_before, reason_before = columns.state, columns.reason
+    pending_row, pending = columns.pending_row, columns.pending
     left = 0
     for k in range(accounts.shape[0]):
         a = accounts[k]
-        code = evaluate(wide(positions[a]), instrument[a], quantity[a], cash[a], False, tables.no_pending, tables, health[a])
+        row = wide(pending_row[a])
+        code = evaluate(wide(positions[a]), instrument[a], quantity[a], cash[a], row >= 0, pending[max(row, 0)], tables, health[a])
         code = _with_standing(code, wide(standing[a]))
         state = state_of(code, wide(prior[a]), health[a], end_factor)
         states[k] = state
@@ -175,7 +191,8 @@ def value_accounts(
 def is_below(a: int, columns: Columns, tables: RiskTables, out: NDArray[np.float64]) -> bool:
     """Whether the account would be below maintenance (or bankrupt, or could not be valued) under other tables; `out` [OUT] is scratch."""
     count = wide(columns.positions[a])
-    code = evaluate(count, columns.instrument[a], columns.quantity[a], columns.cash[a], False, tables.no_pending, tables, out)
+    row = wide(columns.pending_row[a])
+    code = evaluate(count, columns.instrument[a], columns.quantity[a], columns.cash[a], row >= 0, columns.pending[max(row, 0)], tables, out)
     return code != 0 or out[EQUITY] < out[MAINTENANCE] or out[UNHAIRCUT] - out[CLOSE_COST] < 0.0
 
 
@@ -184,13 +201,14 @@ def requirements_of(accounts: NDArray[np.int64], columns: Columns, tables: RiskT
     """Maintenance by mode (isolated, protocol, portfolio) of accounts [n] that can be valued, into `out` [n, 3]."""
     for k in range(accounts.shape[0]):
         a = accounts[k]
+        row = wide(columns.pending_row[a])
         requirements_by_mode(
             wide(columns.positions[a]),
             columns.instrument[a],
             columns.quantity[a],
             columns.cash[a],
-            False,
-            tables.no_pending,
+            row >= 0,
+            columns.pending[max(row, 0)],
             tables,
             out[k],
         )
@@ -216,6 +234,7 @@ def apply_fills(
     venue_count, venues, sequence, standing = columns.venue_count, columns.venue, columns.sequence, columns.standing
     health, prior, state_before, reason_before = columns.health, columns.prior, columns.state, columns.reason
     plain, dirty = columns.plain, columns.dirty
+    pending_row, pending = columns.pending_row, columns.pending
     venue_of, contract, lot_size, tick_size, unit = terms.venue, terms.contract, terms.lot_size, terms.tick_size, terms.cash_per_lot_tick
     n: int = account.shape[0]
     for k in range(start, n):
@@ -250,7 +269,8 @@ def apply_fills(
             cash[a, slot] = cash_before + units
         elif move(a, i, kind[k], lots[k], price_ticks[k], extra[k], columns, terms) != MOVED:
             return k
-        code = evaluate(wide(positions[a]), instrument[a], quantity[a], cash[a], False, tables.no_pending, tables, health[a])
+        row = wide(pending_row[a])
+        code = evaluate(wide(positions[a]), instrument[a], quantity[a], cash[a], row >= 0, pending[max(row, 0)], tables, health[a])
         code = _with_standing(code, wide(standing[a]))
         if state_of(code, wide(prior[a]), health[a], end_factor) != state_before[a] or code != reason_before[a]:
             _undo(a, i, slot, held_before, quantity_before, cash_before, columns)
@@ -277,6 +297,12 @@ def _undo(a: int, instrument: int, slot: int, held_before: int, quantity: int, c
             columns.instrument[a, k] = columns.instrument[a, k - 1]
             columns.quantity[a, k] = columns.quantity[a, k - 1]
             columns.cash[a, k] = columns.cash[a, k - 1]
+            if columns.pending_row[a] >= 0:
+                for column in range(PENDING):
+                    columns.pending[columns.pending_row[a], k, column] = columns.pending[columns.pending_row[a], k - 1, column]
+        if columns.pending_row[a] >= 0:
+            for column in range(PENDING):
+                columns.pending[columns.pending_row[a], slot, column] = 0  # with something pending it would not have gone
         columns.instrument[a, slot] = instrument
     columns.quantity[a, slot] = quantity
     columns.cash[a, slot] = cash

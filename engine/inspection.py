@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from msgspec import Struct
 
+from engine.book import lots_there
 from engine.effects import Output
 from engine.explanations import HaircutTerms, haircut_terms, scenario_in_words
 from engine.fills import requirements_of
@@ -17,8 +18,21 @@ from engine.monitor import Book
 from engine.parameters import MODES
 from engine.postings import NO_VENUE, UNNUMBERED
 from engine.reasons import Cause, State, Unknown
+from engine.reporting import refusals_in_words, refusals_of
 from engine.rows import Life
-from engine.tables import CASH_UNKNOWN, CASH_VALUE, CONTRACTS, NOTIONAL, UNIT_LONG, UNIT_SHORT, UNIT_UNKNOWN
+from engine.tables import (
+    BUY,
+    CASH_UNKNOWN,
+    CASH_VALUE,
+    CONTRACTS,
+    LEAVING,
+    NOTIONAL,
+    PENDING,
+    SELL,
+    UNIT_LONG,
+    UNIT_SHORT,
+    UNIT_UNKNOWN,
+)
 
 NAMED_MAX: Final = 10  # missing fills named one by one
 
@@ -32,15 +46,18 @@ class PositionReport(Struct, frozen=True, kw_only=True):
     contract: str
     asset: str
     quote: str
-    side: str  # long | short | flat (only cash is left of it)
+    side: str  # long | short | flat (only cash is left of it, or something is pending)
     lots: int
-    quantity: float  # in units of the asset (inverse perpetuals: USD)
+    quantity: float  # in units of the asset (inverse perpetuals and futures: USD)
     cash_quote: float  # units of the quote that the position has received, or owes
     mark_usd: float | None
     value_usd: float | None  # of lots and cash, before haircuts
     notional_usd: float | None
     closing_cost_usd: float | None
     unknown: str
+    buy_lots: int = 0  # of open orders
+    sell_lots: int = 0
+    leaving_lots: int = 0  # of a spot balance, by a withdrawal under way: not counted in its value
 
 
 class FlightReport(Struct, frozen=True, kw_only=True):
@@ -85,6 +102,7 @@ class AccountReport(Output, frozen=True, kw_only=True):
     greeks: AccountGreeks  # by underlying and by position
     flights: list[FlightReport]
     freezes: list[str]  # what keeps its orders back
+    refuses: list[str]  # why new risk is refused, as in its health
     standing: list[str]  # what keeps it UNKNOWN whatever the market does
     grace_until_ns: int  # 0: none
     retry_ns: int  # 0: nothing waits to be tried again
@@ -100,7 +118,9 @@ def explain_account(book: Book, name: str) -> AccountReport | None:
         return None
     c, market = book.accounts.columns, book.market
     count = int(c.positions[a])
-    slots = c.instrument[a, :count].tolist(), c.quantity[a, :count].tolist(), c.cash[a, :count].tolist()
+    contract = market.universe.instrument_arrays.contract
+    there = [lots_there(a, slot, int(contract[c.instrument[a, slot]]), c) for slot in range(count)]
+    slots = c.instrument[a, :count].tolist(), there, c.cash[a, :count].tolist()
     life = book.lives.get(a, Life())
     state = State(int(c.state[a]))
     known = state is not State.UNKNOWN
@@ -130,11 +150,12 @@ def explain_account(book: Book, name: str) -> AccountReport | None:
         decision_mode=market.parameters.decision_mode,
         requirement_usd=_requirements(book, a) if known else None,
         binding=scenario_in_words(market, float(health[DRIVER])) if known else "",
-        positions=[_position(book, *slot) for slot in zip(*slots, strict=True)],
+        positions=[_position(book, a, slot, there[slot]) for slot in range(count)],
         collateral=haircut_terms(book.market, *slots) if known else [],
         greeks=account_greeks(book.market, *slots),
         flights=_flights(book, life),
         freezes=_freezes(book, name, slots[0]),
+        refuses=refusals_in_words(int(refusals_of(book.accounts, book.breakers.refuses_risk)[a])),
         standing=_standing(book, life),
         grace_until_ns=life.grace_until_ns,
         retry_ns=life.retry_ns,
@@ -147,7 +168,12 @@ def _requirements(book: Book, a: int) -> dict[str, float]:
     return dict(zip(MODES, by_mode[0].tolist(), strict=True))
 
 
-def _position(book: Book, i: int, lots: int, cash: int) -> PositionReport:
+def _position(book: Book, a: int, slot: int, there: int) -> PositionReport:
+    """One slot; `there` is what counts of its lots."""
+    c = book.accounts.columns
+    i, lots, cash = int(c.instrument[a, slot]), int(c.quantity[a, slot]), int(c.cash[a, slot])
+    row = int(c.pending_row[a])
+    pending = c.pending[row, slot].tolist() if row >= 0 else [0] * PENDING
     market = book.market
     universe, tables = market.universe, market.tables
     terms, floats = universe.instrument_arrays, tables.instrument_float[i]
@@ -156,7 +182,7 @@ def _position(book: Book, i: int, lots: int, cash: int) -> PositionReport:
     code = int(tables.instrument_int[i, UNIT_UNKNOWN]) if lots else 0
     code = code or (int(tables.instrument_int[i, CASH_UNKNOWN]) if cash else 0)
     known = code == 0
-    value = lots * float(floats[UNIT_LONG if lots > 0 else UNIT_SHORT]) + cash * float(floats[CASH_VALUE])
+    value = there * float(floats[UNIT_LONG if there > 0 else UNIT_SHORT]) + cash * float(floats[CASH_VALUE])
     return PositionReport(
         chain=universe.chains[int(terms.chain[i])].name,
         venue=definition.venue,
@@ -173,6 +199,9 @@ def _position(book: Book, i: int, lots: int, cash: int) -> PositionReport:
         notional_usd=abs(lots) * float(floats[NOTIONAL]) if known else None,
         closing_cost_usd=closing_cost_usd(i, lots, tables) if known else None,
         unknown="" if known else Unknown(code).name.lower(),
+        buy_lots=pending[BUY],
+        sell_lots=pending[SELL],
+        leaving_lots=pending[LEAVING],
     )
 
 

@@ -18,11 +18,15 @@ from engine.parameters import Parameters
 from engine.tables import (
     ASSETS_MAX,
     CASH_VALUE,
-    INVERSE_OPTION,
+    FUTURE,
+    INVERSE_FUTURE,
     INVERSE_PERPETUAL,
+    LEAVING,
     LOAN,
     NOTIONAL,
     OPTION,
+    PENDING,
+    PERPETUAL,
     SPOT,
     UNIT_LONG,
     VENUES_MAX,
@@ -42,6 +46,7 @@ class Scratch(NamedTuple):
     instrument: NDArray[np.int32]  # [POSITIONS_MAX]
     quantity: NDArray[np.int64]
     cash: NDArray[np.int64]
+    pending: NDArray[np.int64]  # [POSITIONS_MAX, PENDING]; nothing of it ends by a close
     used: NDArray[np.bool_]  # [POSITIONS_MAX] closed by this plan, or not to be touched
     lots: NDArray[np.int64]  # [POSITIONS_MAX] of the close that is best for each candidate
     score: NDArray[np.float64]  # [POSITIONS_MAX]
@@ -66,6 +71,7 @@ def new_scratch() -> Scratch:
         instrument=np.zeros(POSITIONS_MAX, np.int32),
         quantity=np.zeros(POSITIONS_MAX, np.int64),
         cash=np.zeros(POSITIONS_MAX, np.int64),
+        pending=np.zeros((POSITIONS_MAX, PENDING), np.int64),
         used=np.zeros(POSITIONS_MAX, np.bool_),
         lots=np.zeros(POSITIONS_MAX, np.int64),
         score=np.zeros(POSITIONS_MAX, np.float64),
@@ -102,7 +108,9 @@ def limit_ticks(price: float, tick_size: float, lots: int, attempt: int, paramet
 
 
 def price_in_quote(instrument: int, market: Market) -> float:
-    """The unit price that an order's limit starts from, in the instrument's quote (inverse perpetual: USD a coin, as its ticks are).
+    """The unit price that an order's limit starts from, in the instrument's quote (inverse perpetuals and futures: in USD).
+
+    What has a basis trades at mark * (1 + basis).
 
     Only for an instrument that can be valued.
     """
@@ -112,17 +120,26 @@ def price_in_quote(instrument: int, market: Market) -> float:
     quote = market.mark(int(terms.quote[instrument]))
     assert mark is not None, "the planner closes only what can be valued"
     assert quote is not None, "the planner closes only what can be valued"
-    if contract == INVERSE_PERPETUAL:
-        return mark
-    if contract in (OPTION, INVERSE_OPTION):
+    if contract >= OPTION:
         return float(row[UNIT_LONG]) / float(terms.lot_size[instrument]) / quote
+    if contract in (PERPETUAL, INVERSE_PERPETUAL, FUTURE, INVERSE_FUTURE):
+        mark *= 1.0 + float(market.values.basis[instrument])
+    if contract in (INVERSE_PERPETUAL, INVERSE_FUTURE):
+        return mark
     return mark / quote
 
 
 @kernel
+def is_closed_to_us(instrument: int, clock_ns: int, terms: InstrumentArrays) -> bool:
+    """Whether no order is ever sent in this instrument: a loan, one that is not tradable, or one past its expiry."""
+    expiry_ns = terms.expiry_ns[instrument]
+    return terms.contract[instrument] == LOAN or not terms.tradable[instrument] or 0 < expiry_ns <= clock_ns
+
+
+@kernel
 def _excess(count: int, scratch: Scratch, tables: RiskTables, end_factor: float) -> float:
-    """Of the scratch copy, in USD; -inf where it cannot be valued."""
-    code = evaluate(count, scratch.instrument, scratch.quantity, scratch.cash, False, tables.no_pending, tables, scratch.out)
+    """Of the scratch copy with all that is pending, in USD; -inf where it cannot be valued."""
+    code = evaluate(count, scratch.instrument, scratch.quantity, scratch.cash, True, scratch.pending, tables, scratch.out)
     if code != 0:
         return -math.inf
     excess: float = scratch.out[EQUITY] - end_factor * scratch.out[MAINTENANCE]
@@ -207,6 +224,7 @@ def plan(
     budget_usd: NDArray[np.float64],
     legs_max: int,
     end_factor: float,
+    clock_ns: int,
     terms: InstrumentArrays,
     tables: RiskTables,
     scratch: Scratch,
@@ -214,9 +232,11 @@ def plan(
 ) -> tuple[int, bool]:
     """Plan one account: the number of legs written to `legs`, and whether the throttle held something back.
 
-    `everything`: close all (a bankrupt account), else until the excess is 0. `budget_usd` [ASSETS_MAX] is read, not spent.
+    `everything`: close all (a bankrupt account), else until the excess is 0. `budget_usd` [ASSETS_MAX] is read, not spent. Lots of a spot
+    balance that are leaving are not for sale, and what is past its expiry is not either.
     """
     count = wide(columns.positions[a])
+    row = wide(columns.pending_row[a])
     for asset in range(budget_usd.shape[0]):
         scratch.budget_usd[asset] = budget_usd[asset]
     for slot in range(count):
@@ -224,7 +244,9 @@ def plan(
         scratch.instrument[slot] = i
         scratch.quantity[slot] = columns.quantity[a, slot]
         scratch.cash[slot] = columns.cash[a, slot]
-        scratch.used[slot] = terms.contract[i] == LOAN or not terms.tradable[i] or frozen_venues[terms.venue[i]]
+        for column in range(PENDING):
+            scratch.pending[slot, column] = columns.pending[row, slot, column] if row >= 0 else 0
+        scratch.used[slot] = is_closed_to_us(i, clock_ns, terms) or frozen_venues[terms.venue[i]]
     throttled = False
     found = 0
     while found < legs_max:
@@ -233,10 +255,12 @@ def plan(
             break
         for slot in range(count):
             scratch.score[slot] = NO_SCORE
+            i = wide(scratch.instrument[slot])
             lots = abs(scratch.quantity[slot])
+            if terms.contract[i] == SPOT and scratch.quantity[slot] > 0:
+                lots = max(lots - scratch.pending[slot, LEAVING], 0)
             if lots == 0 or scratch.used[slot]:
                 continue
-            i = wide(scratch.instrument[slot])
             if everything:
                 after = _excess_after_close(slot, lots, count, scratch, terms, tables, end_factor, False)
             else:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.book import NEVER_NS, Accounts, collect_holders
+from engine.book_breakers import BookBreakers
+from engine.collateral import collateral_usd
 from engine.decisions import NS_PER_S, Occasion, Supervisor, Valued
 from engine.effects import Breaker, Decision, Effects, Refused
 from engine.fills import FillColumns, apply_fills
@@ -22,20 +24,23 @@ from engine.inputs import (
     Grant,
     OrderReport,
     Partial,
+    Pending,
     RefusedFill,
     RiskParameters,
     SetFreeze,
     SetMode,
+    SetQuarantine,
     Snapshot,
 )
 from engine.limits import Limits
 from engine.machine import CUT_KEY, Cut
+from engine.margin import UNHAIRCUT
 from engine.market import Market, Revaluation
 from engine.market_breakers import BreakerChange
 from engine.market_pieces import PREFIX as MARKET_PREFIX
 from engine.postings import Fault, OneFill, Postings
 from engine.reasons import Cause, Outcome, Refusal
-from engine.reporting import BPS, accounts_by_state, accounts_to_tell, tell
+from engine.reporting import BPS, accounts_by_state, accounts_to_tell, refusals_of, tell
 from engine.rows import ACCOUNT_PREFIX, Life, RowLedger, decode_account_row
 from engine.sources import Sources, first_new, gap_decision, refused
 
@@ -65,13 +70,14 @@ class Book:
         self.accounts = Accounts()
         self.lives: dict[int, Life] = {}
         self.limits = Limits()
-        self._supervisor = Supervisor(self.market, self.accounts, self.lives, self.limits)
-        self._postings = Postings(self.market, self.accounts, self.lives, self._supervisor)
+        self.breakers = BookBreakers(partitions)
+        self._supervisor = Supervisor(self.market, self.accounts, self.lives, self.limits, self.breakers)
+        self._postings = Postings(self.market, self.accounts, self.lives, self._supervisor, self.breakers)
         self._sources = Sources()
         self._rows = RowLedger()
         self._applied = -1
         self._held = HeldCredits()
-        self._breakers: dict[tuple[str, str], Breaker] = {}  # those that changed since the last cut
+        self._breakers_changed: dict[tuple[str, str], Breaker] = {}  # since the last cut
         self._partial_told: Partial | None = None
         self._buffer = np.zeros(0, np.int64)
 
@@ -138,6 +144,7 @@ class Book:
         rows: list[tuple[bytes, bytes | None]] = [*self.accounts.take_changed(self.lives, self._rows)]
         pieces = self.market.pieces(changed_only=True)
         pieces.update(self.limits.pieces(self.market.universe.asset_count))
+        pieces.update(self.breakers.pieces(self.market.universe.asset_count, len(self.market.universe.venues)))
         rows += [(key, pieces[key]) for key in sorted(pieces) if self._rows.put(key, pieces[key])]
         rows += self._held.take_changed(self._rows)
         record = self._rows.record(
@@ -148,10 +155,11 @@ class Book:
             sources=self._sources,
         )
         rows.append((CUT_KEY, record))
-        to_tell = accounts_to_tell(self.accounts, self.market.parameters.health_publish_bps * BPS)
-        health = tell(to_tell, self.accounts, self.lives, self.limits, self.market, f"{self.partition}:{self._applied}")
-        breakers = [self._breakers[key] for key in sorted(self._breakers)]
-        self._breakers.clear()
+        refuses = refusals_of(self.accounts, self.breakers.refuses_risk)
+        to_tell = accounts_to_tell(self.accounts, refuses, self.market.parameters.health_publish_bps * BPS)
+        health = tell(to_tell, refuses, self.accounts, self.lives, self.limits, self.market, f"{self.partition}:{self._applied}")
+        breakers = [self._breakers_changed[key] for key in sorted(self._breakers_changed)]
+        self._breakers_changed.clear()
         return Cut(applied=self._applied, rows=rows, health=health, breakers=breakers, partials=self._partials())
 
     def restore(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
@@ -164,6 +172,7 @@ class Book:
         self._sources.restore(record.sources)
         self.market.restore({key: value for key, value in taken.items() if key.startswith(MARKET_PREFIX)})
         self.limits.restore(taken)
+        self.breakers.restore(taken)
         self._held.restore(taken)
         self.accounts.ensure_instruments(self.market.universe.instrument_count)
         for key in sorted(taken):
@@ -172,6 +181,7 @@ class Book:
                 a = self.accounts.load(key[len(ACCOUNT_PREFIX) :].decode(), row)
                 if row.life is not None:
                     self.lives[a] = row.life
+                    self.accounts.load_pending(a, row.life)
         self._supervisor.restore()
 
     # ---- control ----------------------------------------------------------------------------------------------------------------------
@@ -245,6 +255,7 @@ class Book:
         if asset is None:
             return Refusal.UNKNOWN_ASSET, f"asset {grant.asset} is not defined"
         self.limits.grant(grant, asset)
+        self.market.observe_recognised(asset, grant.recognised)
         return None
 
     def _obey(self, command: Any, at: str, effects: Effects) -> Fault | None:
@@ -262,6 +273,12 @@ class Book:
             outcome = Outcome.FREEZE if command.frozen else Outcome.UNFREEZE
             self._audit(outcome, account, venue, f"{command.scope}, by {command.by}: {command.note}", at, effects)
             self._frozen_changed(account)
+        elif isinstance(command, SetQuarantine):
+            fault = self.market.set_quarantine(command.chain, command.on)
+            if fault is not None:
+                return fault
+            outcome = Outcome.QUARANTINE if command.on else Outcome.UNQUARANTINE
+            self._audit(outcome, "", "", f"chain {command.chain}, by {command.by}: {command.note}", at, effects)
         return None
 
     def _frozen_changed(self, account: str) -> None:
@@ -303,6 +320,8 @@ class Book:
                     ended.add(a)
                 if a not in concerned:
                     concerned[a] = Valued(a, int(c.state[a]), int(c.reason[a]))
+            for change in self.breakers.advance(self.market, self.limits, c.health[:n, UNHAIRCUT]):
+                self._note_breaker(change)
         for one in sorted(concerned.values(), key=self._supervisor.excess_order):
             woken = one.account in ended or (ticks and self._supervisor.is_retry_due(one.account))
             self._supervisor.settle(one, occasion, woken)
@@ -337,14 +356,17 @@ class Book:
             time_ns=np.ascontiguousarray(rows["time_ns"]),
         )
         latest_ns = self._latest_ns()
+        applied = np.ones(len(rows), np.bool_)
         k = 0
         while k < len(rows):
             k = apply_fills(
                 k, columns, self.accounts.columns, universe.instrument_arrays, market.tables, market.parameters.end_factor, latest_ns
             )
             if k < len(rows):
-                self._apply_one_fill(frame, fills, rows[k], columns, k, latest_ns, effects)
+                applied[k] = self._apply_one_fill(frame, fills, rows[k], columns, k, latest_ns, effects)
                 k += 1
+        for venue in np.unique(universe.instrument_arrays.venue[columns.instrument[applied]]).tolist():
+            self.breakers.hear(venue)
 
     def _numbers_of(self, fills: Fills, rows: Any) -> NDArray[np.int64]:
         """Numbers of a frame's accounts, -1 where there is no room.
@@ -358,7 +380,8 @@ class Book:
                     numbers[k] = self.accounts.number(fills.accounts[k])
         return numbers
 
-    def _apply_one_fill(self, frame: Frame, fills: Fills, row: Any, columns: FillColumns, k: int, latest_ns: int, effects: Effects) -> None:
+    def _apply_one_fill(self, frame: Frame, fills: Fills, row: Any, columns: FillColumns, k: int, latest_ns: int, effects: Effects) -> bool:
+        """Whether it was applied, not refused."""
         venue, instrument = fills.instruments[int(row["instrument"])]
         fill = OneFill(
             account=int(columns.account[k]),
@@ -374,7 +397,12 @@ class Book:
             time_ns=int(row["time_ns"]),
         )
         offset = int(row["offset"])
+        slip = None
+        if fill.order_id:
+            slip = self._supervisor.slip_of(fill.account, fill.order_id, fill.instrument, fill.kind, fill.lots, fill.price_ticks)
         fault, changed = self._postings.post_fill(fill, latest_ns)
+        if slip is not None and fault is None:
+            self.market.observe_slip(*slip, self.clock_ns)
         if fault is not None:
             effects.now.append(_refused_fill(frame, offset, fault, fills.accounts[int(row["account"])], fill))
         if changed:
@@ -382,11 +410,16 @@ class Book:
             occasion = self._occasion(frame, offset, cause, effects)
             ended = fault is None and bool(fill.order_id) and self._supervisor.fill_order(fill.account, fill.order_id, fill.lots, occasion)
             self._settle_one(fill.account, occasion, ended)
+        return fault is None
 
     def _apply_event(self, frame: Frame, offset: int, event: Any, effects: Effects) -> None:
         fault: Fault | None
         if isinstance(event, Snapshot):
             fault, changed = self._postings.post_snapshot(event, self._latest_ns())
+            if changed:
+                self._settle_one(self.accounts.numbers[event.account], self._occasion(frame, offset, Cause.FILL, effects), woken=False)
+        elif isinstance(event, Pending):
+            fault, changed = self._postings.post_pending(event, self._latest_ns())
             if changed:
                 self._settle_one(self.accounts.numbers[event.account], self._occasion(frame, offset, Cause.FILL, effects), woken=False)
         elif isinstance(event, RefusedFill):
@@ -461,20 +494,18 @@ class Book:
         universe, limits = self.market.universe, self.limits
         spent = {universe.assets[i].name: float(limits.spent_usd[i]) for i in range(universe.asset_count) if limits.spent_usd[i] != 0.0}
         states = accounts_by_state(self.accounts)
+        collateral = collateral_usd(self.accounts, self.market)
+        partial = Partial(self.partition, self._applied, self.clock_ns, spent, limits.fund_requested_micro_usd, states, collateral)
         told = self._partial_told
-        if told is not None and (told.spent_usd, told.fund_requested_micro_usd, told.accounts_by_state) == (
-            spent,
-            limits.fund_requested_micro_usd,
-            states,
-        ):
+        if told is not None and msgspec.structs.replace(told, applied=partial.applied, clock_ns=partial.clock_ns) == partial:
             return []
-        self._partial_told = Partial(self.partition, self._applied, self.clock_ns, spent, limits.fund_requested_micro_usd, states)
-        return [self._partial_told]
+        self._partial_told = partial
+        return [partial]
 
     # ---- words --------------------------------------------------------------------------------------------------------------------------
 
     def _note_breaker(self, change: BreakerChange) -> None:
-        self._breakers[change.trigger, change.name] = Breaker(
+        self._breakers_changed[change.trigger, change.name] = Breaker(
             trigger=change.trigger,
             name=change.name,
             partition=self.partition,

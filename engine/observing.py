@@ -178,14 +178,15 @@ class ObservedMarket(Terms):
         chain = self.universe.chain_number(lag.chain)
         if chain is None:
             return Refusal.UNKNOWN_CHAIN, lag.chain
-        if lag.last_heartbeat_ns < self.lags.heartbeat_ns[chain]:
-            return Refusal.OUT_OF_ORDER, f"heartbeat {lag.last_heartbeat_ns} is before {self.lags.heartbeat_ns[chain]}"
-        if self.lags.heartbeat_ns[chain] == NEVER_NS:
-            terms = self.universe.instrument_arrays
-            self.slow.latency[(terms.chain == chain) & (terms.contract == SPOT)] = math.nan  # begins with what is now known
-            self.touched.chain[chain] = True
-        self.lags.p95_ns[chain] = lag.lag_p95_ns
-        self.lags.heartbeat_ns[chain] = lag.last_heartbeat_ns
+        if lag.last_heartbeat_ns > 0:  # else it is of an attestor that hears none of this chain
+            if lag.last_heartbeat_ns < self.lags.heartbeat_ns[chain]:
+                return Refusal.OUT_OF_ORDER, f"heartbeat {lag.last_heartbeat_ns} is before {self.lags.heartbeat_ns[chain]}"
+            if self.lags.heartbeat_ns[chain] == NEVER_NS:
+                terms = self.universe.instrument_arrays
+                self.slow.latency[(terms.chain == chain) & (terms.contract == SPOT)] = math.nan  # begins with what is now known
+                self.touched.chain[chain] = True
+            self.lags.p95_ns[chain] = lag.lag_p95_ns
+            self.lags.heartbeat_ns[chain] = lag.last_heartbeat_ns
         if lag.quarantined:
             self.quarantined[chain] = True
             self._quarantine_told = True

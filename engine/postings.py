@@ -8,14 +8,15 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from engine.book import ACCOUNT_VENUES_MAX, ACCOUNTS_MAX, Accounts, Columns, add_position, remove_position, set_sequence
+from engine.book import ACCOUNT_VENUES_MAX, ACCOUNTS_MAX, Accounts, Columns, add_position, is_pending, remove_position, set_sequence
+from engine.book_breakers import BookBreakers
 from engine.decisions import Occasion, Supervisor
 from engine.fills import FUNDING_WITH_LOTS, MOVED, OVERFLOW, PRICE_ZERO, TOO_MANY_POSITIONS, move
-from engine.inputs import Credit, FillKind, OrderReport, RefusedFill, Snapshot
+from engine.inputs import Credit, FillKind, OrderReport, Pending, RefusedFill, Snapshot
 from engine.market import Market
 from engine.reasons import Outcome, Refusal
-from engine.rows import Life
-from engine.tables import POSITIONS_MAX
+from engine.rows import Life, PendingAt
+from engine.tables import POSITIONS_MAX, SPOT
 
 HOLES_MAX: Final = 64  # by account
 MISSED_VENUES_MAX: Final = 8  # by account: names of venues of which it has no record but missed fills; of others only that there are some
@@ -31,7 +32,7 @@ _MOVE_FAULTS: Final[dict[int, Fault]] = {
     OVERFLOW: (Refusal.OVERFLOW, "quantity or cash would lie beyond 2**62"),
     TOO_MANY_POSITIONS: (Refusal.TOO_MANY, f"the account has {POSITIONS_MAX} positions"),
     FUNDING_WITH_LOTS: (Refusal.OUT_OF_RANGE, "funding moves cash alone: lots must be 0"),
-    PRICE_ZERO: (Refusal.OUT_OF_RANGE, "an inverse perpetual cannot trade at price 0"),
+    PRICE_ZERO: (Refusal.OUT_OF_RANGE, "an inverse perpetual or future cannot trade at price 0"),
 }
 _FINAL_REPORTS: Final = {
     "filled": Outcome.FILLED,
@@ -60,11 +61,12 @@ class OneFill(NamedTuple):
 class Postings:
     """Changes to accounts' records."""
 
-    def __init__(self, market: Market, accounts: Accounts, lives: dict[int, Life], supervisor: Supervisor) -> None:
+    def __init__(self, market: Market, accounts: Accounts, lives: dict[int, Life], supervisor: Supervisor, breakers: BookBreakers) -> None:
         self._market = market
         self._accounts = accounts
         self._lives = lives
         self._supervisor = supervisor
+        self._breakers = breakers
         self.snapshots_ignored = 0  # since the start of the process; decides nothing
 
     # ---- fills ----
@@ -249,6 +251,11 @@ class Postings:
         life.missed = [(name, upto) for name, upto in life.missed if name not in names or snapshot.sequence < upto < UNNUMBERED]
 
     def _held_at(self, a: int, venue: int) -> dict[int, tuple[int, int]]:
+        """Positions of the account at a venue that hold something."""
+        return {i: amounts for i, amounts in self._slots_at(a, venue).items() if amounts != (0, 0)}
+
+    def _slots_at(self, a: int, venue: int) -> dict[int, tuple[int, int]]:
+        """Those that have a slot only because something of them is pending as well."""
         c = self._accounts.columns
         venue_of = self._market.universe.instrument_arrays.venue
         held: dict[int, tuple[int, int]] = {}
@@ -261,7 +268,8 @@ class Postings:
     def _replace(self, a: int, venue: int, snapshot: Snapshot, said: dict[int, tuple[int, int]]) -> Fault | None:
         """Takes over what the snapshot says. Of a ninth venue no number can be kept: there it only settles what was missed."""
         c = self._accounts.columns
-        held = self._held_at(a, venue)
+        held = self._slots_at(a, venue)
+        said |= {i: (0, 0) for i in held if i not in said and is_pending(a, slot_of(a, i, c), c)}
         if int(c.positions[a]) - len(held) + len(said) > POSITIONS_MAX:
             return _TOO_MANY_POSITIONS
         if not set_sequence(a, venue, snapshot.sequence, c) and not self._is_marked(a, snapshot.venue):
@@ -284,6 +292,58 @@ class Postings:
         self._changed(a)
         return None
 
+    # ---- what is pending ----
+
+    def post_pending(self, said: Pending, latest_ns: int) -> tuple[Fault | None, bool]:
+        """(why it is refused or None, whether anything of the account changed). Only one that is taken makes an account.
+
+        It replaces what its venue said before; one that is not newer is old, and changes nothing.
+        """
+        universe, terms = self._market.universe, self._market.universe.instrument_arrays
+        venue = universe.venue_number(said.venue)
+        a = self._accounts.numbers.get(said.account, -1)
+        if venue is None:
+            return (Refusal.UNKNOWN_VENUE, f"venue {said.venue} is not defined"), False
+        lots: dict[int, tuple[int, int, int]] = {}
+        for position in said.positions:
+            i = universe.instrument_number(said.venue, position.instrument)
+            if i is None:
+                return self.unknown_instrument(said.venue, position.instrument), False
+            lots[i] = (position.buy_lots, position.sell_lots, position.leaving_lots if terms.contract[i] == SPOT else 0)
+        if said.time_ns > latest_ns:
+            return future_time(said.time_ns, self._market.clock_ns), False
+        lots = {i: amounts for i, amounts in lots.items() if any(amounts)}
+        life = self._lives.get(a)
+        before = next((one for one in life.pending if one.venue == venue), None) if life is not None else None
+        if before is not None and said.time_ns <= before.time_ns:
+            return None, False
+        if life is not None and before is None and len(life.pending) >= ACCOUNT_VENUES_MAX:
+            return (Refusal.TOO_MANY, f"something was pending at {ACCOUNT_VENUES_MAX} other venues"), False
+        c = self._accounts.columns
+        gone = [i for i, held in self._slots_at(a, venue).items() if held == (0, 0) and i not in lots] if a >= 0 else []
+        new = [i for i in lots if a < 0 or slot_of(a, i, c) < 0]
+        if (int(c.positions[a]) if a >= 0 else 0) - len(gone) + len(new) > POSITIONS_MAX:
+            return _TOO_MANY_POSITIONS, False
+        if a < 0:
+            a = self._accounts.number(said.account)
+            if a < 0:
+                return TOO_MANY_ACCOUNTS, False
+        for i in gone:
+            remove_position(a, slot_of(a, i, self._accounts.columns), self._accounts.columns)
+        for i in new:
+            add_position(a, i, self._accounts.columns)
+        life = self._supervisor.life(a)
+        entry = PendingAt(venue, said.time_ns, [(i, *amounts) for i, amounts in sorted(lots.items())])
+        life.pending = sorted([entry, *(one for one in life.pending if one.venue != venue)], key=lambda one: one.venue)
+        self._fill_pending(a, life)
+        self._changed(a)
+        return None, True
+
+    def _fill_pending(self, a: int, life: Life) -> None:
+        """The account's row of the pool as its life says, or none."""
+        self._accounts.drop_pending_row(a)
+        self._accounts.load_pending(a, life)
+
     # ---- reports ----
 
     def post_report(self, report: OrderReport, occasion: Occasion) -> tuple[Fault | None, bool | None]:
@@ -303,6 +363,7 @@ class Postings:
                 return None, None
             return (Refusal.UNKNOWN_ORDER, f"order {report.order_id} was not sent by this book, or long ago"), None
         flight.heard = True
+        self._breakers.hear(int(self._market.universe.instrument_arrays.venue[flight.instrument]))
         self._accounts.columns.dirty[a] = 1
         outcome = _FINAL_REPORTS.get(report.status)
         if outcome is None:

@@ -81,6 +81,7 @@ class Refusal(StrEnum):
     UNKNOWN_EMITTER = "unknown_emitter"
     REPLAYED = "replayed"
     EQUIVOCATION = "equivocation"
+    QUARANTINED = "quarantined"
     TOO_OLD = "too_old"
     BAD_PAYLOAD = "bad_payload"
     HELD_QUEUE_FULL = "held_queue_full"
@@ -104,6 +105,8 @@ class Outcome(StrEnum):
     MODE = "mode"
     FREEZE = "freeze"
     UNFREEZE = "unfreeze"
+    QUARANTINE = "quarantine"  # an operator stopped recognising a chain's credit
+    UNQUARANTINE = "unquarantine"  # or recognises it again
     PARAMETERS = "parameters"  # a parameter set came into force
     GUARDIAN_SET = "guardian_set"  # a guardian set was taken
     FUND_DRAW = "fund_draw"

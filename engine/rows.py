@@ -49,6 +49,15 @@ class Flight(Struct, array_like=True):
     expires_ns: int
     attempt: int
     heard: bool = False  # a report or a fill has come
+    mark_quote: float = 0.0  # the unit price in its quote that its limit started from
+
+
+class PendingAt(Struct, array_like=True):
+    """What one venue said last of what is pending there; empty `lots`: nothing, but what is older than `time_ns` is old."""
+
+    venue: int
+    time_ns: int
+    lots: list[tuple[int, int, int, int]]  # (instrument, to buy, to sell, leaving), by instrument
 
 
 class Life(Struct, array_like=True):
@@ -66,6 +75,7 @@ class Life(Struct, array_like=True):
     fund_epoch: int = -1  # the epoch for which the insurance fund was asked
     said: str = ""  # the last decision that sent no order: it is audited when it changes, not at each try
     missed: list[tuple[str, int]] = field(default_factory=list)  # (venue's name or "", highest number or UNNUMBERED), see engine.postings
+    pending: list[PendingAt] = field(default_factory=list)  # by venue, rising
 
     def is_empty(self) -> bool:
         """It says nothing that a new one would not say."""

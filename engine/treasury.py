@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
+from engine.collateral import NO_CAP_USD
 from engine.effects import Decision, Effects, Send
 from engine.inputs import Depth, Frame, FrameKind, Grant, Partial, RiskParameters, Tick
 from engine.machine import CUT_KEY, Cut
@@ -37,6 +38,7 @@ class Treasury:
         self._sent = -1  # counter of what was sent to control
         self._requested_micro_usd = [0] * ledger_partitions  # cumulative, as the partials say
         self._paid_micro_usd = [0] * ledger_partitions  # cumulative
+        self._collateral_usd: list[dict[str, float]] = [{} for _ in range(ledger_partitions)]  # by asset with a global cap, as last said
 
     # ---- Machine ----
 
@@ -88,7 +90,8 @@ class Treasury:
     def take_cut(self, sealed: bool = False) -> Cut:
         """What changed since the last cut, and the cut record."""
         pieces = self._market.pieces(changed_only=True)
-        state = (self._granted_interval, self._sent, self._requested_micro_usd, self._paid_micro_usd)
+        collateral = [sorted(held.items()) for held in self._collateral_usd]
+        state = (self._granted_interval, self._sent, self._requested_micro_usd, self._paid_micro_usd, collateral)
         pieces[_STATE_PIECE] = encode_piece(state)
         rows: list[tuple[bytes, bytes | None]] = [(key, pieces[key]) for key in sorted(pieces) if self._rows.put(key, pieces[key])]
         record = self._rows.record(
@@ -108,7 +111,9 @@ class Treasury:
         self._applied = record.applied
         self._sources.restore(record.sources)
         self._market.restore({key: value for key, value in pieces.items() if key.startswith(MARKET_PREFIX)})
-        self._granted_interval, self._sent, self._requested_micro_usd, self._paid_micro_usd = decode_piece(pieces[_STATE_PIECE])
+        self._granted_interval, self._sent, self._requested_micro_usd, self._paid_micro_usd, *said = decode_piece(pieces[_STATE_PIECE])
+        for collateral in said:
+            self._collateral_usd = [dict(held) for held in collateral]
 
     # ---- frames ----
 
@@ -164,14 +169,23 @@ class Treasury:
             budget = parameters.throttle_share * market.depth_usd(asset) / self._partitions
             cap = budget * parameters.throttle_burst
             name = universe.assets[asset].name
-            grants += [Grant(partition, name, budget, cap, self._paid_micro_usd[partition]) for partition in range(self._partitions)]
+            recognised = self._recognised(name, universe.assets[asset].cap_usd_global)
+            grants += [
+                Grant(partition, name, budget, cap, self._paid_micro_usd[partition], recognised) for partition in range(self._partitions)
+            ]
         self._send(grants, effects)
+
+    def _recognised(self, asset: str, cap_usd: float) -> float:
+        """The share of all accounts' balances of an asset that its global cap leaves; 1 without a cap."""
+        held = sum(collateral.get(asset, 0.0) for collateral in self._collateral_usd)
+        return 1.0 if cap_usd >= NO_CAP_USD or held <= cap_usd else cap_usd / held
 
     def _pay(self, partial: Partial, at: str, effects: Effects) -> tuple[Refusal, str] | None:
         """Pays what a partition newly asks of the insurance fund, as far as it goes; the answer is cumulative."""
         partition = partial.partition
         if not 0 <= partition < self._partitions:
             return Refusal.OUT_OF_RANGE, f"there is no ledger partition {partition}"
+        self._collateral_usd[partition] = partial.collateral_usd
         asked = partial.fund_requested_micro_usd - self._requested_micro_usd[partition]
         if asked <= 0:
             return None

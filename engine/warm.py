@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from engine.attestor import Attestor
 from engine.inputs import (
@@ -24,6 +25,8 @@ from engine.inputs import (
     OraclePrice,
     OrderReport,
     Partial,
+    Pending,
+    PendingPosition,
     RiskParameters,
     SetMode,
     Snapshot,
@@ -31,6 +34,7 @@ from engine.inputs import (
     Tick,
     VenueDefinition,
 )
+from engine.inspection import explain_account
 from engine.machine import Machine
 from engine.monitor import Book
 from engine.murmur2 import partitions_of
@@ -59,6 +63,7 @@ def warm() -> None:
         book.apply(ledger.offset(), ledger.frame(FrameKind.REPORTS, [report]))
     _keep(book, rows)
     totals(book.accounts, book.market)
+    explain_account(book, ACCOUNT)
     Book(0, 1).restore(rows.items())
 
     for machine, own in ((Treasury(1), _partial), (Attestor(0, 1), _heartbeat)):
@@ -127,13 +132,16 @@ def _opening(log: _Log) -> list[Frame]:
     option = {"strike": 100_000.0, "expiry_ns": EXPIRY_NS}
     definitions = [
         AssetDefinition(v=1, name="COIN", asset_class="major", sources=sources, time_ns=START_NS),
-        AssetDefinition(v=1, name="DOLLAR", asset_class="stable", redemption_asset="USD", sources=sources, time_ns=START_NS),
+        AssetDefinition(
+            v=1, name="DOLLAR", asset_class="stable", redemption_asset="USD", cap_usd_global=1e9, sources=sources, time_ns=START_NS
+        ),
         ChainDefinition(v=1, name="near", finality_s=1, messaging_delay_s=1, time_ns=START_NS),
         ChainDefinition(v=1, name="far", finality_s=1, messaging_delay_s=1, time_ns=START_NS),
         VenueDefinition(v=1, name="exchange", chain="near", fee_bps=1, time_ns=START_NS),
         VenueDefinition(v=1, name="vault", chain="far", vault=True, time_ns=START_NS),
         instrument("exchange", "USD", "spot", "USD", lot_size=1.0, tick_size=0.01, tradable=False),
         instrument("exchange", "PERP", "perpetual", "COIN"),
+        instrument("exchange", "COIN", "spot", "COIN"),
         instrument("exchange", "INVERSE", "inverse_perpetual", "COIN", quote="COIN", lot_size=1.0),
         instrument("exchange", "FUTURE", "future", "COIN", expiry_ns=EXPIRY_NS),
         instrument("exchange", "COIN-FUTURE", "inverse_future", "COIN", quote="COIN", lot_size=1.0, expiry_ns=EXPIRY_NS),
@@ -158,6 +166,8 @@ def _story(log: _Log) -> list[Frame]:
     quote = ImpliedVolatility(v=1, underlying="COIN", expiry_ns=EXPIRY_NS, sigma=0.6, time_ns=START_NS)
     index = Funding(v=1, venue="exchange", instrument="DEBT", measure="interest_index", value=1.01, time_ns=START_NS)
     trade = FillKind.TRADE
+    said = [PendingPosition("PERP", buy_lots=10), PendingPosition("CALL", sell_lots=1)]
+    orders = Pending(v=1, account=ACCOUNT, venue="exchange", positions=said, time_ns=START_NS)
     frames = [
         *_opening(log),
         log.control(FrameKind.VOLATILITIES, quote),
@@ -175,6 +185,9 @@ def _story(log: _Log) -> list[Frame]:
             ]
         ),
         log.control(FrameKind.FUNDINGS, index),
+        log.frame(FrameKind.PENDING, [orders]),
+        log.frame(FrameKind.PENDING, [replace(orders, positions=[PendingPosition("COIN", buy_lots=1)], time_ns=START_NS + 1)]),
+        log.frame(FrameKind.PENDING, [replace(orders, positions=[], time_ns=START_NS + 2)]),
     ]
     for coin in (99_000.0, 93_000.0, 84_000.0):
         frames += [log.tick(1), log.prices(coin, dollar=0.98)]

@@ -207,11 +207,20 @@ def _market() -> list[Alert]:
         ),
         Alert(
             "PlimsollBreakerOpen",
-            "job_trigger_name:plimsoll_breaker_state:max == 2",
+            'job_trigger_name:plimsoll_breaker_state:max{trigger!="quarantine"} == 2'
+            " or max by (job, trigger, name) (plimsoll_book_breaker_state) == 2",
             "1m",
             Severity.PAGE,
             "The breaker {{ $labels.trigger }} of {{ $labels.name }} is open",
-            "Its mark is unknown, its volatility widened, or its credits are held, by what tripped.",
+            "Its mark is unknown, its volatility widened, its credits are held, or new risk is refused, by what tripped.",
+        ),
+        Alert(
+            "PlimsollChainQuarantined",
+            'job_trigger_name:plimsoll_breaker_state:max{trigger="quarantine"} > 0',
+            "30s",
+            Severity.PAGE,
+            "The chain {{ $labels.name }} is in quarantine",
+            "Its messages contradict each other, or somebody said so: credit there counts less and less, until an operator ends it.",
         ),
     ]
 

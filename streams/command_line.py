@@ -95,6 +95,7 @@ app.command()(looking.replay)
 app.command()(operator.mode)
 app.command()(operator.freeze)
 app.command()(operator.unfreeze)
+app.command()(operator.quarantine)
 app.command()(operator.guardians)
 app.command()(margin.margin)
 

@@ -16,7 +16,17 @@ from msgspec import Struct
 
 from engine.effects import AssetReport
 from engine.guardians import GuardianSets
-from engine.inputs import AnyCommand, AnyDefinition, AssetDefinition, ChainDefinition, GuardianSet, RiskParameters, SetFreeze, SetMode
+from engine.inputs import (
+    AnyCommand,
+    AnyDefinition,
+    AssetDefinition,
+    ChainDefinition,
+    GuardianSet,
+    RiskParameters,
+    SetFreeze,
+    SetMode,
+    SetQuarantine,
+)
 from engine.machine import ENGINE_VERSION
 from engine.parameters import Parameters, parse_parameters
 from streams.messages import INTERNAL_DLQ, PartitionStatus
@@ -256,6 +266,7 @@ def marks(reports: Sequence[AssetReport]) -> list[Finding]:
 def brakes(commands: Sequence[AnyCommand], statuses: Sequence[PartitionStatus]) -> list[Finding]:
     """Mode and freezes, as operators' commands that were taken leave them."""
     mode, frozen = "observe", {}
+    quarantined: dict[str, SetQuarantine] = {}
     for command in commands:
         if isinstance(command, SetMode):
             mode = command.mode
@@ -263,11 +274,19 @@ def brakes(commands: Sequence[AnyCommand], statuses: Sequence[PartitionStatus]) 
             frozen[command.scope, command.name] = command
         elif isinstance(command, SetFreeze):
             frozen.pop((command.scope, command.name), None)
+        elif isinstance(command, SetQuarantine) and command.on:
+            quarantined[command.chain] = command
+        elif isinstance(command, SetQuarantine):
+            quarantined.pop(command.chain, None)
     found = [ok("mode", mode, "to send orders: `plimsoll mode publish`" if mode == "observe" else "")]
     others = [f"{_name(status)} in {status.mode}" for status in statuses if status.mode not in {"", mode}]
     if others:
         text = f"{mode} was commanded, but at their last cut these were elsewhere: {_listed(others)}"
         found = [warn("mode", text, "see whether they move: `plimsoll tail pipeline.status`")]
+    if quarantined:  # that an attestor began one is among the breakers
+        said = [f"{chain} by {command.by}" for chain, command in quarantined.items()]
+        chain = next(iter(quarantined))
+        found.append(warn("quarantine", f"not recognised: {_listed(said)}", f"when it is over: `plimsoll quarantine {chain} --off`"))
     if not frozen:
         return [*found, ok("freezes", "none")]
     said = [f"{scope} {name} by {command.by}".replace("  ", " ") for (scope, name), command in frozen.items()]

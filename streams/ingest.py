@@ -430,7 +430,8 @@ def _sound(fills: Fills, keys: list[bytes | None], partition: int, partitions: i
     known = np.fromiter((bool(_NAME.search(venue) and _NAME.search(name)) for venue, name in fills.instruments), bool)
     keyed = np.array([key == own_keys[number] for key, number in zip(keys, rows["account"].tolist(), strict=True)], bool)
     kind = rows["kind"]
-    contradicts = ((kind == FillKind.FUNDING) & (rows["lots"] != 0)) | ((kind >= FillKind.TRANSFER) & (rows["price_ticks"] != 0))
+    unpriced = (kind == FillKind.TRANSFER) | (kind == FillKind.FUNDING)
+    contradicts = ((kind == FillKind.FUNDING) & (rows["lots"] != 0)) | (unpriced & (rows["price_ticks"] != 0))
     sound: NDArray[np.bool_] = placed[rows["account"]] & known[rows["instrument"]] & keyed & ~contradicts
     return sound
 

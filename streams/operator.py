@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from engine.guardians import GuardianSets
-from engine.inputs import AnyCommand, GuardianSet, RiskParameters, SetFreeze, SetMode
+from engine.inputs import AnyCommand, GuardianSet, RiskParameters, SetFreeze, SetMode, SetQuarantine
 from streams.clients import Clients
 from streams.messages import SOURCES, encode_source
 from streams.settings import Settings
@@ -33,6 +33,11 @@ def set_freeze(
 ) -> None:
     """Stop, or let go again, the orders of one account, one venue, or all."""
     send(settings, SetFreeze(v=1, by=_operator(by), note=note, time_ns=time.time_ns(), scope=scope, name=name, frozen=frozen))
+
+
+def set_quarantine(settings: Settings, chain: str, *, on: bool, by: str = "", note: str = "") -> None:
+    """Stop recognising a chain's credit and take no message of it, or end its quarantine, whoever began it."""
+    send(settings, SetQuarantine(v=1, by=_operator(by), note=note, time_ns=time.time_ns(), chain=chain, on=on))
 
 
 def announce_guardians(

@@ -16,6 +16,7 @@ from engine.effects import AssetReport, ChainReport
 from engine.limits import Limits
 from engine.monitor import Book
 from engine.reasons import Cause, State, Unknown
+from engine.reporting import refusing
 from engine.survey import LEVELS, SIDES, Flights, OpenBreaker, Totals, asset_reports, chain_reports, flights, open_breakers, totals
 
 # Breakers by how bad they are, not by the engine's numbers: an alert compares.
@@ -45,6 +46,11 @@ class RiskMetrics:
         self.shortfall = book("shortfall_usd", "What accounts miss to a level, summed", "level")
         self.bad_debt = book("bad_debt_usd", "Unhaircut equity below zero, as a positive number")
         self.exposure = book("exposure_usd", "Notional of positions whose mark is known", "chain", "layer", "side")
+        self.pending = book("accounts_pending", "Accounts with open orders or withdrawals under way")
+        self.refusing = book("accounts_refusing", "Accounts that are refused new risk, by reason", "reason")
+        self.book_breaker = book(
+            "book_breaker_state", "Of a book's breakers that were ever open: 0 closed, 1 recovering, 2 tripped", "trigger", "name"
+        )
         self.in_flight = book("orders_in_flight", "Orders that may still be filled", "venue")
         self.unreported = book("orders_unreported", "Orders in flight of which nothing was heard, neither report nor fill", "venue")
         self.oldest_unreported = book("oldest_unreported_order_seconds", "How long, by the book's clock, the oldest of them has been out")
@@ -72,6 +78,8 @@ class RiskMetrics:
         self.uptime = market("mark_uptime_ratio", "The share of late in which the asset had a mark", "asset")
         self.stress = market("stress_ratio", "Stress of the correlations of the asset's group, at maintenance", "asset")
         self.recognised = market("chain_recognised_ratio", "The share of a chain's collateral that is recognised now", "chain")
+        self.asset_recognised = market("asset_recognised_ratio", "The share of an asset's balances that its global cap leaves", "asset")
+        self.slip = market("cross_chain_slip_ratio", "Slippage in force, as measured by fills of orders away from the collateral", "chain")
         self.lag = market("attestation_lag_seconds", "95th percentile of the observed attestation lag", "chain")
         self.heartbeat_age = market("heartbeat_age_seconds", "Time since a chain's newest heartbeat, by the books' clock", "chain")
         self.breaker = market("breaker_state", "Of breakers that were ever open: 0 closed, 1 recovering, 2 tripped", "trigger", "name")
@@ -85,6 +93,8 @@ class RiskMetrics:
         venues = [venue.name for venue in market.universe.venues if not venue.vault]
         self.tell_flights(partition, flights(book.lives, market), venues, book.take_unheard())
         self.tell_book(partition, book.limits, book.snapshots_ignored, book.credits_held)
+        self.tell_refusals(partition, book.accounts.accounts_with_pending, refusing(book.accounts, book.breakers.refuses_risk))
+        self.tell_book_breakers(partition, [OpenBreaker(*one) for one in book.breakers.opened(market)])
         if partition == 0:
             self.tell_market(asset_reports(market), chain_reports(market), open_breakers(market))
 
@@ -124,6 +134,17 @@ class RiskMetrics:
         for scope, count in frozen.items():
             self.frozen.labels(partition, scope).set(count)
 
+    def tell_refusals(self, partition: int, pending: int, refusing: Mapping[str, int]) -> None:
+        """Accounts with something pending, and by reason those that are refused new risk."""
+        self.pending.labels(partition).set(pending)
+        for reason, count in refusing.items():
+            self.refusing.labels(partition, reason).set(count)
+
+    def tell_book_breakers(self, partition: int, breakers: Sequence[OpenBreaker]) -> None:
+        """What a book's own breakers are at."""
+        for breaker in breakers:
+            self.book_breaker.labels(partition, breaker.trigger, breaker.name).set(_BREAKER_RANKS[breaker.state])
+
     def forget_book(self, partition: int) -> None:
         """Drop the gauges of a book that somebody else owns now; a frozen value would look alive."""
         for gauge in self._of_a_book:
@@ -148,11 +169,13 @@ class RiskMetrics:
             self.suspended.labels(name).set(asset.suspended)
             self.uptime.labels(name).set(asset.uptime)
             self.stress.labels(name).set(asset.stress_maintenance)
+            self.asset_recognised.labels(name).set(asset.recognised)
             for source in asset.sources:
                 _set_or_remove(self.source_age, source.age_seconds, name, source.source)
                 self.source_counts.labels(name, source.source).set(source.counts)
         for chain in chains:
             self.recognised.labels(chain.chain).set(1.0 - chain.paused)
+            self.slip.labels(chain.chain).set(chain.slip)
             _set_or_remove(self.lag, chain.lag_p95_seconds, chain.chain)
             _set_or_remove(self.heartbeat_age, chain.heartbeat_age_seconds, chain.chain)
         for breaker in breakers:

@@ -93,7 +93,9 @@ class RandomLedger:
     def _odd(self) -> None:
         way = self.random.random()
         account = self._account()
-        if way < 0.03:
+        if self.random.random() < 0.3:
+            self._say_pending(account)
+        elif way < 0.03:
             self._note(self.log.fills(self.log.fill(f"stranger-{self.random.integers(3)}", "nowhere", "X", 1)))
         elif way < 0.2:
             self._note(self.log.credit(account, "south", "STB", int(self.random.integers(-50_000, 200_000))))
@@ -107,16 +109,35 @@ class RandomLedger:
             self._note(self.log.mode(str(self.random.choice(["publish", "publish", "observe"]))))
         elif way < 0.75:
             self._note(self.log.grant({asset: float(self.random.uniform(1e4, 2e5)) for asset in PRICES}))
+        elif way < 0.78:
+            self._note(self.log.quarantine("south", on=bool(self.random.integers(2))))
         elif way < 0.85:
             self._note(self.log.implied(float(self.random.uniform(0.3, 1.5))))
         elif way < 0.95:
-            option = self.log.fill(account, "sx", "BTC-100000-C", int(self.random.integers(-20, 21)) or 1, 4_000)
+            kind, ticks = ("trade", 4_000) if self.random.random() < 0.7 else ("settlement", int(self.random.integers(0, 2)) * 5_000)
+            option = self.log.fill(account, "sx", "BTC-100000-C", int(self.random.integers(-20, 21)) or 1, ticks, kind=kind)
             self._note(self.log.fills(option))
         else:
             a = self.book.accounts.numbers[account]
             columns = self.book.accounts.columns
             if columns.venue_count[a]:
                 self._note(self.log.snapshot(account, "ex", int(columns.sequence[a, 0]), {"USD": (0, 20_000_000_000)}))
+
+    def _say_pending(self, account: str) -> None:
+        """Open orders and withdrawals at one venue, some of them old, of nothing, or of what is not defined."""
+        venue = str(self.random.choice(["ex", "sx", "vault"]))
+        names = {"ex": ["BTC-PERP", "ETH-PERP", "USD", "BTC"], "sx": ["BTC-PERP", "BTC-100000-C", "BTC-INV"], "vault": ["STB", "BTC"]}[
+            venue
+        ]
+        said: dict[str, tuple[int, int, int]] = {}
+        for name in names:
+            if self.random.random() < 0.5:
+                leaving = int(self.random.integers(0, 100_000)) if venue == "vault" else 0
+                said[name] = (int(self.random.integers(0, 300)), int(self.random.integers(0, 300)), leaving)
+        if self.random.random() < 0.05:
+            said["NOTHING"] = (1, 0, 0)
+        late_ns = int(self.random.choice([0, 0, 0, 40_000_000_000]))
+        self._note(self.log.pending(account, venue, said, self.log.now_ns - late_ns))
 
     def refusals(self) -> list[Refused]:
         """Every refused event so far."""

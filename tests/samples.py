@@ -30,9 +30,12 @@ from engine.inputs import (
     OraclePrice,
     OrderReport,
     Partial,
+    Pending,
+    PendingPosition,
     RiskParameters,
     SetFreeze,
     SetMode,
+    SetQuarantine,
     Snapshot,
     SnapshotPosition,
     VenueDefinition,
@@ -94,6 +97,7 @@ SOURCE_MESSAGES: tuple[Message | PartialMessage, ...] = (
     ),
     RiskParameters(v=1, version="2025-10", parameters={"quorum": 2, "classes": {"major": {"base_haircut": 0.05}}}, time_ns=NOW_NS),
     SetMode(v=1, by="ada", mode="publish", time_ns=NOW_NS),
+    SetQuarantine(v=1, by="ada", note="two messages of one number", chain="north", on=True, time_ns=NOW_NS),
     SetFreeze(v=1, by="ada", note="venue down", scope="venue", name="binance", frozen=True, time_ns=NOW_NS),
     GuardianSet(v=1, by="ada", index=0, addresses=["ab" * 20], time_ns=NOW_NS),
     Heartbeat(v=1, chain="base", height=36_600_000, block_time_ns=NOW_NS - 10**9, observed_time_ns=NOW_NS),
@@ -101,6 +105,7 @@ SOURCE_MESSAGES: tuple[Message | PartialMessage, ...] = (
     FILL,
     Snapshot(v=1, account="alice", venue="binance", sequence=7, positions=[SnapshotPosition("BTC-PERP", -25, 30)], time_ns=NOW_NS),
     OrderReport(v=1, account="alice", order_id="o-1", status="filled", filled_lots=25, fill_ids=["f-7"], time_ns=NOW_NS),
+    Pending(v=1, account="alice", venue="binance", positions=[PendingPosition("BTC-PERP", 40, 15, 0)], time_ns=NOW_NS),
     PartialMessage(1, Partial(3, 100, NOW_NS, {"BTC": 1.5e6}, 0, [10, 2, 1, 0, 4])),
 )
 

@@ -23,10 +23,13 @@ from engine.inputs import (
     LagObservation,
     OraclePrice,
     OrderReport,
+    Pending,
+    PendingPosition,
     RefusedFill,
     RiskParameters,
     SetFreeze,
     SetMode,
+    SetQuarantine,
     Snapshot,
     SnapshotPosition,
     Tick,
@@ -168,8 +171,12 @@ class Log:
         command = SetFreeze(v=1, by="test", time_ns=self.now_ns, scope=scope, name=name, frozen=frozen)
         return self.control(FrameKind.COMMANDS, "operator.commands", [command])
 
-    def grant(self, budgets_usd: dict[str, float], partition: int = 0) -> Effects:
-        grants = [Grant(partition, asset, usd, usd, 0) for asset, usd in budgets_usd.items()]
+    def quarantine(self, chain: str, *, on: bool = True) -> Effects:
+        command = SetQuarantine(v=1, by="test", time_ns=self.now_ns, chain=chain, on=on)
+        return self.control(FrameKind.COMMANDS, "operator.commands", [command])
+
+    def grant(self, budgets_usd: dict[str, float], partition: int = 0, recognised: float = 1.0) -> Effects:
+        grants = [Grant(partition, asset, usd, usd, 0, recognised) for asset, usd in budgets_usd.items()]
         return self.control(FrameKind.GRANTS, "treasury", grants)
 
     def prices(self, prices: dict[str, float], sources: Iterable[str] = SOURCES) -> Effects:
@@ -241,6 +248,12 @@ class Log:
         held = [SnapshotPosition(instrument, lots, cash) for instrument, (lots, cash) in positions.items()]
         event = Snapshot(v=1, account=account, venue=venue, sequence=sequence, positions=held, time_ns=self.now_ns)
         return self.put(self.frame(FrameKind.SNAPSHOTS, "account.snapshots", [event]))
+
+    def pending(self, account: str, venue: str, positions: dict[str, tuple[int, int, int]], time_ns: int = 0) -> Effects:
+        """Lots of open orders to buy and to sell, and of a withdrawal under way, by instrument; now unless `time_ns` is given."""
+        said = [PendingPosition(instrument, *lots) for instrument, lots in positions.items()]
+        event = Pending(v=1, account=account, venue=venue, positions=said, time_ns=time_ns or self.now_ns)
+        return self.put(self.frame(FrameKind.PENDING, "account.orders", [event]))
 
     def report(self, account: str, order_id: str, status: Any, filled_lots: int = 0) -> Effects:
         event = OrderReport(v=1, account=account, order_id=order_id, status=status, filled_lots=filled_lots, time_ns=self.now_ns)

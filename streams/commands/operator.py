@@ -56,6 +56,20 @@ def unfreeze(
     _freeze(settings_file, account, venue, everything, frozen=False, by=by, note=note)
 
 
+def quarantine(
+    chain: Annotated[str, typer.Argument(help="The chain.")],
+    off: Annotated[bool, typer.Option("--off", help="End it: recognise the chain's credit again, and take its messages.")] = False,
+    by: By = "",
+    note: Note = "",
+    settings_file: SettingsFile = None,
+) -> None:
+    """Stop recognising a chain's credit and take no message of it, through the log, or end that, whoever began it."""
+    from streams.operator import set_quarantine
+
+    settings = settings_of(settings_file)
+    send(settings, lambda: set_quarantine(settings, chain, on=not off, by=by, note=note))
+
+
 def guardians(
     index: Annotated[int, typer.Option(min=0, help="The set's index, higher than those before it.")],
     address: Annotated[list[str], typer.Option(metavar="HEX", help="A guardian's 20 bytes; repeat it for each of them, in their order.")],

@@ -71,7 +71,7 @@ def open_account(account: str, holdings: list[Holding], snapshot_venue: str | No
         if venue.startswith("vault-"):
             attested.append((venue.removeprefix("vault-"), instrument.underlying, lots))
             continue
-        traded = instrument.contract in ("perpetual", "inverse_perpetual", "inverse_option", "option")
+        traded = instrument.contract not in ("spot", "loan")
         price_ticks = max(round(unit_price(instrument) / instrument.tick_size), 1) if traded else 0
         if venue == snapshot_venue:
             cash = _traded_cash(instrument, lots, price_ticks) if traded else 0
@@ -269,7 +269,7 @@ def _size(drawn: random.Random, median: float, spread: float, largest: float) ->
 
 def _traded_cash(instrument: InstrumentDefinition, lots: int, price_ticks: int) -> int:
     """Cash units that buying `lots` at `price_ticks` leaves behind (docs/model.md, section 1)."""
-    if instrument.contract == "inverse_perpetual":
+    if instrument.contract in ("inverse_perpetual", "inverse_future"):
         return round(lots * instrument.lot_size / (price_ticks * instrument.tick_size) / 1e-9)
     unit = 1e-6 if instrument.quote == "USD" else 1e-9
     return -lots * price_ticks * round(instrument.lot_size * instrument.tick_size / unit)

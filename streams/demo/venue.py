@@ -17,6 +17,7 @@ LATENCY_NS = 2 * SECOND_NS  # event time from decision to fill
 PRICE_AGE_NS = 60 * SECOND_NS
 DEPTH_SHARE = 0.5  # an order takes at most this share of the depth within 2 % at once
 SPREAD_BPS = 10.0  # where no spread was ever told
+_USD_LOTS = ("inverse_perpetual", "inverse_future")  # contracts whose lots are dollars
 
 
 class Answer(NamedTuple):
@@ -194,7 +195,7 @@ class Venue:
         lot_usd = instrument.lot_size
         if instrument.contract == "inverse_option":
             lot_usd *= mark * self._spot(instrument.underlying)
-        elif instrument.contract != "inverse_perpetual":
+        elif instrument.contract not in _USD_LOTS:
             lot_usd *= mark
         return min(lots, int(DEPTH_SHARE * depth.depth_usd / max(lot_usd, 1e-9)))
 
@@ -207,5 +208,5 @@ def _fee(instrument: InstrumentDefinition, lots: int, price_ticks: int) -> int:
     share = VENUES[instrument.venue][1] * 1e-4
     unit = 1e-6 if instrument.quote == "USD" else 1e-9
     price = price_ticks * instrument.tick_size
-    traded = lots * instrument.lot_size / price if instrument.contract == "inverse_perpetual" else lots * instrument.lot_size * price
+    traded = lots * instrument.lot_size / price if instrument.contract in _USD_LOTS else lots * instrument.lot_size * price
     return round(traded * share / unit)

@@ -78,7 +78,7 @@ def filled_columns(found: Market, accounts: int, option_accounts: float = 0.0) -
     """A book of `accounts`, eight positions each; a share of them with options in place of perpetuals."""
     book = Accounts()
     book.ensure_instruments(found.universe.instrument_count)
-    book._grow(accounts, max(64, found.universe.instrument_count))
+    book._grow(accounts, max(64, found.universe.instrument_count), book.columns.pending.shape[0])
     c, draw = book.columns, np.random.default_rng(SEED)
     numbers = np.array([_number(found, venue, perpetual(asset)) for venue, asset in PERPETUALS], np.int32)
     lot_usd = np.array([COINS[asset].price * COINS[asset].lot_size for _, asset in PERPETUALS])

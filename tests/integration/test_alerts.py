@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from engine.effects import Order
 from engine.inputs import Fill, Heartbeat, OraclePrice
+from streams import operator
 from streams.broker import Cluster, LocalBroker, free_port
 from streams.clients import Clients
 from streams.messages import encode_effect, partition_of
@@ -155,6 +157,12 @@ async def test_of_a_market_that_goes_wrong(kafka: Cluster, topic_prefix: str, tm
         market.lag_s = QUICK_S
         await market.beat(LAGS_KEPT)
         await watch.ends("PlimsollStaleMarks", "PlimsollUnknownShare", "PlimsollAttestationLag")
+
+        set_quarantine = partial(operator.set_quarantine, books.settings, CHAIN, by="test")
+        await asyncio.to_thread(set_quarantine, on=True)
+        await watch.fires("PlimsollChainQuarantined", name=CHAIN, severity="page")
+        await asyncio.to_thread(set_quarantine, on=False)
+        await watch.ends("PlimsollChainQuarantined")
 
         market.spread = 0.06  # the middle stays
         await watch.fires("PlimsollSourcesApart", asset="BTC")

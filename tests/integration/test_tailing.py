@@ -51,6 +51,7 @@ SAID = {  # something true of each topic's record
     "chain.attestations": "asset USDC, lots 5",
     "venue.fills": "lots -25, price 1,213,205 ticks",
     "account.snapshots": "positions [{instrument BTC-PERP, lots -25",
+    "account.orders": "positions [{instrument BTC-PERP, buy_lots 40",
     "order.reports": "status filled",
     "control": "TICK of ticker/0 (-1, 0], 1 events; time 2025-10-10 21:00:00.000 UTC",
     "ledger": "copy of control@0 (after -1): TICK of ticker/0",

@@ -129,8 +129,48 @@ def test_replays_and_equivocations_are_refused(log: Log) -> None:
     attest(log, signed(1))
     assert reasons(attest(log, signed(1))) == ["replayed"]
     assert reasons(attest(log, signed(1, signers=(1, 2, 3)))) == ["replayed"]  # other signatures, the same message
-    assert reasons(attest(log, signed(1, lots=101))) == ["equivocation"]
-    assert len(credits_of(attest(log, signed(2)).sends)) == 1
+    contradiction = attest(log, signed(1, lots=101))
+    assert reasons(contradiction) == ["equivocation"]
+    assert lags_of(contradiction) == [LagObservation("south", 0, 0, True)]  # nothing is known of its lag
+    assert credits_of(attest(log, signed(1, emitter=NORTH, chain="north")).sends)  # it is the chain's quarantine
+
+
+def lags_of(effects: Effects) -> list[LagObservation]:
+    return [event for send in effects.sends for event in send.frame.events if isinstance(event, LagObservation)]
+
+
+def test_a_chain_in_quarantine_is_not_believed_until_an_operator_says_so(log: Log) -> None:
+    beat(log, "south", 3.0)
+    attest(log, signed(1))
+    effects = attest(log, signed(1, lots=101), signed(2))
+    assert reasons(effects) == ["equivocation", "quarantined"]
+    assert lags_of(effects) == [LagObservation("south", 3 * SECOND, T0, True)]
+    log.tick(10)
+    assert [lag.quarantined for lag in lags_of(beat(log, "south", 5.0))] == [True]  # and says so with each lag
+    assert reasons(attest(log, signed(3))) == ["quarantined"]
+    log.quarantine("south", on=False)
+    assert reasons(attest(log, signed(2))) == []  # its number stayed free
+    log.tick(10)
+    assert [lag.quarantined for lag in lags_of(beat(log, "south", 9.0))] == [False]
+    assert reasons(attest(log, signed(1, lots=102))) == ["equivocation"]
+    assert reasons(attest(log, signed(4))) == ["quarantined"]
+
+
+def test_an_operator_may_begin_a_quarantine(log: Log) -> None:
+    log.quarantine("north", on=True)
+    log.quarantine("nowhere", on=True)  # the books refuse it
+    assert reasons(attest(log, signed(1), signed(1, emitter=NORTH, chain="north"))) == ["quarantined"]
+    log.quarantine("south", on=False)
+    assert reasons(attest(log, signed(2, emitter=NORTH, chain="north"))) == ["quarantined"]
+    log.quarantine("north", on=False)
+    assert reasons(attest(log, signed(2, emitter=NORTH, chain="north"))) == []
+
+
+def test_a_forgery_begins_no_quarantine(log: Log) -> None:
+    attest(log, signed(1))
+    assert reasons(attest(log, signed(1, lots=101, signers=(0, 1)))) == ["no_quorum"]
+    assert reasons(attest(log, signed(1, lots=101, emitter=NORTH))) == ["bad_payload"]
+    assert reasons(attest(log, signed(2))) == []
 
 
 def test_a_replaced_guardian_set_counts_for_a_day(log: Log) -> None:
@@ -233,6 +273,7 @@ def test_a_guardian_set_that_was_taken_is_audited_once() -> None:
 
 def test_a_cut_keeps_everything(log: Log) -> None:
     attest(log, signed(1), signed(5))
+    attest(log, signed(1, emitter=NORTH, chain="north"), signed(1, emitter=NORTH, chain="north", lots=3))  # now in quarantine
     beat(log, "south", 10.0)
     attestor = log.machines[0]
     rows = [(key, value) for key, value in attestor.take_cut().rows if value is not None]
@@ -245,10 +286,13 @@ def test_a_cut_keeps_everything(log: Log) -> None:
         lambda: beat(log, "south", 30.0),
         lambda: attest(log, signed(6), signed(9, emitter=NORTH, chain="north")),
         lambda: log.put(log.frames[-2]),
+        lambda: log.quarantine("south", on=False),
+        lambda: attest(log, signed(7)),
     ]
     for step in steps:
         step()
         assert attestor.take_cut().rows[-1] == successor.take_cut().rows[-1]
+    assert reasons(attest(log, signed(10, emitter=NORTH, chain="north"))) == ["quarantined"]
     third = Attestor(0, PARTITIONS)
     third.restore(rows)
     for offset in range(third.applied + 1, len(log.frames)):
@@ -278,6 +322,28 @@ def test_a_book_takes_credits_and_lags_of_one_attestor() -> None:
     assert book.source_applied("attestor.control", 0) == 2
     a = book.accounts.numbers["alice"]
     assert book.accounts.columns.quantity[a, 0] == 300
+
+
+def test_a_books_quarantine_begins_with_any_attestors_word_and_ends_with_the_operators() -> None:
+    book = Book(0, 1)
+    log = Log(book)
+    log.open()
+    log.lag("south", 3.0)
+    south = book.market.universe.chain_number("south")
+    assert south is not None
+    log.control(FrameKind.LAGS, "attestor.other", [LagObservation("south", 0, 0, True)])  # of one that hears no heartbeats of it
+    assert (book.market.lags.p95_ns[south], book.market.lags.heartbeat_ns[south]) == (3 * SECOND, T0)
+    log.credit("alice", "south", "STB", 100)
+    assert book.credits_held == 1
+    log.tick(1)
+    log.lag("south", 4.0)  # not in quarantine, says the one that hears them: it does not know
+    log.tick(1)
+    assert book.credits_held == 1
+    assert [(one.trigger, one.name, one.state) for one in book.take_cut().breakers] == [("quarantine", "south", "tripped")]
+    log.quarantine("south", on=False)
+    log.tick(1)
+    assert book.credits_held == 0
+    assert [(one.trigger, one.name, one.state) for one in book.take_cut().breakers] == [("quarantine", "south", "closed")]
 
 
 def test_overlap_is_skipped_and_gaps_are_not_jumped(log: Log) -> None:

@@ -11,7 +11,17 @@ import msgspec
 import pytest
 
 from engine.effects import AssetReport
-from engine.inputs import AnyCommand, AnyDefinition, AssetDefinition, ChainDefinition, GuardianSet, RiskParameters, SetFreeze, SetMode
+from engine.inputs import (
+    AnyCommand,
+    AnyDefinition,
+    AssetDefinition,
+    ChainDefinition,
+    GuardianSet,
+    RiskParameters,
+    SetFreeze,
+    SetMode,
+    SetQuarantine,
+)
 from engine.machine import ENGINE_VERSION
 from streams import diagnosis
 from streams.diagnosis import Answer, Clocks, Finding, Grade, Log, Owner
@@ -192,6 +202,17 @@ def test_mode_and_freezes_are_what_commands_left(commands: list[AnyCommand], mod
     of_mode, *of_freezes = diagnosis.brakes(commands, [status(mode=mode), status("treasury")])
     assert (of_mode.grade, of_mode.found) == (Grade.OK, mode)
     only(of_freezes, freezes, said)
+
+
+def quarantine(chain: str, *, on: bool = True) -> SetQuarantine:
+    return SetQuarantine(v=1, by="ann", chain=chain, on=on, time_ns=samples.NOW_NS)
+
+
+def test_a_quarantine_that_was_commanded_is_told_until_it_is_ended() -> None:
+    _, told, freezes = diagnosis.brakes([quarantine("north"), quarantine("south"), quarantine("south", on=False)], [])
+    only([told], Grade.WARN, "not recognised: north by ann", "plimsoll quarantine north --off")
+    assert freezes.grade == Grade.OK
+    assert [one.check for one in diagnosis.brakes([quarantine("north"), quarantine("north", on=False)], [])] == ["mode", "freezes"]
 
 
 def test_a_book_in_another_mode_than_commanded_is_named() -> None:

@@ -99,7 +99,7 @@ def contradictions() -> dict[str, Frame]:
         "column account": fills(account=[0, 1]),
         "column instrument": fills(instrument=[-1, 0]),
         "column order": fills(order=[0, 1]),
-        "column kind": fills(kind=[0, 6]),
+        "column kind": fills(kind=[0, 7]),
         "column offset outside": fills(offset=[7, 9]),
         "column offset outside 8..9": fills(offset=[9, 10]),
         "do not increase": fills(offset=[9, 9]),

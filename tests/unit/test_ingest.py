@@ -96,6 +96,7 @@ def assert_covers(batch: Batch, covers_from: int, covers_to: int) -> None:
 
 PRICE = MESSAGES["OraclePrice"]
 SNAPSHOT = MESSAGES["Snapshot"]
+PENDING = MESSAGES["Pending"]
 MALFORMED: dict[str, tuple[Any, bytes | None, Refusal]] = {
     "no value": (FILL, None, Refusal.BAD_JSON),
     "nothing": (FILL, b"", Refusal.BAD_JSON),
@@ -253,7 +254,7 @@ def test_a_wrong_key_is_refused(name: str, key: bytes | None) -> None:
     assert_covers(batch, -1, 0)
 
 
-@pytest.mark.parametrize("name", ["Fill", "Snapshot", "OrderReport", "Heartbeat", "Attestation"])
+@pytest.mark.parametrize("name", ["Fill", "Snapshot", "Pending", "OrderReport", "Heartbeat", "Attestation"])
 def test_a_wrong_partition_is_refused(name: str) -> None:
     topic, key, value = encode_source(MESSAGES[name])
     right = partition_of(key, PARTITIONS)
@@ -273,6 +274,8 @@ def test_what_is_allowed_at_the_edges() -> None:
         altered(FILL, kind="funding", lots=0, price_ticks=0),
         altered(FILL, kind="transfer", price_ticks=0),
         altered(FILL, price_ticks=0),
+        altered(FILL, kind="settlement", price_ticks=0),
+        altered(FILL, kind="settlement", price_ticks=5_000),
         altered(FILL, lots=-(2**62), cash=2**62, fill_id="é" * 64),
         encode(FILL).replace(b'"lots"', b'"lots":3,"lots"'),
         b" \n" + encode(FILL) + b"\t",
@@ -294,6 +297,29 @@ def test_parameters_as_deep_as_allowed_can_be_carried() -> None:
     assert deep.letters == []
     assert_covers(deep, -1, 0)
     assert [letter.reason for letter in batch(PARAMETERS_DEPTH_MAX).letters] == [Refusal.OUT_OF_RANGE]
+
+
+@pytest.mark.parametrize(
+    ("altered_fields", "reason"),
+    [
+        ({"buy_lots": -1}, Refusal.OUT_OF_RANGE),
+        ({"sell_lots": 2**62 + 1}, Refusal.OUT_OF_RANGE),
+        ({"leaving_lots": 0.5}, Refusal.NOT_A_LOT),
+        ({"instrument": ""}, Refusal.OUT_OF_RANGE),
+        ({"price": 1}, Refusal.UNKNOWN_FIELD),
+    ],
+)
+def test_what_is_pending_is_looked_at(altered_fields: dict[str, Any], reason: Refusal) -> None:
+    topic, key, value = encode_source(PENDING)
+    partition = partition_of(key, PARTITIONS)
+    said = json.loads(value)
+    said["positions"] = [{**said["positions"][0], **altered_fields}]
+    given = [Record(0, key, json.dumps(said).encode(), partition), Record(1, key, value, partition)]
+    batch = frame_batch(topic, given, -1, partitions=PARTITIONS)
+    assert [letter.reason for letter in batch.letters] == [reason]
+    (frame,) = batch.frames
+    assert (frame.kind, frame.events, frame.offsets) == (FrameKind.PENDING, [PENDING], [1])  # a refused one is told to nobody
+    assert decode_frame(encode_frame(frame)) == frame
 
 
 def test_a_venue_may_be_named_as_a_topic_may() -> None:

@@ -12,7 +12,7 @@ from engine.explanations import binding_scenario, scenario_in_words
 from engine.inspection import NAMED_MAX, AccountReport, explain_account
 from engine.margin import HAIRCUT_SCENARIO, NO_SCENARIO
 from engine.monitor import Book
-from engine.reporting import tell
+from engine.reporting import refusals_of, tell
 from tests.random_ledger import RandomLedger
 from tests.small_world import SECOND, SOURCES, Log
 
@@ -37,7 +37,8 @@ def test_it_says_what_is_told_and_its_parts_add_up(seed: int) -> None:
     ledger.log.tick(1.0)
     book = ledger.book
     book.take_cut()
-    told = tell(np.arange(len(book.accounts)), book.accounts, book.lives, book.limits, book.market, f"0:{book.applied}")
+    refuses = refusals_of(book.accounts, bad_debt=False)
+    told = tell(np.arange(len(book.accounts)), refuses, book.accounts, book.lives, book.limits, book.market, f"0:{book.applied}")
     assert any(one.equity_usd is not None for one in told)
     for health in told:
         report = explained(book, health.account)

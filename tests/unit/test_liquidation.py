@@ -53,6 +53,7 @@ class Desk:
             self.budget_usd,
             legs_max,
             END_FACTOR,
+            market.clock_ns,
             market.universe.instrument_arrays,
             market.tables,
             new_scratch(),

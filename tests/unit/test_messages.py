@@ -74,6 +74,7 @@ def test_a_source_message_comes_back_as_it_was(message: Message | PartialMessage
         ("chain.attestations", b"30/" + b"00" * 31 + b"07"),
         ("venue.fills", b"alice"),
         ("account.snapshots", b"alice"),
+        ("account.orders", b"alice"),
         ("order.reports", b"alice"),
         (PARTIALS, b"3"),
     ],

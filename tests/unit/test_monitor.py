@@ -5,13 +5,16 @@ from typing import Any
 import pytest
 
 from engine.effects import Decision, Effects, MarginCall, Order, Refused
-from engine.fills import value_accounts
-from engine.inputs import Frame, FrameKind
+from engine.fills import MOVED, PRICE_ZERO, cash_change, state_of, value_accounts
+from engine.inputs import FillKind, Frame, FrameKind
+from engine.liquidation import is_closed_to_us
 from engine.machine import CUT_KEY, DigestMismatch
-from engine.margin import EQUITY, MAINTENANCE
+from engine.margin import EQUITY, EQUITY_INITIAL, INITIAL, LIMIT, MAINTENANCE
 from engine.monitor import Book
 from engine.reasons import Cause, State, Unknown
+from engine.reporting import refusal_bits, refusals_in_words
 from engine.rows import EngineVersionMismatch
+from engine.tables import FUTURE, INVERSE_FUTURE, INVERSE_OPTION, INVERSE_PERPETUAL
 from tests.small_world import SECOND, Log, fill_columns
 
 
@@ -606,3 +609,116 @@ def test_rows_of_another_engine_are_taken_over_only_from_a_sealed_cut(monkeypatc
     successor = Book(0, 1)
     successor.restore(sealed.items())
     assert positions(successor, "alice") == positions(book, "alice")
+
+
+# ---- settlement, limits, slippage -----------------------------------------------------------------------------------------------------
+
+
+def test_a_settlement_closes_at_its_price_and_at_nothing() -> None:
+    book, log = a_book()
+    log.implied(0.6)
+    log.trade("alice", "sx", "BTC-100000-C", 10, 3_000)
+    log.trade("alice", "sx", "BTC-100000-C", -10, 8_000, kind="settlement")
+    assert positions(book, "alice") == {("sx", "BTC-100000-C"): (0, 10 * (8_000 - 3_000) * 100_000)}
+    log.trade("bob", "sx", "BTC-100000-C", 10, 3_000)
+    assert refusals(log.trade("bob", "sx", "BTC-100000-C", -10, 0, kind="settlement")) == []  # it ended worthless
+    assert positions(book, "bob") == {("sx", "BTC-100000-C"): (0, -10 * 3_000 * 100_000)}
+    log.trade("carol", "sx", "BTC-INV", 7, 200_000)
+    assert refusals(log.trade("carol", "sx", "BTC-INV", -7, 0, kind="settlement")) == [("venue.fills", "out_of_range", 5)]
+    assert positions(book, "carol") == {("sx", "BTC-INV"): (7, round(7 * 100.0 / 100_000.0 / 1e-9))}
+
+
+@pytest.mark.parametrize("contract", [INVERSE_PERPETUAL, INVERSE_FUTURE])
+def test_cash_of_inverse_contracts_is_coin(contract: int) -> None:
+    assert cash_change(int(FillKind.TRADE), 7, 200_001, 5, contract, 100.0, 0.5, 0) == (
+        MOVED,
+        round(7 * 100.0 / (200_001 * 0.5) / 1e-9) + 5,
+    )
+    assert cash_change(int(FillKind.SETTLEMENT), 7, 0, 0, contract, 100.0, 0.5, 0) == (PRICE_ZERO, 0)
+    for other in (FUTURE, INVERSE_OPTION):
+        assert cash_change(int(FillKind.SETTLEMENT), 7, 3, 5, other, 100.0, 0.5, 11) == (MOVED, 5 - 7 * 3 * 11)
+
+
+def test_nothing_past_its_expiry_is_ordered() -> None:
+    book, _ = a_book()
+    terms = book.market.universe.instrument_arrays
+    option = book.market.universe.instrument_number("sx", "BTC-100000-C")
+    perpetual = book.market.universe.instrument_number("ex", "BTC-PERP")
+    assert option is not None
+    assert perpetual is not None
+    expiry_ns = int(terms.expiry_ns[option])
+    assert [is_closed_to_us(option, ns, terms) for ns in (expiry_ns - 1, expiry_ns, expiry_ns + 1)] == [False, True, True]
+    assert not is_closed_to_us(perpetual, expiry_ns + 1, terms)
+
+
+def test_over_a_limit_is_a_warning_that_is_called_and_told() -> None:
+    book, log = a_book()
+    long_btc(log, usd=1_000_000.0)
+    a, c = book.accounts.numbers["alice"], book.accounts.columns
+    health = c.health[a].copy()
+    assert state_of(0, int(State.HEALTHY), health, 1.15) == State.HEALTHY
+    health[LIMIT] = 2.0
+    assert state_of(0, int(State.HEALTHY), health, 1.15) == State.WARNING
+    assert refusals_in_words(refusal_bits(health)) == ["limit_asset"]
+    health[LIMIT], health[EQUITY_INITIAL] = 5.0, health[INITIAL] - 1.0
+    assert refusals_in_words(refusal_bits(health)) == ["initial_margin", "limit_account", "limit_venue"]
+    book.take_cut()
+    c.health[a, LIMIT] = 4.0
+    (told,) = book.take_cut().health  # nothing else has changed
+    assert told.refuses == ["limit_venue"]
+    assert book.take_cut().health == []
+
+
+def test_an_account_below_its_initial_margin_is_refused_new_risk() -> None:
+    book, log = a_book()
+    long_btc(log, usd=24_000.0)
+    log.deposit("bob", 1_000.0)
+    log.tick(1)
+    effects = log.prices({"BTC": 95_000.0})
+    while state(book, "alice")[0] is State.HEALTHY:
+        log.now_ns += SECOND
+        effects = log.prices({"BTC": book.market.marks.mark[1] - 500.0})
+    assert state(book, "alice")[0] is State.WARNING
+    (call,) = calls(effects)
+    assert (call.refuses, call.shortfall_usd > 0.0) == (["initial_margin"], True)
+    assert {one.account: one.refuses for one in book.take_cut().health} == {"alice": ["initial_margin"], "bob": []}
+    log.tick(300)
+    assert {one.account: (one.state, one.refuses) for one in book.take_cut().health} == {"alice": ("UNKNOWN", [])}
+
+
+def test_fills_away_from_the_collateral_measure_slippage(monkeypatch: pytest.MonkeyPatch) -> None:
+    book, log = a_book()
+    measured: list[tuple[int, float, int]] = []
+    monkeypatch.setattr(book.market, "observe_slip", lambda *said: measured.append(said))
+    north = book.market.universe.chain_number("north")
+    log.trade("alice", "ex", "STB", 3_000_000, kind="transfer")  # 30,000 STB in the north
+    log.credit("alice", "south", "STB", 1_000_000)
+    log.trade("alice", "sx", "BTC-PERP", 1_000, 100_000)
+    log.tick(1)
+    (order,) = orders(log.prices({"BTC": 68_000.0}))
+    assert (order.venue, order.lots < 0) == ("sx", True)
+    answer = {"kind": "liquidation", "order_id": order.order_id}
+    log.trade("alice", "sx", "BTC-PERP", -1, 67_320, **answer)  # 1 % below the mark
+    log.trade("alice", "sx", "BTC-PERP", -1, 69_000, **answer)  # better than the mark
+    log.trade("alice", "sx", "BTC-PERP", -1, 1, **answer)  # as bad as can be
+    log.trade("alice", "sx", "BTC-PERP", -1, 67_320, kind="liquidation")  # no order of ours
+    log.trade("alice", "ex", "STB", -2_900_000, kind="transfer")  # most of it lies in the south now
+    log.trade("alice", "sx", "BTC-PERP", -1, 67_320, **answer)
+    assert [(chain, ns) for chain, _, ns in measured] == [(north, log.now_ns)] * 3  # of the chain where its money lies
+    assert [slip for _, slip, _ in measured] == [pytest.approx(0.01), 0.0, 0.5]
+
+
+def test_a_quarantine_is_handed_on_audited_and_refused_of_what_is_not_defined(monkeypatch: pytest.MonkeyPatch) -> None:
+    book, log = a_book()
+    said: list[tuple[str, bool]] = []
+    taken = book.market.set_quarantine
+
+    def note(chain: str, on: bool) -> Any:
+        said.append((chain, on))
+        return taken(chain, on)
+
+    monkeypatch.setattr(book.market, "set_quarantine", note)
+    assert outcomes(log.quarantine("south")) == ["quarantine"]
+    assert outcomes(log.quarantine("south", on=False)) == ["unquarantine"]
+    assert [reason for _, reason, _ in refusals(log.quarantine("nowhere"))] == ["unknown_chain"]
+    assert said == [("south", True), ("south", False), ("nowhere", True)]

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from engine.effects import Decision, Effects
-from engine.inputs import Frame, FrameKind, Grant, Partial
+from engine.inputs import AnyDefinition, AssetDefinition, Frame, FrameKind, Grant, Partial
 from engine.monitor import Book
 from engine.treasury import Treasury
 from tests.small_world import Log, definitions
@@ -153,3 +154,67 @@ def test_overlap_is_skipped(log: Log) -> None:
     effects = log.put(Frame(FrameKind.PARTIALS, "treasury.partials", 0, -1, 1, partials, [0, 1]))
     assert effects.skipped == 1
     assert grants(effects)[1, ""].fund_paid_micro_usd == 350
+
+
+# ---- global caps ----------------------------------------------------------------------------------------------------------------------
+
+
+def capped(cap_usd: float) -> list[AnyDefinition]:
+    """Definitions again, STB with a cap over all accounts."""
+    stable = next(one for one in definitions() if isinstance(one, AssetDefinition) and one.name == "STB")
+    return [replace(stable, cap_usd_global=cap_usd)]
+
+
+def hold(log: Log, partition: int, held_usd: dict[str, float]) -> Effects:
+    partial = Partial(partition, 1, log.now_ns, {}, 0, [], held_usd)
+    return log.put(log.frame(FrameKind.PARTIALS, "treasury.partials", [partial]))
+
+
+def test_a_global_cap_leaves_a_share_that_every_partition_is_told(log: Log) -> None:
+    log.control(FrameKind.DEFINITIONS, "market.instruments", capped(1_000.0))
+    assert grants(log.tick(1))[0, "STB"].recognised == 1.0
+    hold(log, 1, {"STB": 900.0})
+    assert {one.recognised for one in grants(log.tick(10)).values()} == {1.0}
+    hold(log, 3, {"STB": 700.0, "BTC": 1e9})
+    told = grants(log.tick(10))
+    assert {told[partition, "STB"].recognised for partition in range(PARTITIONS)} == {1_000.0 / 1_600.0}
+    assert {told[partition, "BTC"].recognised for partition in range(PARTITIONS)} == {1.0}  # it has no cap
+    hold(log, 1, {"STB": 500.0})  # absolute: it replaces what that book said before
+    assert grants(log.tick(10))[2, "STB"].recognised == 1_000.0 / 1_200.0
+    hold(log, 3, {"STB": 0.0})
+    assert grants(log.tick(10))[2, "STB"].recognised == 1.0
+
+
+def test_a_restored_treasury_knows_what_is_held(log: Log) -> None:
+    log.control(FrameKind.DEFINITIONS, "market.instruments", capped(1_000.0))
+    hold(log, 1, {"STB": 4_000.0})
+    successor = Treasury(PARTITIONS)
+    successor.restore([(key, value) for key, value in log.machines[0].take_cut().rows if value is not None])
+    log.machines.insert(0, successor)
+    assert grants(log.tick(10))[2, "STB"].recognised == 0.25
+
+
+def test_a_books_partial_says_what_its_accounts_hold_of_what_is_capped(monkeypatch: pytest.MonkeyPatch) -> None:
+    book = Book(0, 1)
+    log = Log(book)
+    log.open()
+    log.credit("alice", "south", "STB", 100_000)
+    assert book.take_cut().partials[0].collateral_usd == {}
+    log.control(FrameKind.DEFINITIONS, "market.instruments", capped(1_000.0))
+    log.trade("bob", "ex", "STB", 30_000, kind="transfer")
+    log.trade("carol", "ex", "STB", -50_000, kind="transfer")  # a debt takes nothing off
+    log.pending("alice", "vault", {"STB": (0, 0, 10_000)})
+    (partial,) = book.take_cut().partials
+    assert partial.collateral_usd == {"STB": pytest.approx(1_200.0)}
+    assert book.take_cut().partials == []
+    log.tick(1)
+    log.prices({"STB": 0.9})
+    assert book.take_cut().partials[0].collateral_usd == {"STB": pytest.approx(1_080.0)}
+    log.tick(120)
+    assert book.take_cut().partials[0].collateral_usd == {"STB": 0.0}  # whom its stale mark leaves UNKNOWN is not in the sum
+    told: list[tuple[int, float]] = []
+    monkeypatch.setattr(book.market, "observe_recognised", lambda asset, share: told.append((asset, share)))
+    log.grant({"STB": 1.0, "BTC": 1.0}, recognised=0.5)
+    log.grant({"STB": 1.0}, partition=1, recognised=0.1)  # another book's
+    numbers = [book.market.universe.asset_number(name) for name in ("STB", "BTC")]
+    assert told == [(number, 0.5) for number in numbers]

@@ -97,10 +97,19 @@ function modesTable(report) {
   );
 }
 
+const REFUSES = {
+  initial_margin: "equity is below initial margin",
+  limit_account: "its positions are beyond the limit of an account",
+  limit_asset: "its positions in one risk group are beyond the limit",
+  limit_venue: "its positions at one venue are beyond the limit",
+  bad_debt: "its book has too much bad debt",
+};
+
 function obstacles(report, call) {
   const lines = [
     ...report.standing,
     ...report.freezes,
+    ...(report.refuses ?? []).map((reason) => `new risk is refused: ${REFUSES[reason] ?? reason}`),
     report.grace_until_ns ? `grace until ${clock(report.grace_until_ns)}, ${duration((report.grace_until_ns - report.clock_ns) / 1e9)} from now` : "",
     report.retry_ns ? `a plan came to nothing; tried again at ${clock(report.retry_ns)}` : "",
     report.publish ? "" : "orders are only shown: its book observes",

@@ -1,0 +1,184 @@
+"""A book's own breakers: what moves them, what they do, and that they are the same after a restore."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from engine.book_breakers import BookBreakers
+from engine.effects import Breaker, Effects, Order
+from engine.monitor import Book
+from tests.small_world import Log
+
+TERMS: dict[str, Any] = {"breakers_enabled": True, "cooldown_s": 5.0, "move_trip": 0.9, "move_reset": 0.5, "silence_trip": 2}
+
+
+def a_book(parameters: dict[str, Any] | None = None, partitions: int = 1, **opening: Any) -> tuple[Book, Log]:
+    book = Book(0, partitions)
+    log = Log(book)
+    log.open({**TERMS, **(parameters or {})}, **opening)
+    return book, log
+
+
+def told(book: Book) -> dict[str, Breaker]:
+    return {f"{one.trigger}/{one.name}": one for one in book.take_cut().breakers}
+
+
+def orders(effects: Effects) -> list[Order]:
+    return [effect for effect in effects.now if isinstance(effect, Order)]
+
+
+def sink(log: Log, account: str = "alice", venue: str = "ex") -> Effects:
+    """A long position on five times its money, and a price that takes most of it."""
+    log.deposit(account, 20_000.0)
+    log.trade(account, venue, "BTC-PERP", 1_000, 100_000)
+    log.tick(1)
+    return log.prices({"BTC": 85_000.0})
+
+
+# ---- liquidation volume -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_budget_that_is_all_but_spent_trips_and_a_grant_recovers() -> None:
+    book, log = a_book({"volume_trip": 0.9, "volume_reset": 0.5, "order_ttl_s": 3_600.0}, budget_usd=50_000.0)
+    assert orders(sink(log))
+    btc = book.market.universe.asset_number("BTC")
+    assert btc is not None
+    assert book.limits.budget_usd[btc] < 100.0
+    log.tick(1)
+    tripped = told(book)["liquidation_volume/BTC"]
+    assert (tripped.state, tripped.partition, tripped.limit) == ("tripped", 0, 0.9)
+    assert tripped.value == 1.0 - float(book.limits.budget_usd[btc]) / 50_000.0
+    log.tick(1)
+    assert told(book) == {}
+    log.grant({"BTC": 50_000.0})
+    log.tick(1)
+    assert told(book)["liquidation_volume/BTC"].state == "recovering"
+    log.tick(4)
+    assert told(book) == {}
+    log.tick(1)
+    closed = told(book)["liquidation_volume/BTC"]
+    assert (closed.state, closed.value) == ("closed", 0.0)
+
+
+# ---- silence of a venue -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_venue_that_does_not_answer_is_let_alone_for_a_while() -> None:
+    book, log = a_book({"order_ttl_s": 2.0, "cooldown_s": 10.0})
+    assert orders(sink(log))
+    assert orders(log.tick(2))  # the first one ended unheard, and the next goes out
+    effects = log.tick(2)  # as did the second: that is two
+    assert orders(effects) == []
+    assert [one.outcome for one in effects.now if hasattr(one, "outcome")][-1] == "frozen"
+    assert (told(book)["venue_silence/ex"].state, book.breakers.unheard.sum()) == ("tripped", 0)
+    log.tick(1)
+    assert told(book)["venue_silence/ex"].state == "recovering"
+    assert orders(log.tick(9)) == []
+    log.tick(1)
+    assert told(book)["venue_silence/ex"].state == "closed"
+    assert orders(log.tick(4))  # and at its next try it is asked again
+
+
+def test_a_report_or_a_fill_from_there_ends_the_silence() -> None:
+    book, log = a_book({"order_ttl_s": 2.0})
+    (order,) = orders(sink(log))
+    (order,) = orders(log.tick(2))
+    ex = book.market.universe.venue_number("ex")
+    assert ex is not None
+    assert book.breakers.unheard[ex] == 1
+    log.report("alice", order.order_id, "accepted")
+    assert book.breakers.unheard[ex] == 0
+    assert orders(log.tick(2))  # that one was heard of
+    assert orders(log.tick(2))
+    assert book.breakers.unheard[ex] == 1
+    log.trade("bob", "sx", "BTC-PERP", 1, 92_000)  # another venue's
+    assert book.breakers.unheard[ex] == 1
+    log.trade("bob", "ex", "BTC-PERP", 1, 92_000)
+    assert book.breakers.unheard[ex] == 0
+
+
+# ---- bad debt ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_bad_debt_refuses_new_risk_in_its_book() -> None:
+    book, log = a_book({"bad_debt_limit_usd": 20_000.0, "order_ttl_s": 3_600.0}, partitions=2)
+    sink(log)
+    log.deposit("bob", 1_000_000.0)
+    assert {one.account: one.refuses for one in book.take_cut().health}["bob"] == []
+    log.tick(1)
+    log.prices({"BTC": 60_000.0})
+    unhaircut = float(book.accounts.columns.health[book.accounts.numbers["alice"], 2])
+    assert unhaircut < -10_000.0
+    log.tick(1)
+    assert "bad_debt/book" not in told(book)  # looked at in the first tick of a minute
+    log.tick(60)
+    log.prices({"BTC": 60_000.0})
+    log.tick(60)
+    cut = book.take_cut()
+    (breaker,) = [one for one in cut.breakers if one.trigger == "bad_debt"]
+    assert (breaker.name, breaker.state, breaker.limit) == ("book", "tripped", 1.0)
+    assert abs(breaker.value - -unhaircut / 10_000.0) < 1e-6
+    refuses = {one.account: one.refuses for one in cut.health}
+    assert refuses["bob"] == ["bad_debt"]
+    assert refuses["alice"] == ["initial_margin", "bad_debt"]
+    assert [health.account for health in book.take_cut().health] == []  # told once
+    log.prices({"BTC": 100_000.0})
+    log.tick(60)
+    assert told(book)["bad_debt/book"].state == "recovering"
+
+
+# ---- all of them ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_switched_off_they_all_close_and_stay_so() -> None:
+    book, log = a_book({"order_ttl_s": 2.0, "bad_debt_limit_usd": 1.0, "cooldown_s": 600.0}, budget_usd=50_000.0)
+    sink(log)
+    log.tick(1)
+    log.prices({"BTC": 60_000.0})
+    for _ in range(3):
+        log.tick(60)
+        log.prices({"BTC": 60_000.0})
+    assert {trigger for trigger, _, state in book.breakers.opened(book.market) if state != "closed"} >= {"bad_debt"}
+    log.parameters({**TERMS, "breakers_enabled": False})
+    log.tick(1)
+    assert {state for _, _, state in book.breakers.opened(book.market)} == {"closed"}
+    log.tick(60)
+    assert {state for _, _, state in book.breakers.opened(book.market)} == {"closed"}
+
+
+def test_a_restored_book_goes_on_the_same() -> None:
+    book, log = a_book({"order_ttl_s": 2.0, "bad_debt_limit_usd": 1_000.0}, budget_usd=150_000.0)
+    rows: dict[bytes, bytes] = {}
+    sink(log)
+    steps: list[Callable[[], Effects]] = [
+        lambda: log.tick(2),
+        lambda: log.tick(2),
+        lambda: log.prices({"BTC": 60_000.0}),
+        lambda: log.tick(60),
+        lambda: log.tick(5),
+    ]
+    for step in steps * 2:
+        cut = book.take_cut()
+        rows.update({key: value for key, value in cut.rows if value is not None})
+        successor = Book(0, 1)
+        successor.restore(rows.items())
+        log.machines.append(successor)
+        step()
+    last = book.take_cut().rows[-1]
+    for machine in log.machines[1:]:
+        assert machine.take_cut().rows[-1] == last
+    assert book.breakers.opened(book.market)
+
+
+def test_the_sum_of_debts_does_not_depend_on_the_order_of_accounts() -> None:
+    book, _ = a_book()
+    amounts = np.random.default_rng(5).normal(0.0, 1e6, 1_000)
+    amounts[::7] = np.nan
+    values = set()
+    for order in (amounts, amounts[::-1], np.sort(amounts)):
+        breakers = BookBreakers(1)
+        breakers.advance(book.market, book.limits, order)
+        values.add(float(breakers.debt.value[0]))
+    assert len(values) == 1
+    assert values.pop() > 1.0
