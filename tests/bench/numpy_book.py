@@ -151,7 +151,8 @@ class AddOns(NamedTuple):
         total = total + np.abs(dense @ self.basis).sum(axis=1)
         gross = np.abs(dense) @ self.exposure
         longer = np.maximum(np.sqrt(gross) * self.thin - 1.0, 0.0)
-        return total + np.minimum(gross, self.concentration * gross * longer).sum(axis=1)
+        found: Floats = total + np.minimum(gross, self.concentration * gross * longer).sum(axis=1)
+        return found
 
 
 def _add_on_matrices(tables: RiskTables, instruments: int) -> AddOns:

@@ -25,7 +25,8 @@ def started() -> correlation.Covariances:
 def correlations(state: correlation.Covariances, shrink: float) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     out = np.zeros((2, REGIMES, 4, 4))
     correlation.correlate(4, shrink, WITH_MARKET, PRIOR, state, CALM, 0.25, 0.25, out)
-    return out[MAINTENANCE_LEVEL, OBSERVED]
+    found: np.ndarray[tuple[int, int], np.dtype[np.float64]] = out[MAINTENANCE_LEVEL, OBSERVED]
+    return found
 
 
 def test_the_classes_that_move_together() -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from engine.explanations import binding_scenario, scenario_in_words
 from engine.inspection import NAMED_MAX, AccountReport, explain_account
-from engine.margin import HAIRCUT_SCENARIO, NO_SCENARIO
 from engine.monitor import Book
 from engine.reporting import refusals_of, tell
+from engine.requirement import HAIRCUT_SCENARIO, NO_SCENARIO
 from tests.random_ledger import RandomLedger
 from tests.small_world import SECOND, SOURCES, Log
 
