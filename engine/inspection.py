@@ -11,6 +11,7 @@ from msgspec import Struct
 from engine.effects import Output
 from engine.explanations import HaircutTerms, haircut_terms, scenario_in_words
 from engine.fills import requirements_of
+from engine.leverage import AccountLeverage, account_leverage, reference_of
 from engine.margin import CLOSE_COST, DRIVER, EQUITY, EQUITY_INITIAL, INITIAL, MAINTENANCE, UNHAIRCUT, closing_cost_usd
 from engine.monitor import Book
 from engine.parameters import MODES
@@ -81,6 +82,7 @@ class AccountReport(Output, frozen=True, kw_only=True):
     binding: str  # the scenario that makes the requirement, in words
     positions: list[PositionReport]
     collateral: list[HaircutTerms]
+    leverage: AccountLeverage | None
     flights: list[FlightReport]
     freezes: list[str]  # what keeps its orders back
     standing: list[str]  # what keeps it UNKNOWN whatever the market does
@@ -103,6 +105,7 @@ def explain_account(book: Book, name: str) -> AccountReport | None:
     state = State(int(c.state[a]))
     known = state is not State.UNKNOWN
     health = c.health[a]
+    collateral = haircut_terms(market, *slots) if known else []
 
     def usd(column: int) -> float | None:
         return float(health[column]) if known else None
@@ -129,7 +132,8 @@ def explain_account(book: Book, name: str) -> AccountReport | None:
         requirement_usd=_requirements(book, a) if known else None,
         binding=scenario_in_words(market, float(health[DRIVER])) if known else "",
         positions=[_position(book, *slot) for slot in zip(*slots, strict=True)],
-        collateral=haircut_terms(book.market, *slots) if known else [],
+        collateral=collateral,
+        leverage=_leverage(book, a, collateral) if known else None,
         flights=_flights(book, life),
         freezes=_freezes(book, name, slots[0]),
         standing=_standing(book, life),
@@ -142,6 +146,15 @@ def _requirements(book: Book, a: int) -> dict[str, float]:
     by_mode = np.zeros((1, len(MODES)), np.float64)
     requirements_of(np.array([a], np.int64), book.accounts.columns, book.market.tables, by_mode)
     return dict(zip(MODES, by_mode[0].tolist(), strict=True))
+
+
+def _leverage(book: Book, a: int, collateral: list[HaircutTerms]) -> AccountLeverage:
+    """A turn of a loop is taken to have had what the haircuts of the collateral leave."""
+    c, market = book.accounts.columns, book.market
+    held = slice(0, int(c.positions[a]))
+    worth = sum(terms.value_usd for terms in collateral)
+    lent = 1.0 - sum(terms.lost_usd for terms in collateral) / worth if worth > 0.0 else 0.0
+    return account_leverage(market, c.instrument[a, held], c.quantity[a, held], c.cash[a, held], lent=lent, reference=reference_of(market))
 
 
 def _position(book: Book, i: int, lots: int, cash: int) -> PositionReport:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from engine.book import NEVER_NS, Accounts, collect_holders
 from engine.decisions import NS_PER_S, Occasion, Supervisor, Valued
 from engine.effects import Breaker, Decision, Effects, Refused
+from engine.encumbrance import LeverageWatch
 from engine.fills import FillColumns, apply_fills
 from engine.held_credits import HELD_CREDITS_MAX, HeldCredit, HeldCredits
 from engine.inputs import (
@@ -64,6 +65,7 @@ class Book:
         self.accounts = Accounts()
         self.lives: dict[int, Life] = {}
         self.limits = Limits()
+        self.leverage = LeverageWatch()  # for those who look: nothing decides by it, and no cut has it
         self._supervisor = Supervisor(self.market, self.accounts, self.lives, self.limits)
         self._postings = Postings(self.market, self.accounts, self.lives, self._supervisor)
         self._sources = Sources()
