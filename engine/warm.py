@@ -31,6 +31,7 @@ from engine.inputs import (
     Tick,
     VenueDefinition,
 )
+from engine.inspection import explain_account
 from engine.machine import Machine
 from engine.monitor import Book
 from engine.murmur2 import partitions_of
@@ -52,6 +53,7 @@ def warm() -> None:
         effects = book.apply(ledger.offset(), frame)
         orders += [one for one in effects.now if hasattr(one, "limit_ticks") and hasattr(one, "expires_ns")]
         _keep(book, rows)
+        explain_account(book, ACCOUNT)
     for order in orders[:2]:
         filled = (order.venue, order.instrument, FillKind.LIQUIDATION, order.lots // 2, order.limit_ticks, 0)
         book.apply(ledger.offset(), ledger.fills([filled], order.order_id))
@@ -59,6 +61,8 @@ def warm() -> None:
         book.apply(ledger.offset(), ledger.frame(FrameKind.REPORTS, [report]))
     _keep(book, rows)
     totals(book.accounts, book.market)
+    while book.leverage.last is None:
+        book.leverage.go_on(book.accounts, book.market)
     Book(0, 1).restore(rows.items())
 
     for machine, own in ((Treasury(1), _partial), (Attestor(0, 1), _heartbeat)):
