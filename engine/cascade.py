@@ -45,7 +45,7 @@ from engine.tables import (
 
 FALLS: Final = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)  # from the mark; the first: who is below already
 DEEPEST: Final = 1.0 - 1e-9  # a mark stays above 0
-EVALUATION: Final = 8  # units of work: one account valued; to pass one by is one unit
+EVALUATION: Final = 8  # units of work, some 40 ns each: one account valued; to pass one by is one unit
 ROW: Final = 8  # one row of the tables made again
 SCAN_ROWS: Final = 320  # an option's scan made again
 UNBOUNDED: Final = 2**62

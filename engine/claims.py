@@ -126,35 +126,44 @@ def present_marks(market: Market) -> NDArray[np.float64]:
 
 
 @kernel
-def _entry(venue: int, asset: int, entries: int, claims: Claims) -> int:
+def _entry(venue: int, asset: int, entries: int, venues: NDArray[np.int64], assets: NDArray[np.int64]) -> int:
     """Where (venue, asset) is, or belongs, among the first `entries`."""
     at = entries
-    while at > 0 and (claims.venue[at - 1] > venue or (claims.venue[at - 1] == venue and claims.asset[at - 1] >= asset)):
+    while at > 0 and (venues[at - 1] > venue or (venues[at - 1] == venue and assets[at - 1] >= asset)):
         at -= 1
     return at
 
 
 @kernel
-def _insert(venue: int, asset: int, entries: int, claims: Claims) -> int:
-    """How many entries there are once this one is among them."""
-    at = _entry(venue, asset, entries, claims)
-    if at < entries and claims.venue[at] == venue and claims.asset[at] == asset:
-        return entries
+def _insert(
+    venue: int,
+    asset: int,
+    entries: int,
+    venues: NDArray[np.int64],
+    assets: NDArray[np.int64],
+    balance: NDArray[np.float64],
+    loan: NDArray[np.float64],
+    delta: NDArray[np.float64],
+) -> tuple[int, int]:
+    """Where the entry is once it is there, and how many there are then."""
+    at = _entry(venue, asset, entries, venues, assets)
+    if at < entries and venues[at] == venue and assets[at] == asset:
+        return at, entries
     for k in range(entries, at, -1):
-        claims.venue[k] = claims.venue[k - 1]
-        claims.asset[k] = claims.asset[k - 1]
-        claims.balance[k] = claims.balance[k - 1]
-        claims.loan[k] = claims.loan[k - 1]
-        claims.delta[k] = claims.delta[k - 1]
-    claims.venue[at] = venue
-    claims.asset[at] = asset
-    claims.balance[at] = 0.0
-    claims.loan[at] = 0.0
-    claims.delta[at] = 0.0
-    return entries + 1
+        venues[k] = venues[k - 1]
+        assets[k] = assets[k - 1]
+        balance[k] = balance[k - 1]
+        loan[k] = loan[k - 1]
+        delta[k] = delta[k - 1]
+    venues[at] = venue
+    assets[at] = asset
+    balance[at] = 0.0
+    loan[at] = 0.0
+    delta[at] = 0.0
+    return at, entries + 1
 
 
-@kernel
+@kernel(inline=True)
 def look_through(
     count: int,
     instrument: NDArray[np.int32],
@@ -167,6 +176,8 @@ def look_through(
 ) -> int:
     """Entries of one account that can be valued, with `held` and `owed` before any receipt is set off. Returns how many."""
     of = terms.instruments
+    # Each array by itself: to hand a tuple of arrays to another kernel costs more than what it does.
+    venues, assets, balance, loan, deltas = claims.venue, claims.asset, claims.balance, claims.loan, claims.delta
     entries = 0
     claims.amounts[DERIVATIVES] = 0.0
     for slot in range(count):
@@ -179,16 +190,15 @@ def look_through(
         money = cash[slot] * of.cash_unit[i]
         units = lots * of.lot_size[i]
         if lots != 0.0 and contract == LOAN:
-            entries = _insert(venue, asset, entries, claims)
-            at = _entry(venue, asset, entries, claims)
+            at, entries = _insert(venue, asset, entries, venues, assets, balance, loan, deltas)
             units *= terms.interest_index[i]
             if lots < 0.0:
-                claims.loan[at] -= units
+                loan[at] -= units
             else:
-                claims.balance[at] += units
+                balance[at] += units
         elif lots != 0.0 and contract == SPOT:
-            entries = _insert(venue, asset, entries, claims)
-            claims.balance[_entry(venue, asset, entries, claims)] += units
+            at, entries = _insert(venue, asset, entries, venues, assets, balance, loan, deltas)
+            balance[at] += units
         elif lots != 0.0:
             delta = units * prices.worth[asset]
             if contract == INVERSE_PERPETUAL:
@@ -200,16 +210,16 @@ def look_through(
                 delta *= black76_delta(prices.mark[asset], of.strike[i], sigma, years, of.is_call[i], 1.0)
             else:
                 money += units * prices.mark[asset] / prices.mark[quote]
-            entries = _insert(venue, asset, entries, claims)
-            claims.delta[_entry(venue, asset, entries, claims)] += delta
+            at, entries = _insert(venue, asset, entries, venues, assets, balance, loan, deltas)
+            deltas[at] += delta
             claims.amounts[DERIVATIVES] += abs(delta)
         if money != 0.0:
-            entries = _insert(venue, quote, entries, claims)
-            claims.balance[_entry(venue, quote, entries, claims)] += money
+            at, entries = _insert(venue, quote, entries, venues, assets, balance, loan, deltas)
+            balance[at] += money
     for k in range(entries):
-        worth = prices.worth[claims.asset[k]]
-        claims.held[k] = max(0.0, claims.balance[k]) * worth
-        claims.owed[k] = (max(0.0, -claims.balance[k]) + claims.loan[k]) * worth
+        worth = prices.worth[assets[k]]
+        claims.held[k] = max(0.0, balance[k]) * worth
+        claims.owed[k] = (max(0.0, -balance[k]) + loan[k]) * worth
     return entries
 
 
@@ -251,14 +261,14 @@ def value_at(
     return total
 
 
-@kernel
+@kernel(inline=True)
 def set_off_receipts(entries: int, assets: AssetArrays, claims: Claims) -> None:
     """A receipt that is owed where what it claims is held: the claim was handed on, and the coin is counted where the receipt lies."""
     passed = 0.0
     for k in range(entries):
         into = assets.redemption_asset[claims.asset[k]]
         while into >= 0 and claims.owed[k] > 0.0:
-            at = _entry(claims.venue[k], into, entries, claims)
+            at = _entry(claims.venue[k], into, entries, claims.venue, claims.asset)
             if at < entries and claims.venue[at] == claims.venue[k] and claims.asset[at] == into:
                 both = min(claims.owed[k], claims.held[at])
                 claims.owed[k] -= both
@@ -268,52 +278,56 @@ def set_off_receipts(entries: int, assets: AssetArrays, claims: Claims) -> None:
     claims.amounts[PASSED_ON] = passed
 
 
-@kernel
-def _takes(stage: int, debt: int, other: int, prices: Prices, claims: Claims) -> bool:
-    """Whether `other` is in the class of `debt` at a stage: of its venue, of its claimed coin, of both, or any."""
-    if stage % 2 == 0 and claims.venue[debt] != claims.venue[other]:
-        return False
-    return stage >= _FIRST_LOOP + 2 or prices.root[claims.asset[debt]] == prices.root[claims.asset[other]]
-
-
-@kernel
+@kernel(inline=True)
 def trace(entries: int, assets: AssetArrays, prices: Prices, claims: Claims) -> None:
     """Where borrowed money went, into `flow`: to collateral of the same coin first, then to any; at the same venue first, then anywhere.
 
-    Within a stage debts and collateral of a class are matched in proportion, so that the order of positions does not matter. Dollars at
-    hand (class cash) pay for debts in dollars before anything else: nothing was bought with those.
+    Within a stage debts and collateral of a class (a venue, a claimed coin, both, or all) are matched in proportion, so that the order of
+    positions does not matter. Dollars at hand (class cash) pay for debts in dollars before anything else: nothing was bought with those.
     """
+    venue, asset, root, flow = claims.venue, claims.asset, prices.root, claims.flow
+    owed_left, held_left, owed_before, held_before = claims.owed_left, claims.held_left, claims.owed_before, claims.held_before
     looped = 0.0
+    left = False
     for k in range(entries):
-        claims.owed_left[k] = claims.owed[k]
-        claims.held_left[k] = claims.held[k]
+        owed_left[k] = claims.owed[k]
+        held_left[k] = claims.held[k]
+        left = left or claims.owed[k] > 0.0
         for j in range(entries):
-            claims.flow[k, j] = 0.0
+            flow[k, j] = 0.0
     for stage in range(_STAGES):
+        if not left:
+            break
+        left = False
+        by_venue = stage % 2 == 0
+        by_coin = stage < _FIRST_LOOP + 2
         for k in range(entries):
-            claims.owed_before[k] = claims.owed_left[k]
-            is_cash = assets.asset_class[claims.asset[k]] == CASH_CLASS
-            claims.held_before[k] = claims.held_left[k] if is_cash == (stage < _FIRST_LOOP) else 0.0
+            is_cash = assets.asset_class[asset[k]] == CASH_CLASS
+            owed_before[k] = owed_left[k]
+            held_before[k] = held_left[k] if is_cash == (stage < _FIRST_LOOP) else 0.0
         for k in range(entries):
-            if claims.owed_before[k] <= 0.0:
+            if owed_before[k] <= 0.0:
                 continue
             owed = 0.0
             held = 0.0
             for j in range(entries):
-                if _takes(stage, k, j, prices, claims):
-                    owed += claims.owed_before[j]
-                    held += claims.held_before[j]
+                if (not by_venue or venue[k] == venue[j]) and (not by_coin or root[asset[k]] == root[asset[j]]):
+                    owed += owed_before[j]
+                    held += held_before[j]
             if held <= 0.0:
+                left = True
                 continue
             most = max(owed, held)
             for j in range(entries):
-                if claims.held_before[j] > 0.0 and _takes(stage, k, j, prices, claims):
-                    moved = claims.owed_before[k] * (claims.held_before[j] / most)
-                    claims.held_left[j] = max(0.0, claims.held_left[j] - moved)
-                    if stage >= _FIRST_LOOP:
-                        claims.flow[k, j] += moved
-                        looped += moved
-            claims.owed_left[k] = 0.0 if owed <= held else claims.owed_before[k] * (1.0 - held / owed)
+                if held_before[j] <= 0.0 or (by_venue and venue[k] != venue[j]) or (by_coin and root[asset[k]] != root[asset[j]]):
+                    continue
+                moved = owed_before[k] * (held_before[j] / most)
+                held_left[j] = max(0.0, held_left[j] - moved)
+                if stage >= _FIRST_LOOP:
+                    flow[k, j] += moved
+                    looped += moved
+            owed_left[k] = 0.0 if owed <= held else owed_before[k] * (1.0 - held / owed)
+            left = left or owed_left[k] > 0.0
     claims.amounts[LOOPED] = looped
 
 

@@ -13,7 +13,19 @@ from numpy.typing import NDArray
 
 from engine.book import Accounts, Columns, wide
 from engine.cascade import FALLS, Curve, MovedMarket, Walk
-from engine.claims import Claims, Prices, Terms, look_through, new_claims, present_marks, prices_at, set_off_receipts, terms_of, trace
+from engine.claims import (
+    LOOPED,
+    Claims,
+    Prices,
+    Terms,
+    look_through,
+    new_claims,
+    present_marks,
+    prices_at,
+    set_off_receipts,
+    terms_of,
+    trace,
+)
 from engine.effects import CascadePoint, LeverageReport
 from engine.jit import kernel
 from engine.market import Market
@@ -23,8 +35,9 @@ from engine.universe import USD
 from engine.volatility import NS_PER_SECOND
 
 LOOK_EVERY_NS: Final = 60 * NS_PER_SECOND  # by the book's clock, from the beginning of one look to that of the next, at the earliest
-LOOK_WORK_MAX: Final = 300_000  # units in one call, see engine.cascade: some ten milliseconds
-TRACED: Final = 8  # units of work: one account that owes something; any other one is two
+LOOK_WORK_MAX: Final = 250_000  # units in one call, see engine.cascade: some ten milliseconds
+WEIGHED: Final = 20  # units of work: one account looked through
+TRACED: Final = 25  # and traced, where it owes something
 _UNKNOWN_STATE: Final = int(State.UNKNOWN)
 
 
@@ -181,7 +194,7 @@ def _add_claims(
     for a in range(start, end):
         if done >= work:
             return a, done
-        done += 2
+        done += WEIGHED
         if columns.known[a] == 0 or columns.state[a] == _UNKNOWN_STATE or columns.positions[a] == 0:
             continue
         entries = look_through(
@@ -205,6 +218,8 @@ def _add_claims(
             sums.pledged[claims.asset[k]] += claims.held[k]
         set_off_receipts(entries, terms.assets, claims)
         trace(entries, terms.assets, prices, claims)
+        if claims.amounts[LOOPED] == 0.0:
+            continue
         for k in range(entries):
             for j in range(entries):
                 sums.looped[claims.asset[j]] += claims.flow[k, j]
