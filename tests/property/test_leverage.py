@@ -26,11 +26,13 @@ from engine.claims import (
 )
 from engine.encumbrance import LeverageWatch, encumbrance
 from engine.inputs import Depth, FrameKind, Funding, ImpliedVolatility, Snapshot, SnapshotPosition, Tick
-from engine.leverage import AccountLeverage, account_leverage, seed_loop, turns_of_loop
+from engine.leverage import LOOPS_SHOWN_MAX, AccountLeverage, account_leverage, seed_loop, turns_of_loop
 from engine.monitor import Book
 from engine.reasons import State
 from tests.property.test_twin import EXPIRIES, INSTRUMENTS, KEYS, PRICES, SECOND, SOURCES, T0, cash_usd_of, notional_usd, price, start
 from tests.twin.cascade import curve
+from tests.twin.claims import leverage
+from tests.twin.values import Valuer
 from tests.two_books import TwoBooks
 
 Held = dict[tuple[str, str], tuple[float, float]]  # USD of lots and of cash
@@ -192,6 +194,7 @@ def test_what_must_hold_of_any_account(accounts: list[Held], dice: random.Random
         if found.equity_usd > 0 and found.gross_usd >= found.equity_usd:
             assert found.leverage is not None
             assert found.leverage >= 1.0
+        assert_as_by_the_twin(found, books, book.accounts.names[a])
         order = list(range(len(slots[0])))
         dice.shuffle(order)
         again = account_leverage(market, *(column[order] for column in slots), lent=0.8)
@@ -228,6 +231,25 @@ def raw_sums(book: Book, a: int) -> Any:
     assert amounts[OWED] == pytest.approx(owing - amounts[PASSED_ON], abs=1e-3)
     assert amounts[GROSS] >= 0.0
     return np.array([float(amounts[LOOPED]), holding if owes else 0.0, holding, owing])
+
+
+def assert_as_by_the_twin(found: AccountLeverage, books: TwoBooks, name: str) -> None:
+    expected = leverage(Valuer(books.twin.market.universe, books.twin.view), books.twin.accounts[name].positions)
+    for said, by_twin in (
+        (found.gross_usd, expected.gross),
+        (found.net_usd, expected.net),
+        (found.collateral_usd, expected.collateral),
+        (found.owed_usd, expected.owed),
+        (found.passed_on_usd, expected.passed_on),
+        (found.looped_usd, expected.looped),
+    ):
+        assert said == pytest.approx(by_twin, rel=1e-6, abs=1e-3)
+    if len(found.loops) < LOOPS_SHOWN_MAX:
+        ways = {((way.venue, way.owed), (way.collateral_venue, way.collateral)): way.usd for way in found.loops}
+        for way in ways.keys() | expected.ways.keys():
+            assert ways.get(way, 0.0) == pytest.approx(expected.ways.get(way, 0.0), rel=1e-6, abs=1e-3), way
+    if found.fall_taking_all is not None and found.fall_taking_all > 1e-6:
+        assert found.fall_taking_all == pytest.approx(found.equity_usd / expected.long, rel=1e-6)
 
 
 def assert_alike(one: AccountLeverage, other: AccountLeverage) -> None:
