@@ -204,6 +204,7 @@ def test_an_accounts_page_is_what_its_book_says_with_its_history(live: Live, bro
                 "levels": page.locator("#levels dd").all_inner_texts(),
                 "modes": page.locator("#modes [data-mode]").all_inner_texts(),
                 "binding": page.locator("#binding").inner_text(),
+                "leverage": page.locator("#leverage dd").all_inner_texts()[:2],
                 "positions": page.get_by_role("region", name="Positions by chain and venue").locator("tbody tr").count(),
             }
 
@@ -228,6 +229,9 @@ def test_an_accounts_page_is_what_its_book_says_with_its_history(live: Live, bro
     assert seen["levels"] == [f"{usd(report[name] if name else over)} USD" for name in names]
     assert seen["modes"] == [usd(value) for value in report["requirement_usd"].values()]
     assert seen["binding"] == report["binding"] != ""
+    leverage = report["leverage"]
+    assert seen["leverage"] == [f"{leverage[name]:.2f}×" for name in ("leverage", "net_leverage")]
+    assert leverage["equity_usd"] == pytest.approx(report["unhaircut_usd"])
     assert seen["positions"] == len(report["positions"]) > 1
     assert sum(position["value_usd"] for position in report["positions"]) == pytest.approx(report["unhaircut_usd"])
     history = live.ask(f"/api/accounts/{quote(account)}")["history"]
