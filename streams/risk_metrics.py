@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from engine.breakers import BREAKER_STATES, CLOSED, RECOVERING, TRIPPED
 from engine.effects import AssetReport, ChainReport, LeverageReport
-from engine.encumbrance import leverage_reports
+from engine.encumbrance import Look, leverage_reports
 from engine.limits import Limits
 from engine.monitor import Book
 from engine.reasons import Cause, State, Unknown
@@ -29,6 +29,7 @@ class RiskMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._of_a_book: list[Gauge] = []
         self._of_the_market: list[Gauge] = []
+        self._looks: dict[int, Look] = {}  # told last, by partition: there are some hundred series of each, and they stay a minute
 
         def book(name: str, says: str, *labels: str) -> Gauge:
             gauge = Gauge(f"plimsoll_{name}", says, ["partition", *labels], registry=registry)
@@ -87,8 +88,10 @@ class RiskMetrics:
         self.tell_flights(partition, flights(book.lives, market), venues, book.take_unheard())
         self.tell_book(partition, book.limits, book.snapshots_ignored, book.credits_held)
         book.leverage.go_on(book.accounts, market)
-        if book.leverage.last is not None:
-            self.tell_leverage(leverage_reports(book.leverage.last, market, partition))
+        look = book.leverage.last
+        if look is not None and look is not self._looks.get(partition):
+            self._looks[partition] = look
+            self.tell_leverage(leverage_reports(look, market, partition))
         if partition == 0:
             self.tell_market(asset_reports(market), chain_reports(market), open_breakers(market))
 
@@ -150,6 +153,7 @@ class RiskMetrics:
         """Drop the gauges of a book that somebody else owns now; a frozen value would look alive."""
         for gauge in self._of_a_book:
             gauge.remove_by_labels({"partition": str(partition)})
+        self._looks.pop(partition, None)
         if partition == 0:
             for gauge in self._of_the_market:
                 gauge.clear()

@@ -27,8 +27,10 @@ from engine.claims import (
 from engine.encumbrance import LeverageWatch, encumbrance
 from engine.inputs import Depth, FrameKind, Funding, ImpliedVolatility, Snapshot, SnapshotPosition, Tick
 from engine.leverage import LOOPS_SHOWN_MAX, AccountLeverage, account_leverage, seed_loop, turns_of_loop
+from engine.margin import CLOSE_COST, EQUITY, MAINTENANCE, OUT, UNHAIRCUT, evaluate
 from engine.monitor import Book
 from engine.reasons import State
+from engine.tables import GROUP, QUOTE_GROUP
 from tests.property.test_twin import EXPIRIES, INSTRUMENTS, KEYS, PRICES, SECOND, SOURCES, T0, cash_usd_of, notional_usd, price, start
 from tests.twin.cascade import curve
 from tests.twin.claims import leverage
@@ -118,10 +120,46 @@ def test_the_curve_is_that_of_accounts_valued_one_by_one(seed: int) -> None:
                 assert found.volume_usd[k, number] == pytest.approx(point.volume.get(one.name, 0.0), rel=1e-6, abs=1e-3)
                 assert found.second_usd[k, number] == pytest.approx(point.second.get(one.name, 0.0), rel=1e-6, abs=1e-3)
         assert (np.diff(found.volume_usd, axis=0) >= 0.0).all()
+        alone = cascade(book.accounts, book.market, group)  # passes by more accounts, those that 30% cannot reach
+        assert alone.accounts.tolist() == found.accounts.tolist()
+        assert alone.volume_usd == pytest.approx(found.volume_usd)
         fell += int(found.accounts[-1] - found.accounts[0])
         second += int((found.second_usd > 0.0).any())
     assert fell > 0, "nobody fell: the books say nothing about it"
     assert second > 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nobody_who_falls_is_passed_by(seed: int) -> None:
+    """Every account at every fall, and nothing left out."""
+    dice = random.Random(200 + seed)
+    books = a_market({"decision_mode": dice.choice(("portfolio", "protocol", "isolated")), "extreme_multiple": dice.choice((1.0, 3.0))})
+    for number in range(60):
+        open_account(books, f"account-{number}", random_positions(dice))
+    book = books.book
+    c, market = book.accounts.columns, book.market
+    moved, out = MovedMarket(market), np.zeros(OUT)
+    fell = 0
+    for group in range(market.universe.group_count):
+        members = market.universe.asset_arrays.group == group
+        below: set[int] = set()
+        counts = []
+        for fall in FALLS:
+            tables = moved.tables(np.where(members, 1.0 - fall, 1.0))
+            for a in range(len(book.accounts)):
+                held = [*c.instrument[a, : c.positions[a]]]
+                ints = tables.instrument_int
+                lots, units = c.quantity[a], c.cash[a]
+                mine = any(
+                    (lots[k] and ints[i, GROUP] == group) or (units[k] and ints[i, QUOTE_GROUP] == group) for k, i in enumerate(held)
+                )
+                code = evaluate(len(held), c.instrument[a], lots, units, tables, out)
+                if mine and code == 0 and (out[EQUITY] < out[MAINTENANCE] or out[UNHAIRCUT] < out[CLOSE_COST]):
+                    below.add(a)
+            counts.append(len(below))
+        assert cascade(book.accounts, market, group).accounts.tolist() == counts
+        fell += counts[-1] - counts[0]
+    assert fell > 0
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -59,6 +59,9 @@ def test_a_book_and_the_market_are_told_and_forgotten(ledger: RandomLedger) -> N
     assert told(registry) == of_a_book | of_the_market
     risk.forget_book(0)
     assert told(registry) == set()
+    tell(risk, ledger, 1)
+    assert told(registry) == of_a_book, "what was forgotten is told again"
+    risk.forget_book(1)
     risk.forget_book(0)
 
 
