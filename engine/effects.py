@@ -182,6 +182,33 @@ class ChainReport(Output, frozen=True, kw_only=True):
     slip: float = 0.0  # cross-chain slippage that was measured, as it counts now
 
 
+class CascadePoint(Struct, frozen=True, kw_only=True):
+    """What a fall of an asset's risk group makes accounts sell; smaller falls are included, since prices pass them on the way."""
+
+    fall: float  # from the mark, a fraction; 0: by those who are below maintenance now
+    accounts: int  # of the group that are below maintenance by then
+    volume_usd: float  # of this asset
+
+
+class LeverageReport(Output, frozen=True, kw_only=True):
+    """`risk.leverage`, key `<asset>/<partition>`: claims on an asset by the accounts of one partition. USD adds up over partitions."""
+
+    asset: str
+    partition: int
+    held_usd: float  # of the asset itself, at what it claims
+    pledged_usd: float  # of that: by accounts that owe something, or have derivatives
+    looped_usd: float  # of that: bought with what was borrowed
+    claims_usd: float  # held of the asset and of whatever is redeemable into it
+    owed_usd: float  # the same, owed
+    encumbrance_multiple: float | None  # claims by coins; None: as much is owed as is claimed
+    pledged_share: float | None  # None: nothing is held
+    looped_share: float | None
+    depth_usd: float
+    cascade: list[CascadePoint]
+    began_ns: int  # the look at the accounts: from when
+    clock_ns: int  # to when
+
+
 class Refused(Struct, frozen=True, kw_only=True):
     """An input that `apply` refused: goes to `<origin_topic>.dlq` with its origin; readers deduplicate by origin."""
 

@@ -13,6 +13,7 @@ from engine.effects import Output
 from engine.explanations import HaircutTerms, haircut_terms, scenario_in_words
 from engine.fills import requirements_of
 from engine.greeks import AccountGreeks, account_greeks
+from engine.leverage import AccountLeverage, account_leverage, reference_of
 from engine.margin import CLOSE_COST, DRIVER, EQUITY, EQUITY_INITIAL, INITIAL, MAINTENANCE, UNHAIRCUT, closing_cost_usd
 from engine.monitor import Book
 from engine.parameters import MODES
@@ -100,6 +101,7 @@ class AccountReport(Output, frozen=True, kw_only=True):
     positions: list[PositionReport]
     collateral: list[HaircutTerms]
     greeks: AccountGreeks  # by underlying and by position
+    leverage: AccountLeverage | None
     flights: list[FlightReport]
     freezes: list[str]  # what keeps its orders back
     refuses: list[str]  # why new risk is refused, as in its health
@@ -125,6 +127,7 @@ def explain_account(book: Book, name: str) -> AccountReport | None:
     state = State(int(c.state[a]))
     known = state is not State.UNKNOWN
     health = c.health[a]
+    collateral = haircut_terms(market, *slots) if known else []
 
     def usd(column: int) -> float | None:
         return float(health[column]) if known else None
@@ -151,8 +154,9 @@ def explain_account(book: Book, name: str) -> AccountReport | None:
         requirement_usd=_requirements(book, a) if known else None,
         binding=scenario_in_words(market, float(health[DRIVER])) if known else "",
         positions=[_position(book, a, slot, there[slot]) for slot in range(count)],
-        collateral=haircut_terms(book.market, *slots) if known else [],
+        collateral=collateral,
         greeks=account_greeks(book.market, *slots),
+        leverage=_leverage(book, a, collateral) if known else None,
         flights=_flights(book, life),
         freezes=_freezes(book, name, slots[0]),
         refuses=refusals_in_words(int(refusals_of(book.accounts, book.breakers.refuses_risk)[a])),
@@ -166,6 +170,15 @@ def _requirements(book: Book, a: int) -> dict[str, float]:
     by_mode = np.zeros((1, len(MODES)), np.float64)
     requirements_of(np.array([a], np.int64), book.accounts.columns, book.market.tables, by_mode)
     return dict(zip(MODES, by_mode[0].tolist(), strict=True))
+
+
+def _leverage(book: Book, a: int, collateral: list[HaircutTerms]) -> AccountLeverage:
+    """A turn of a loop is taken to have had what the haircuts of the collateral leave."""
+    c, market = book.accounts.columns, book.market
+    held = slice(0, int(c.positions[a]))
+    worth = sum(terms.value_usd for terms in collateral)
+    lent = 1.0 - sum(terms.lost_usd for terms in collateral) / worth if worth > 0.0 else 0.0
+    return account_leverage(market, c.instrument[a, held], c.quantity[a, held], c.cash[a, held], lent=lent, reference=reference_of(market))
 
 
 def _position(book: Book, a: int, slot: int, there: int) -> PositionReport:

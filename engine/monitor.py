@@ -12,6 +12,7 @@ from engine.book_breakers import BookBreakers
 from engine.collateral import collateral_usd
 from engine.decisions import NS_PER_S, Occasion, Supervisor, Valued
 from engine.effects import Breaker, Decision, Effects, Refused
+from engine.encumbrance import LeverageWatch
 from engine.fills import FillColumns, apply_fills
 from engine.held_credits import HELD_CREDITS_MAX, HeldCredit, HeldCredits
 from engine.inputs import (
@@ -73,6 +74,7 @@ class Book:
         self.breakers = BookBreakers(partitions)
         self._supervisor = Supervisor(self.market, self.accounts, self.lives, self.limits, self.breakers)
         self._postings = Postings(self.market, self.accounts, self.lives, self._supervisor, self.breakers)
+        self.leverage = LeverageWatch()  # for those who look: nothing decides by it, and no cut has it
         self._sources = Sources()
         self._rows = RowLedger()
         self._applied = -1

@@ -56,6 +56,7 @@ def warm() -> None:
         effects = book.apply(ledger.offset(), frame)
         orders += [one for one in effects.now if hasattr(one, "limit_ticks") and hasattr(one, "expires_ns")]
         _keep(book, rows)
+        explain_account(book, ACCOUNT)
     for order in orders[:2]:
         filled = (order.venue, order.instrument, FillKind.LIQUIDATION, order.lots // 2, order.limit_ticks, 0)
         book.apply(ledger.offset(), ledger.fills([filled], order.order_id))
@@ -64,6 +65,8 @@ def warm() -> None:
     _keep(book, rows)
     totals(book.accounts, book.market)
     explain_account(book, ACCOUNT)
+    while book.leverage.last is None:
+        book.leverage.go_on(book.accounts, book.market)
     Book(0, 1).restore(rows.items())
 
     for machine, own in ((Treasury(1), _partial), (Attestor(0, 1), _heartbeat)):

@@ -13,7 +13,7 @@ import msgspec
 import orjson
 from msgspec import Struct
 
-from engine.effects import AssetReport, Breaker, ChainReport, Decision, Health, MarginCall, Order, Output, Refused
+from engine.effects import AssetReport, Breaker, ChainReport, Decision, Health, LeverageReport, MarginCall, Order, Output, Refused
 from engine.inputs import (
     AnyCommand,
     AnyDefinition,
@@ -191,7 +191,7 @@ def encode_source(message: Message | PartialMessage) -> tuple[str, bytes, bytes]
     return source.topic, source.key(message), encode(message)
 
 
-LastValue = Health | Breaker | Partial | AssetReport | ChainReport | PartitionStatus  # written with a cut
+LastValue = Health | Breaker | Partial | AssetReport | ChainReport | LeverageReport | PartitionStatus  # written with a cut
 PublicEffect = LastValue | Order | MarginCall | Decision | Refused | DeadLetter
 
 
@@ -210,6 +210,8 @@ def encode_effect(effect: PublicEffect) -> tuple[str, bytes, bytes]:
             return "risk.marks", effect.asset.encode(), encode(effect)
         case ChainReport():
             return "risk.chains", effect.chain.encode(), encode(effect)
+        case LeverageReport():
+            return "risk.leverage", f"{effect.asset}/{effect.partition}".encode(), encode(effect)
         case PartitionStatus():
             return "pipeline.status", f"{effect.machine}/{effect.partition}".encode(), encode(effect)
         case Decision():
@@ -387,6 +389,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("risk.breakers", "`<trigger>/<name>/<partition>`", "1", "Breaker", Kept.LATEST, "each breaker as a partition sees it"),
     Topic("risk.marks", "asset", "1", "AssetReport", Kept.LATEST, "each mark with its sources and haircuts, as the books see it"),
     Topic("risk.chains", "chain", "1", "ChainReport", Kept.LATEST, "how long each chain's word takes, as the books see it"),
+    Topic("risk.leverage", "`<asset>/<partition>`", "1", "LeverageReport", Kept.LATEST, "claims on each asset, and what falls make sell"),
     Topic("pipeline.status", "`<machine>/<partition>`", "1", "PartitionStatus", Kept.LATEST, "who owns each partition, and how it stands"),
     Topic("audit.decisions", "account, or scope", "P", "Decision", Kept.YEAR, "every decision and its grounds"),
     Topic(
@@ -462,6 +465,7 @@ def json_schemas() -> dict[str, dict[str, Any]]:
         "risk.breakers": Breaker,
         "risk.marks": AssetReport,
         "risk.chains": ChainReport,
+        "risk.leverage": LeverageReport,
         "pipeline.status": PartitionStatus,
         "audit.decisions": Decision,
         "dlq": DeadLetter,

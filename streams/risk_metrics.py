@@ -12,7 +12,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from engine.breakers import BREAKER_STATES, CLOSED, RECOVERING, TRIPPED
-from engine.effects import AssetReport, ChainReport
+from engine.effects import AssetReport, ChainReport, LeverageReport
+from engine.encumbrance import Look, leverage_reports
 from engine.limits import Limits
 from engine.monitor import Book
 from engine.reasons import Cause, State, Unknown
@@ -29,6 +30,7 @@ class RiskMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._of_a_book: list[Gauge] = []
         self._of_the_market: list[Gauge] = []
+        self._looks: dict[int, Look] = {}  # told last, by partition: there are some hundred series of each, and they stay a minute
 
         def book(name: str, says: str, *labels: str) -> Gauge:
             gauge = Gauge(f"plimsoll_{name}", says, ["partition", *labels], registry=registry)
@@ -64,6 +66,11 @@ class RiskMetrics:
         self.snapshots_ignored = book("snapshots_ignored", "Snapshots that could not be compared, since the partition was loaded")
         self.publishing = book("publishing", "1: orders go out; 0: the book observes")
         self.frozen = book("frozen", "Freezes in force", "scope")
+        self.claims = book("asset_claims_usd", "Of an asset, at what it claims, by the partition's accounts", "asset", "kind")
+        self.encumbrance = book("asset_encumbrance_multiple", "Claims on an asset and what is redeemable into it, by coins", "asset")
+        self.looped_share = book("asset_looped_share", "Of what is held of an asset: bought with what was borrowed", "asset")
+        self.pledged_share = book("asset_pledged_share", "Of what is held of an asset: by accounts that owe or have derivatives", "asset")
+        self.cascade = book("cascade_volume_usd", "What a fall of an asset's group from the mark makes sell of it", "asset", "fall")
 
         self.mark_known = market("mark_known", "1: the asset has a mark", "asset")
         self.mark = market("mark_usd", "The mark, while it is known", "asset")
@@ -95,6 +102,11 @@ class RiskMetrics:
         self.tell_book(partition, book.limits, book.snapshots_ignored, book.credits_held)
         self.tell_refusals(partition, book.accounts.accounts_with_pending, refusing(book.accounts, book.breakers.refuses_risk))
         self.tell_book_breakers(partition, [OpenBreaker(*one) for one in book.breakers.opened(market)])
+        book.leverage.go_on(book.accounts, market)
+        look = book.leverage.last
+        if look is not None and look is not self._looks.get(partition):
+            self._looks[partition] = look
+            self.tell_leverage(leverage_reports(look, market, partition))
         if partition == 0:
             self.tell_market(asset_reports(market), chain_reports(market), open_breakers(market))
 
@@ -145,10 +157,29 @@ class RiskMetrics:
         for breaker in breakers:
             self.book_breaker.labels(partition, breaker.trigger, breaker.name).set(_BREAKER_RANKS[breaker.state])
 
+    def tell_leverage(self, reports: Sequence[LeverageReport]) -> None:
+        """The last whole look at a book; a ratio that is not known has no value."""
+        for report in reports:
+            at = (report.partition, report.asset)
+            for kind, usd in (
+                ("held", report.held_usd),
+                ("pledged", report.pledged_usd),
+                ("looped", report.looped_usd),
+                ("claims", report.claims_usd),
+                ("owed", report.owed_usd),
+            ):
+                self.claims.labels(*at, kind).set(usd)
+            _set_or_remove(self.encumbrance, report.encumbrance_multiple, *at)
+            _set_or_remove(self.looped_share, report.looped_share, *at)
+            _set_or_remove(self.pledged_share, report.pledged_share, *at)
+            for point in report.cascade:
+                self.cascade.labels(*at, f"{point.fall:g}").set(point.volume_usd)
+
     def forget_book(self, partition: int) -> None:
         """Drop the gauges of a book that somebody else owns now; a frozen value would look alive."""
         for gauge in self._of_a_book:
             gauge.remove_by_labels({"partition": str(partition)})
+        self._looks.pop(partition, None)
         if partition == 0:
             for gauge in self._of_the_market:
                 gauge.clear()

@@ -59,10 +59,11 @@ def product(settings: Settings) -> Roster:
     from engine.survey import asset_reports, chain_reports
     from engine.treasury import Treasury
 
-    def market(book: Machine) -> Sequence[LastValue]:
-        """The market, from one of the books: all have the same."""
+    def reports(book: Machine) -> Sequence[LastValue]:
+        """Leverage where a look at it has ended; and the market, from one of the books: all have the same."""
         assert isinstance(book, Book)
-        return [*asset_reports(book.market), *chain_reports(book.market)] if book.partition == 0 else []
+        leverage = book.leverage.take_fresh(book.market, book.partition)
+        return [*leverage, *asset_reports(book.market), *chain_reports(book.market)] if book.partition == 0 else leverage
 
     def mode(book: Machine) -> str:
         assert isinstance(book, Book)
@@ -71,7 +72,7 @@ def product(settings: Settings) -> Roster:
     ledger, attest = settings.ledger_partitions, settings.attest_partitions
     return [
         MachineKind(
-            name="book", log="ledger", rows="ledger.rows", partitions=ledger, make=lambda p: Book(p, ledger), reports=market, mode=mode
+            name="book", log="ledger", rows="ledger.rows", partitions=ledger, make=lambda p: Book(p, ledger), reports=reports, mode=mode
         ),
         MachineKind(name="attestor", log="attest.ledger", rows="attest.rows", partitions=attest, make=lambda p: Attestor(p, ledger)),
         MachineKind(

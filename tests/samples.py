@@ -8,7 +8,19 @@ import msgspec.inspect as mi
 import numpy as np
 from hypothesis import strategies as st
 
-from engine.effects import AssetReport, Breaker, ChainReport, Decision, HaircutReport, Health, MarginCall, Order, SourceReport
+from engine.effects import (
+    AssetReport,
+    Breaker,
+    CascadePoint,
+    ChainReport,
+    Decision,
+    HaircutReport,
+    Health,
+    LeverageReport,
+    MarginCall,
+    Order,
+    SourceReport,
+)
 from engine.inputs import (
     FILL_DTYPE,
     FILL_KINDS,
@@ -167,7 +179,9 @@ STATUS = PartitionStatus(
     loaded_seconds=0.4,
 )
 
-OUTPUT_MESSAGES: tuple[Order | MarginCall | Health | Breaker | AssetReport | ChainReport | PartitionStatus | Decision, ...] = (
+OUTPUT_MESSAGES: tuple[
+    Order | MarginCall | Health | Breaker | AssetReport | ChainReport | LeverageReport | PartitionStatus | Decision, ...
+] = (
     Order(
         order_id="0123456789abcdef",
         account="alice",
@@ -206,6 +220,22 @@ OUTPUT_MESSAGES: tuple[Order | MarginCall | Health | Breaker | AssetReport | Cha
         heartbeat_age_seconds=None,
         breaker="closed",
         security_premium=0.01,
+        clock_ns=NOW_NS,
+    ),
+    LeverageReport(
+        asset="USDe",
+        partition=3,
+        held_usd=400_000.0,
+        pledged_usd=300_000.0,
+        looped_usd=200_000.0,
+        claims_usd=400_000.0,
+        owed_usd=100_000.0,
+        encumbrance_multiple=4 / 3,
+        pledged_share=0.75,
+        looped_share=None,
+        depth_usd=4e6,
+        cascade=[CascadePoint(fall=0.01, accounts=2, volume_usd=12_500.0)],
+        began_ns=NOW_NS - 10**9,
         clock_ns=NOW_NS,
     ),
     STATUS,

@@ -1,4 +1,5 @@
-"""What it costs a book to be looked at: revaluations with a survey and a scrape every second, beside the same without."""
+"""What it costs a book to be looked at: revaluations with a survey and a scrape every second, beside the same without; and what a look at
+its leverage takes, from the first call to the last."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any, Final
 
 from prometheus_client import generate_latest
 
+from engine.encumbrance import LeverageWatch
 from engine.inputs import FrameKind, Tick
 from engine.monitor import Book
 from streams.metrics import Metrics
@@ -24,7 +26,8 @@ def looked_at(accounts: int, rounds: int, round_s: float = ROUND_S) -> dict[str,
     book, metrics = Book(0, 1), Metrics()
     open_book(book, Population(accounts))
     book.take_cut()
-    metrics.risk.survey(book)  # compiled before the clock starts
+    while book.leverage.last is None:
+        metrics.risk.survey(book)  # compiled before the clock starts
     step = 0
     rates: dict[bool, list[float]] = {False: [], True: []}
     looks: list[float] = []
@@ -45,6 +48,7 @@ def looked_at(accounts: int, rounds: int, round_s: float = ROUND_S) -> dict[str,
                     scrape = generate_latest(metrics.registry)
                     looks.append(time.perf_counter() - looked)
             rates[watched].append(done / (time.perf_counter() - began))
+    leverage = _leverage(book)
     ratios = [watched / unwatched for unwatched, watched in zip(rates[False], rates[True], strict=True)]
     return {
         "accounts": accounts,
@@ -52,6 +56,23 @@ def looked_at(accounts: int, rounds: int, round_s: float = ROUND_S) -> dict[str,
         "watched_accounts_per_s": round(statistics.median(rates[True])),
         "watched/unwatched": round(statistics.median(ratios), 3),
         "look_ms": round(statistics.median(looks) * 1e3, 2) if looks else None,
+        **leverage,
         "scrape_bytes": len(scrape),
         "series": sum(not line.startswith(b"#") for line in scrape.splitlines()),
+    }
+
+
+def _leverage(book: Book) -> dict[str, Any]:
+    """One whole look at a book's leverage, call by call, as surveys make it, one a second."""
+    watch = LeverageWatch()
+    calls: list[float] = []
+    while watch.last is None:
+        began = time.perf_counter()
+        watch.go_on(book.accounts, book.market)
+        calls.append(time.perf_counter() - began)
+    return {
+        "leverage_calls": len(calls),
+        "leverage_call_ms": round(statistics.median(calls) * 1e3, 2),
+        "leverage_longest_call_ms": round(max(calls) * 1e3, 2),
+        "leverage_s": round(sum(calls), 3),
     }

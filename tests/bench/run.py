@@ -247,6 +247,8 @@ def _engine_table(found: dict[str, Any]) -> str:
         f"us a fill with health after each, {fills['cut_us_per_row']:.2f} us a row of a cut.\n"
         + f"\nLooked at: a survey of {looked['accounts']:,} accounts and a scrape ({looked['series']} series) every second leave "
         f"{looked['watched/unwatched']:.1%} of the revaluations; one look takes {looked['look_ms']} ms.\n"
+        f"A look at their leverage is spread over {looked['leverage_calls']} of them: {looked['leverage_s']:.2f} s in all, "
+        f"{looked['leverage_longest_call_ms']} ms in one at most.\n"
     )
 
 

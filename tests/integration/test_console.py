@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from engine.effects import Health
+from engine.effects import Health, LeverageReport
 from engine.reasons import Refusal, State
 from streams.broker import Cluster
 from streams.clients import Clients, bounds, scan
@@ -85,6 +85,22 @@ def last_healths(live: Live) -> dict[str, Health]:
                     for record in records:
                         health = msgspec.json.decode(record.value, type=Health)
                         found[health.account] = health
+        return found
+
+    return on_the_side(read)
+
+
+def last_leverages(live: Live) -> dict[tuple[str, int], LeverageReport]:
+    """What `risk.leverage` says, by asset and partition."""
+
+    async def read() -> dict[tuple[str, int], LeverageReport]:
+        found: dict[tuple[str, int], LeverageReport] = {}
+        topic = live.clients.partition("risk.leverage", 0)
+        async with live.clients.reading(topic) as consumer:
+            async for records in scan(consumer, topic, *await bounds(consumer, topic)):
+                for record in records:
+                    report = msgspec.json.decode(record.value, type=LeverageReport)
+                    found[report.asset, report.partition] = report
         return found
 
     return on_the_side(read)
@@ -204,6 +220,7 @@ def test_an_accounts_page_is_what_its_book_says_with_its_history(live: Live, bro
                 "levels": page.locator("#levels dd").all_inner_texts(),
                 "modes": page.locator("#modes [data-mode]").all_inner_texts(),
                 "binding": page.locator("#binding").inner_text(),
+                "leverage": page.locator("#leverage dd").all_inner_texts()[:2],
                 "positions": page.get_by_role("region", name="Positions by chain and venue").locator("tbody tr").count(),
                 "greeks": page.get_by_role("region", name="Greeks by underlying").locator("tbody tr th").all_inner_texts(),
             }
@@ -229,6 +246,9 @@ def test_an_accounts_page_is_what_its_book_says_with_its_history(live: Live, bro
     assert seen["levels"] == [f"{usd(report[name] if name else over)} USD" for name in names]
     assert seen["modes"] == [usd(value) for value in report["requirement_usd"].values()]
     assert seen["binding"] == report["binding"] != ""
+    leverage = report["leverage"]
+    assert seen["leverage"] == [f"{leverage[name]:.2f}×" for name in ("leverage", "net_leverage")]
+    assert leverage["equity_usd"] == pytest.approx(report["unhaircut_usd"])
     assert seen["positions"] == len(report["positions"]) > 1
     assert seen["greeks"] == [one["asset"] for one in report["greeks"]["by_asset"]] != []
     assert sum(position["value_usd"] for position in report["positions"]) == pytest.approx(report["unhaircut_usd"])
@@ -246,6 +266,23 @@ def test_a_worker_asks_the_owner_of_an_account_that_it_does_not_own(live: Live) 
         answer = live.ask(f"/api/accounts/{quote(account)}", worker)
         assert (answer["report"]["account"], answer["why"]) == (account, "")
         assert answer["owner"]["pages"] == live.pages[owner]
+
+
+def test_each_book_tells_its_leverage_by_asset(live: Live) -> None:
+    assets = [row["asset"] for row in live.ask("/api/marks")["rows"]]
+    expected = {(asset, partition) for asset in assets for partition in range(LEDGER_PARTITIONS)}
+
+    def fits(found: dict[tuple[str, int], LeverageReport], expected: set[tuple[str, int]]) -> bool:
+        return set(found) == expected and sum(report.held_usd for report in found.values()) > 0.0  # not the look at what was empty
+
+    found, _ = settled(lambda: last_leverages(live), lambda: expected, fits)
+    assert set(found) == expected
+    assert sum(report.held_usd for report in found.values()) > 0.0
+    assert max(report.cascade[-1].volume_usd for report in found.values()) > 0.0
+    for report in found.values():
+        assert report.began_ns <= report.clock_ns
+        volumes = [point.volume_usd for point in report.cascade]
+        assert volumes == sorted(volumes)
 
 
 # ---- live -----------------------------------------------------------------------------------------------------------------------------

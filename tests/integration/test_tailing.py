@@ -67,6 +67,7 @@ SAID = {  # something true of each topic's record
     "risk.breakers": "trigger asset_move",
     "risk.marks": "mark 1.00 USD",
     "risk.chains": "finality 12 s",
+    "risk.leverage": "encumbrance_multiple 1.333333333",
     "pipeline.status": "owner host:4711",
     "audit.decisions": "outcome no_plan",
     "<topic>.dlq": 'raw {"lots": 2.5',

@@ -111,3 +111,32 @@ def test_a_chart_is_drawn_after_its_script_could_not_be_loaded(tmp_path: Path) -
         """,
         tmp_path,
     )
+
+
+def test_leverage_in_words_leaves_out_what_is_not_known(tmp_path: Path) -> None:
+    run(
+        """
+        import assert from "node:assert";
+        import { leveragePairs, loopColumns, loopKey } from "./leverage.js";
+        const loop = {
+          leverage: 3.68928, net_leverage: 3.68928, gross_usd: 368928, owed_usd: 268928, looped_usd: 268928, loan_to_value: 0.72894,
+          own_loan_to_value: 2.68928, fall_taking_all: 0.27106, turns: 5, passed_on_usd: 0, loops: [],
+          passive: { hours: 0.25, leverage_then: 2, factor: 1.84464, per_hour: 6.757 },
+        };
+        const said = Object.fromEntries(leveragePairs(loop));
+        assert.equal(said.leverage, "3.69×");
+        assert.equal(said.owed, "268,928 USD");
+        assert.equal(said["owed to own collateral"], "268.9%");
+        assert.equal(said["all lost by a fall of"], "27.1%");
+        assert.equal(said["turns of its loop"], "5.0");
+        assert.equal(said["at the marks of 15 min before"], "2.00×, since then +6.76× an hour");
+        assert.ok(!("handed on as receipts" in said));
+        const unknown = leveragePairs({ ...loop, leverage: null, turns: null, passive: null, fall_taking_all: null });
+        assert.equal(Object.fromEntries(unknown).leverage, "–");
+        assert.equal(unknown.length, 8);
+        const way = { venue: "lend", owed: "STB", collateral_venue: "vault", collateral: "BTC", usd: 1234.5, way: "loop" };
+        assert.deepEqual(loopColumns.map((column) => column.text(way)), ["BTC", "vault", "STB", "lend", "1,235", "yes: a loop"]);
+        assert.equal(loopKey(way), "BTC/vault/STB/lend");
+        """,
+        tmp_path,
+    )

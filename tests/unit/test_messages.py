@@ -108,7 +108,7 @@ def test_what_has_no_value_is_null() -> None:
     assert b'"equity_usd":null' in encode(msgspec.structs.replace(HEALTH, equity_usd=None))
 
 
-LOOKED_AT = ("risk.marks", "risk.chains", "pipeline.status")
+LOOKED_AT = ("risk.marks", "risk.chains", "risk.leverage", "pipeline.status")
 
 # ---- effects --------------------------------------------------------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ LOOKED_AT = ("risk.marks", "risk.chains", "pipeline.status")
         *zip(
             OUTPUT_MESSAGES,
             ("orders.binance", "margin.calls", "account.health", "risk.breakers", *LOOKED_AT, "audit.decisions"),
-            (b"alice", b"alice", b"alice", b"asset_move/BTC/3", b"USDe", b"base", b"book/3", b"alice"),
+            (b"alice", b"alice", b"alice", b"asset_move/BTC/3", b"USDe", b"base", b"USDe/3", b"book/3", b"alice"),
             strict=True,
         ),
         (Decision(outcome="freeze", account="", venue="okx", decided_ns=1), "audit.decisions", b"okx"),

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
+from engine.cascade import FALLS
+from engine.encumbrance import leverage_reports
 from engine.reasons import State
 from engine.survey import Flights
 from streams.risk_metrics import RiskMetrics
 from tests.random_ledger import RandomLedger
+
+OF_A_LOOK = {
+    "plimsoll_asset_claims_usd",
+    "plimsoll_asset_encumbrance_multiple",
+    "plimsoll_asset_looped_share",
+    "plimsoll_asset_pledged_share",
+    "plimsoll_cascade_volume_usd",
+}
 
 
 @pytest.fixture
@@ -36,7 +47,7 @@ def test_a_book_and_the_market_are_told_and_forgotten(ledger: RandomLedger) -> N
     tell(risk, ledger, 1)
     of_a_book = {name for name in told(registry) if registry_has(registry, name, "partition")}
     of_the_market = told(registry) - of_a_book
-    assert {"plimsoll_accounts", "plimsoll_exposure_usd", "plimsoll_orders_unreported", "plimsoll_frozen"} <= of_a_book
+    assert {"plimsoll_accounts", "plimsoll_exposure_usd", "plimsoll_orders_unreported", "plimsoll_frozen"} | OF_A_LOOK <= of_a_book
     assert {"plimsoll_mark_known", "plimsoll_source_counts", "plimsoll_depth_usd"} <= of_the_market
     accounts = [registry.get_sample_value("plimsoll_accounts", labels) for labels in cells("0")]
     assert sum(filter(None, accounts)) == len(ledger.book.accounts)
@@ -48,6 +59,9 @@ def test_a_book_and_the_market_are_told_and_forgotten(ledger: RandomLedger) -> N
     assert told(registry) == of_a_book | of_the_market
     risk.forget_book(0)
     assert told(registry) == set()
+    tell(risk, ledger, 1)
+    assert told(registry) == of_a_book, "what was forgotten is told again"
+    risk.forget_book(1)
     risk.forget_book(0)
 
 
@@ -73,3 +87,29 @@ def registry_has(registry: CollectorRegistry, name: str, label: str) -> bool:
 def cells(partition: str, *states: State) -> list[dict[str, str]]:
     causes = ("none", "price", "fill", "funding", "haircut", "regime", "credit")
     return [{"partition": partition, "state": state.name, "cause": cause} for state in states or tuple(State) for cause in causes]
+
+
+def test_leverage_is_told_by_asset_and_fall_and_what_is_not_known_is_not(ledger: RandomLedger) -> None:
+    registry = CollectorRegistry()
+    risk = RiskMetrics(registry)
+    tell(risk, ledger, 2)
+    last = ledger.book.leverage.last
+    assert last is not None, "one look is enough for so few accounts"
+    reports = {one.asset: one for one in leverage_reports(last, ledger.book.market, 2)}
+
+    def told_of(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"plimsoll_{name}", {"partition": "2", "asset": "STB", **labels})
+
+    stb = reports["STB"]
+    assert stb.held_usd > 0.0
+    assert told_of("asset_claims_usd", kind="held") == stb.held_usd
+    assert told_of("asset_claims_usd", kind="claims") == stb.claims_usd
+    assert told_of("asset_encumbrance_multiple") == stb.encumbrance_multiple
+    assert told_of("asset_pledged_share") == stb.pledged_share
+    assert [told_of("cascade_volume_usd", fall=fall) for fall in ("0", "0.01", "0.3")] == [
+        stb.cascade[k].volume_usd for k in (0, 1, len(FALLS) - 1)
+    ]
+    risk.tell_leverage([msgspec.structs.replace(stb, pledged_share=None, encumbrance_multiple=None)])
+    assert told_of("asset_pledged_share") is None
+    assert told_of("asset_encumbrance_multiple") is None
+    assert told_of("asset_claims_usd", kind="held") == stb.held_usd

@@ -8,6 +8,7 @@ import sys
 
 from numba.core.dispatcher import Dispatcher
 
+from engine.inspection import explain_account
 from engine.survey import totals
 from engine.warm import warm
 from tests.random_ledger import RandomLedger
@@ -31,6 +32,9 @@ for seed in range(3):
     ledger.steps(200)
     ledger.book.take_cut()
     totals(ledger.book.accounts, ledger.book.market)
+    ledger.book.leverage.go_on(ledger.book.accounts, ledger.book.market)
+    for name in ledger.names:
+        explain_account(ledger.book, name)
 later = compiled() - before
 assert not later, later
 print("nothing more to compile")

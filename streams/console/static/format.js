@@ -47,6 +47,14 @@ export function plusPercent(fraction) {
   return (fraction > 0 ? "+" : "") + percent(fraction);
 }
 
+export function multiple(value) {
+  return value === null || value === undefined ? NONE : `${signed(value.toFixed(2))}×`;
+}
+
+export function plusMultiple(value) {
+  return (value > 0 ? "+" : "") + multiple(value);
+}
+
 export function bps(fraction) {
   if (fraction === null || fraction === undefined) return NONE;
   const value = fraction * 1e4;

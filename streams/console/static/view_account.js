@@ -4,6 +4,7 @@ import { chart, colour, utc } from "./charts.js";
 import { decisionColumns, decisionKey, orderColumns, orderKey, whyText } from "./columns.js";
 import { el, facts, panel, setText } from "./dom.js";
 import { clock, count, duration, moment, percent, price, quantity, usd, words } from "./format.js";
+import { leverageFacts, loopColumns, loopKey } from "./leverage.js";
 import { badge, distanceBar, haircutBar, loadLine, shareBar, termLegend } from "./parts.js";
 import { ask, data, stream } from "./store.js";
 import { liveTable } from "./table.js";
@@ -134,6 +135,8 @@ export const account = {
     const positions = liveTable({ caption: "Positions by chain and venue", columns: positionColumns, key: (row) => `${row.venue}/${row.instrument}`, empty: "It holds nothing." });
     const collateral = liveTable({ caption: "Haircuts of its collateral by term", columns: collateralColumns, key: (row) => `${row.chain}/${row.instrument}`, empty: "It has no collateral that counts." });
     const greeks = liveTable({ caption: "Greeks by underlying", columns: greekColumns, key: (row) => row.asset, empty: "Nothing it holds has a price that moves." });
+    const leverage = el("div", { id: "leverage" });
+    const loops = liveTable({ caption: "Collateral bought with borrowed money", columns: loopColumns, key: loopKey, empty: "None was." });
     const flights = liveTable({ caption: "Orders in flight", columns: flightColumns(now), key: (row) => row.order_id, empty: "None is in flight." });
     const orders = liveTable({ caption: "Its orders", columns: orderColumns(now, { account: false }), key: orderKey, empty: "It never had one, of those that are kept." });
     const decided = liveTable({ caption: "Decisions about it", columns: decisionColumns.slice(1), key: decisionKey, empty: "None, of those that are kept." });
@@ -173,6 +176,7 @@ export const account = {
       panel("Positions", { note: "by chain and venue; value before haircuts" }, positions.element),
       panel("Collateral", {}, termLegend(), collateral.element),
       panel("Greeks", { note: "USD; each underlying for itself, empty where a position cannot be valued" }, greeks.element),
+      panel("Leverage", { note: "at what coins claim, each counted once" }, leverage, loops.element),
       el("div", { class: "columns even" }, panel("In flight", {}, flights.element), panel("Decisions", {}, decided.element)),
       panel("Orders", {}, orders.element),
     );
@@ -207,6 +211,8 @@ export const account = {
         positions.update(report.positions);
         collateral.update(report.collateral);
         greeks.update(report.greeks?.by_asset ?? []);
+        leverage.replaceChildren(leverageFacts(report.leverage));
+        loops.update(report.leverage?.loops ?? []);
         flights.update(report.flights);
       } else {
         setText(asOf, `Only what the topics say is shown: ${said.why}.`);
