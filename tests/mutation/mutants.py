@@ -62,17 +62,13 @@ class _Splice(NamedTuple):
 def mutants_of(file: str, source: bytes) -> list[Mutant]:
     """Every mutant of a module in the order of its source; `file` is only carried along. SyntaxError if it is no Python."""
     found = []
-    seen = {ast.dump(ast.parse(source))}
     for splice in sorted(set(_Finder(source).splices(ast.parse(source)))):
-        mutated = source[: splice.start] + splice.text.encode() + source[splice.end :]
-        tree = ast.dump(ast.parse(mutated))
-        if tree in seen:
-            continue
-        seen.add(tree)
         first = source.rfind(b"\n", 0, splice.start) + 1
         last = (source.find(b"\n", splice.end) + 1 or len(source) + 1) - 1
-        becomes = source[first : splice.start] + splice.text.encode() + source[splice.end : last]
+        text = splice.text.encode()
+        becomes = source[first : splice.start] + text + source[splice.end : last]
         line = source.count(b"\n", 0, splice.start) + 1
+        mutated = source[: splice.start] + text + source[splice.end :]
         found.append(Mutant(file, line, splice.kind, _one_line(source[first:last]), _one_line(becomes), mutated))
     return found
 
@@ -147,7 +143,7 @@ class _Finder:
             others = [str(not value)]
         elif isinstance(value, int | float):
             more = value + 1 if value + 1 != value else 2 * value
-            others = [repr(more), repr(-value if value else value - 1), repr(type(value)(0))]
+            others = [repr(more), repr(-value), repr(type(value)(0))] if value else [repr(more), repr(value - 1)]
         elif isinstance(value, str):
             others = [repr(value + "~")]
         else:

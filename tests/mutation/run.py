@@ -15,6 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a forked process should ha
 import argparse
 import json
 import random
+import resource
 import signal
 import sys
 import time
@@ -143,7 +144,7 @@ def described(mutant: Mutant) -> str:
 
 
 def faults(results: Sequence[Result], explained: dict[Survivor, str], share_max: float, whole: frozenset[str]) -> list[str]:
-    """What is wrong with a run, in words. `whole` are the files of which every mutant was tried: only of those can an explanation be of nothing."""
+    """What is wrong with a run, in words. `whole` are the files with every mutant tried: only there can an explanation be of nothing."""
     found = []
     survivors = [result for result in results if result.outcome.passed]
     names = {result.name for result in survivors}
@@ -176,7 +177,9 @@ def as_json(results: Sequence[Result], explained: dict[Survivor, str], seconds: 
     for result in results:
         mutant, done = result
         survives = done.passed
-        modules.setdefault(mutant.file, Counter(mutants=0, killed=0, survivors=0)).update(["mutants", "survivors" if survives else "killed"])
+        modules.setdefault(mutant.file, Counter(mutants=0, killed=0, survivors=0)).update(
+            ["mutants", "survivors" if survives else "killed"]
+        )
         mutants.append(
             {
                 "file": mutant.file,
@@ -232,7 +235,8 @@ def main() -> int:
     seconds = time.monotonic() - began
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(as_json(results, explained, seconds), indent=1) + "\n")
-    print(f"{as_table(results)}\n{seconds:.0f} s; {options.out}")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"{as_table(results)}\n{seconds:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of CPU; {options.out}")
     wrong = faults(results, explained, share_max, whole)
     print("\n".join(wrong))
     return 1 if wrong else 0
