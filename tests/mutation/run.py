@@ -31,6 +31,7 @@ from tests.mutation.trial import NOTHING_RAN, Outcome, Trial, outcome, prepare, 
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parents[1]
 JOBS: Final = 2
+LIMIT_FACTOR: Final = 5.0  # a test may take so many times the CPU seconds that it takes without a mutant: a busy machine kills nothing
 
 
 class Target(NamedTuple):
@@ -38,6 +39,14 @@ class Target(NamedTuple):
 
     file: str
     tests: tuple[str, ...]
+
+
+class Rules(NamedTuple):
+    """What targets.toml says."""
+
+    targets: list[Target]
+    share_max: float  # of a run's mutants that may survive
+    slack_s: float  # CPU seconds that a test may take longer with a mutant, beside LIMIT_FACTOR
 
 
 class Survivor(NamedTuple):
@@ -57,10 +66,11 @@ class Result(NamedTuple):
         return Survivor(self.mutant.file, self.mutant.was, self.mutant.becomes)
 
 
-def read_targets(path: Path) -> tuple[list[Target], float]:
-    """Targets in the order of the file, and the share of a run's mutants that may survive."""
+def read_rules(path: Path) -> Rules:
+    """KeyError where one is missing."""
     content = tomllib.loads(path.read_text())
-    return [Target(one["file"], tuple(one["tests"])) for one in content["target"]], float(content["share_max"])
+    targets = [Target(one["file"], tuple(one["tests"])) for one in content["target"]]
+    return Rules(targets, float(content["share_max"]), float(content["slack_s"]))
 
 
 def read_explained(path: Path) -> dict[Survivor, str]:
@@ -79,9 +89,9 @@ class NotMeasured(Exception):
 
 
 def measure(root: Path, targets: Sequence[Target]) -> dict[str, float]:
-    """CPU seconds of each test without a mutant, all in one child. NotMeasured if one fails."""
+    """CPU seconds of each test without a mutant, all in one child. NotMeasured if one fails or none is found."""
     tests = list(dict.fromkeys(test for target in targets for test in target.tests))
-    trial = start(root, None, tests, {}, ())
+    trial = start(root, None, tests, {})
     _, status = os.waitpid(trial.pid, 0)
     done = outcome(trial, status)
     if not done.passed:
@@ -93,10 +103,11 @@ def measure(root: Path, targets: Sequence[Target]) -> dict[str, float]:
 class Run:
     """All trials of a run, some at a time. What has killed most of a module comes first, then what takes least."""
 
-    def __init__(self, root: Path, targets: Iterable[Target], limits: dict[str, float]) -> None:
+    def __init__(self, root: Path, targets: Iterable[Target], taken_s: dict[str, float], slack_s: float) -> None:
         self._root = root
         self._tests = {target.file: target.tests for target in targets}
-        self._limits = limits
+        self._taken_s = taken_s
+        self._slack_s = slack_s
         self._kills: dict[str, Counter[str]] = {file: Counter() for file in self._tests}
         self._running: dict[int, tuple[Mutant, Trial]] = {}
 
@@ -108,13 +119,7 @@ class Run:
             while waiting or self._running:
                 while waiting and len(self._running) < jobs:
                     mutant = waiting.pop()
-                    trial = start(
-                        self._root,
-                        (mutant.file, mutant.source),
-                        self._tests[mutant.file],
-                        self._limits,
-                        self._order(mutant.file),
-                    )
+                    trial = start(self._root, (mutant.file, mutant.source), self._tests[mutant.file], self._limits(mutant.file))
                     self._running[trial.pid] = (mutant, trial)
                 pid, status = os.wait()
                 mutant, trial = self._running.pop(pid)
@@ -131,9 +136,11 @@ class Run:
                 os.waitpid(pid, 0)
         return [Result(mutant, done[mutant]) for mutant in mutants]
 
-    def _order(self, file: str) -> list[str]:
+    def _limits(self, file: str) -> dict[str, float]:
+        """CPU seconds that each test may take, in the order in which tests are to run."""
         kills = self._kills[file]
-        return [test for test, _ in sorted(self._limits.items(), key=lambda entry: (-kills[entry[0]], entry[1]))]
+        in_order = sorted(self._taken_s.items(), key=lambda entry: (-kills[entry[0]], entry[1]))
+        return {test: self._slack_s + LIMIT_FACTOR * taken_s for test, taken_s in in_order}
 
 
 def described(mutant: Mutant) -> str:
@@ -211,7 +218,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("out/mutation.json"))
     options = parser.parse_args()
     root = options.root.resolve()
-    targets, share_max = read_targets(options.targets)
+    targets, share_max, slack_s = read_rules(options.targets)
     unknown = set(options.module) - {target.file for target in targets}
     if unknown:
         parser.error(f"not in {options.targets.name}: {', '.join(sorted(unknown))}")
@@ -226,12 +233,12 @@ def main() -> int:
     whole = frozenset(target.file for target in targets) if drawn is mutants else frozenset()
     prepare(root, [target.file for target in targets] + [test.partition("::")[0] for target in targets for test in target.tests])
     try:
-        limits = measure(root, targets)
+        taken_s = measure(root, targets)
     except NotMeasured as error:
         print(error)
         return 2
-    print(f"{len(drawn)} mutants, {len(limits)} tests of {sum(limits.values()):.0f} s", flush=True)
-    results = Run(root, targets, limits).results(drawn, options.jobs)
+    print(f"{len(drawn)} mutants, {len(taken_s)} tests of {sum(taken_s.values()):.0f} s", flush=True)
+    results = Run(root, targets, taken_s, slack_s).results(drawn, options.jobs)
     seconds = time.monotonic() - began
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(as_json(results, explained, seconds), indent=1) + "\n")
