@@ -224,6 +224,7 @@ def main() -> int:
         parser.error(f"not in {options.targets.name}: {', '.join(sorted(unknown))}")
     targets = [target for target in targets if not options.module or target.file in options.module]
     explained = read_explained(options.explained)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what runs, as Ctrl-C does
     began = time.monotonic()
     mutants = [mutant for target in targets for mutant in mutants_of(target.file, (root / target.file).read_bytes())]
     drawn = mutants

@@ -132,7 +132,7 @@ def outcome(trial: Trial, status: int) -> Outcome:
 
 
 def _run(root: Path, swapped: tuple[str, bytes] | None, tests: Sequence[str], judge: _Judge, printed: BinaryIO) -> int:
-    for kind in (signal.SIGINT, signal.SIGALRM, signal.SIGVTALRM):
+    for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGVTALRM):
         signal.signal(kind, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, TRIAL_WALL_MAX_S)
     signal.setitimer(signal.ITIMER_VIRTUAL, STARTUP_LIMIT_S)
