@@ -16,7 +16,7 @@ PYTEST_ARGS ?=
 ALONE := tests/unit tests/property tests/reference
 SERVED := tests/integration tests/fault
 
-.PHONY: help setup tools lint format test dashboards demo watch backtest screenshots bench twin faults reference schema lock clean distclean
+.PHONY: help setup tools lint format test dashboards demo watch backtest screenshots bench twin mutate faults reference schema lock clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -77,6 +77,9 @@ twin: $(STAMPS)/venv ## ten thousand random books in the engine and in its plain
 
 faults: $(STAMPS)/kafka ## kill and pause workers at random moments, SEEDS times
 	$(BIN)/python -m tests.fault.run --seeds $(SEEDS) $(ARGS)
+
+mutate: $(STAMPS)/venv ## change one thing of margin, haircuts and breakers at a time: a test must notice; writes out/mutation.json
+	$(BIN)/python -m tests.mutation.run $(ARGS)
 
 reference: $(STAMPS)/venv ## every reference case found in the folder REFERENCE
 	@test -n "$(REFERENCE)" || { echo "make reference REFERENCE=DIR"; exit 2; }

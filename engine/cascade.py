@@ -22,6 +22,7 @@ from engine.table_rows import fill_groups, fill_instruments
 from engine.tables import (
     ASSET,
     ASSETS_MAX,
+    BASIS_CHARGE,
     CASH_DELTA,
     CASH_VOL_HAIRCUT,
     CONTRACT,
@@ -29,10 +30,10 @@ from engine.tables import (
     DELTA_SHORT,
     EXTREME_UP,
     GROUP,
-    INVERSE_PERPETUAL,
     LOAN,
     MAINTENANCE_LEVEL,
     NOTIONAL,
+    OPTION,
     OPTION_DELTA,
     QUOTE_GROUP,
     SCAN,
@@ -89,7 +90,7 @@ class MovedMarket:
         theirs.settings[:] = ours.settings
         theirs.settings_int[:] = ours.settings_int
         theirs.atomic_chains[:chains] = ours.atomic_chains[:chains]
-        theirs.correlation[:groups, :groups] = ours.correlation[:groups, :groups]
+        theirs.correlation[:, :, :groups, :groups] = ours.correlation[:, :, :groups, :groups]
         touched = new_touched()
         own = np.zeros(ASSETS_MAX, np.int64)
         own[:groups] = universe.group_assets
@@ -101,9 +102,8 @@ class MovedMarket:
             market.clock_ns,
             universe.instrument_arrays,
             assets,
-            universe.chain_arrays,
             universe.venue_fee_bps,
-            market.interest_index,
+            market.values,
             marks,
             bounds,
             market.inputs,
@@ -244,11 +244,13 @@ def _fall_to(
             found[a] = _OUT_OF_REACH
             continue
         done += EVALUATION
-        if evaluate(positions, instrument, quantity, cash, tables, out) != 0:
+        row = wide(columns.pending_row[a])
+        pending = columns.pending[max(row, 0)]
+        if evaluate(positions, instrument, quantity, cash, row >= 0, pending, tables, out) != 0:
             continue
         bankrupt = out[UNHAIRCUT] - out[CLOSE_COST] < 0.0
         if not bankrupt and out[EQUITY] >= out[MAINTENANCE]:
-            if first and _is_out_of_reach(positions, instrument, quantity, cash, group, deepest, depegs, tables, out):
+            if first and row < 0 and _is_out_of_reach(positions, instrument, quantity, cash, group, deepest, depegs, tables, out):
                 found[a] = _OUT_OF_REACH
             continue
         if hits:
@@ -292,7 +294,8 @@ def _is_out_of_reach(
     """Whether no fall of the group up to `deepest` can bring the account, not below at `out`, below: then it need not be looked at again.
 
     Equity falls by no more than what is held and owed of the group moves, and by all of the group's collateral where its haircut may grow
-    (a redemption that does not fall along); the requirement grows by no more than its largest rate on that move. Not for options.
+    (a redemption that does not fall along); the requirement grows by no more than its largest rate and basis on that move, concentration
+    falls with what is held. Not for options, nor for whoever has something pending.
     """
     ints = tables.instrument_int
     floats = tables.instrument_float
@@ -308,7 +311,7 @@ def _is_out_of_reach(
                 return False
             size = abs(lots * (floats[i, DELTA_LONG] if lots > 0 else floats[i, DELTA_SHORT]))
             moved += size
-            most += deepest * size * (1.0 + rate + floats[i, VOL_HAIRCUT])
+            most += deepest * (size * (1.0 + rate + floats[i, VOL_HAIRCUT]) + abs(lots * floats[i, BASIS_CHARGE]))
             if depegs and lots > 0 and ints[i, CONTRACT] == SPOT:
                 most += lots * floats[i, UNIT_LONG]
         if cash[slot] != 0 and ints[i, QUOTE_GROUP] == group:
@@ -324,6 +327,6 @@ def _to_sell(lots: int, instrument: int, tables: RiskTables) -> float:
     contract = tables.instrument_int[instrument, CONTRACT]
     if contract == LOAN:
         return 0.0
-    if contract > INVERSE_PERPETUAL:
+    if contract >= OPTION:
         return float(max(0.0, lots * tables.instrument_float[instrument, OPTION_DELTA]))
     return float(max(0, lots) * tables.instrument_float[instrument, NOTIONAL])

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from engine.jit import kernel
 from engine.market import Market
+from engine.market_arrays import ValueTerms
 from engine.pricing import black76_delta, black76_price, year_fraction
-from engine.tables import ASSETS_MAX, INVERSE_PERPETUAL, LOAN, OPTION, POSITIONS_MAX, SPOT
+from engine.table_rows import value_of_expired
+from engine.tables import ASSETS_MAX, FUTURE, INVERSE_FUTURE, INVERSE_PERPETUAL, LOAN, OPTION, PERPETUAL, POSITIONS_MAX, SPOT
 from engine.universe import CASH_CLASS, AssetArrays, InstrumentArrays
 
 ENTRIES_MAX: Final = 2 * POSITIONS_MAX  # what an account has in one asset at one venue: the underlying's and the quote's of each position
@@ -48,7 +50,7 @@ class Terms(NamedTuple):
 
     instruments: InstrumentArrays
     assets: AssetArrays
-    interest_index: NDArray[np.float64]
+    values: ValueTerms
     option_sigma: NDArray[np.float64]
 
 
@@ -96,7 +98,7 @@ def new_claims() -> Claims:
 def terms_of(market: Market) -> Terms:
     """The market's own arrays."""
     universe = market.universe
-    return Terms(universe.instrument_arrays, universe.asset_arrays, market.interest_index, market.inputs.option_sigma)
+    return Terms(universe.instrument_arrays, universe.asset_arrays, market.values, market.inputs.option_sigma)
 
 
 def prices_at(market: Market, marks: NDArray[np.float64]) -> Prices:
@@ -191,7 +193,7 @@ def look_through(
         units = lots * of.lot_size[i]
         if lots != 0.0 and contract == LOAN:
             at, entries = _insert(venue, asset, entries, venues, assets, balance, loan, deltas)
-            units *= terms.interest_index[i]
+            units *= terms.values.debt_index[i]
             if lots < 0.0:
                 loan[at] -= units
             else:
@@ -201,15 +203,19 @@ def look_through(
             balance[at] += units
         elif lots != 0.0:
             delta = units * prices.worth[asset]
-            if contract == INVERSE_PERPETUAL:
-                delta = units
-                money -= units / prices.mark[quote]  # with its coins, what it has gained
+            if contract >= FUTURE and of.expiry_ns[i] <= now_ns:
+                delta = 0.0
+                money += lots * value_of_expired(i, prices.mark[asset], terms.values.settled[i], of) / prices.mark[quote]
+            elif contract == INVERSE_PERPETUAL or contract == INVERSE_FUTURE:
+                delta = units / (1.0 + terms.values.basis[i])
+                money -= (delta + units * terms.values.funding[i]) / prices.mark[quote]  # with its coins, what it has gained
             elif contract >= OPTION:
                 years = year_fraction(now_ns, of.expiry_ns[i])
                 sigma = terms.option_sigma[i]
                 delta *= black76_delta(prices.mark[asset], of.strike[i], sigma, years, of.is_call[i], 1.0)
             else:
-                money += units * prices.mark[asset] / prices.mark[quote]
+                delta *= 1.0 + terms.values.basis[i]
+                money += units * prices.mark[asset] * (1.0 + terms.values.basis[i] - terms.values.funding[i]) / prices.mark[quote]
             at, entries = _insert(venue, asset, entries, venues, assets, balance, loan, deltas)
             deltas[at] += delta
             claims.amounts[DERIVATIVES] += abs(delta)
@@ -248,13 +254,17 @@ def value_at(
         mark = prices.mark[asset]
         bound = prices.bound[asset]
         unit = mark
-        if contract == INVERSE_PERPETUAL:
-            unit = -1.0
+        if contract >= FUTURE and of.expiry_ns[i] <= now_ns:
+            unit = value_of_expired(i, mark, terms.values.settled[i], of) / of.lot_size[i]
+        elif contract == INVERSE_PERPETUAL or contract == INVERSE_FUTURE:
+            unit = -1.0 / (1.0 + terms.values.basis[i]) - terms.values.funding[i]
+        elif contract < OPTION and contract >= PERPETUAL:
+            unit = mark * (1.0 + terms.values.basis[i] - terms.values.funding[i])
         elif contract >= OPTION:
             years = year_fraction(now_ns, of.expiry_ns[i])
             unit = black76_price(mark, of.strike[i], terms.option_sigma[i], years, of.is_call[i], 1.0)
         elif contract == LOAN:
-            unit = terms.interest_index[i] * (mark if math.isnan(bound) else max(mark, bound))
+            unit = terms.values.debt_index[i] * (mark if math.isnan(bound) else max(mark, bound))
         elif contract == SPOT and not math.isnan(bound):
             unit = min(mark, bound) if lots > 0.0 else max(mark, bound)
         total += lots * of.lot_size[i] * unit

@@ -286,8 +286,8 @@ def _value_instrument(
 
 
 @kernel
-def _value_expired(i: int, mark: float, settled: float, terms: InstrumentArrays, row: NDArray[np.float64]) -> None:
-    """What has expired is worth what it was at its settlement price; what is owed in coin moves with the coin."""
+def value_of_expired(i: int, mark: float, settled: float, terms: InstrumentArrays) -> float:
+    """USD of a lot of what has expired: what it was at its settlement price, in coin where it is owed in coin."""
     contract = terms.contract[i]
     worth = terms.lot_size[i]
     if contract >= OPTION:
@@ -296,12 +296,19 @@ def _value_expired(i: int, mark: float, settled: float, terms: InstrumentArrays,
     elif contract == FUTURE:
         worth *= settled
     if contract == INVERSE_OPTION:
-        worth = worth * mark / settled
-    elif contract == INVERSE_FUTURE:
-        worth = -worth * mark / settled
+        return float(worth * mark / settled)
+    if contract == INVERSE_FUTURE:
+        return float(-worth * mark / settled)
+    return float(worth)
+
+
+@kernel
+def _value_expired(i: int, mark: float, settled: float, terms: InstrumentArrays, row: NDArray[np.float64]) -> None:
+    """What has expired has no risk but that of the coin that it is owed in."""
+    worth = value_of_expired(i, mark, settled, terms)
     row[UNIT_LONG] = worth
     row[UNIT_SHORT] = worth
-    if contract == INVERSE_OPTION or contract == INVERSE_FUTURE:
+    if terms.contract[i] == INVERSE_OPTION or terms.contract[i] == INVERSE_FUTURE:
         row[DELTA_LONG] = worth
         row[DELTA_SHORT] = worth
 

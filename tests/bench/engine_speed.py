@@ -207,7 +207,7 @@ def memory_per_account(columns: Columns) -> int:
     """Bytes that an account takes in a book's arrays; names and the few that have a life of their own come on top."""
     accounts = columns.positions.shape[0]
     held = sum(int(array.nbytes) for array in columns if array.shape[0] == accounts) + int(columns.holders.nbytes)
-    return round(held / accounts)
+    return int(held // accounts)
 
 
 def _must_agree(rival: numpy_book.NumpyBook, columns: Columns, states: NDArray[np.int8], reasons: NDArray[np.int8]) -> float:

@@ -153,7 +153,7 @@ def test_nobody_who_falls_is_passed_by(seed: int) -> None:
                 mine = any(
                     (lots[k] and ints[i, GROUP] == group) or (units[k] and ints[i, QUOTE_GROUP] == group) for k, i in enumerate(held)
                 )
-                code = evaluate(len(held), c.instrument[a], lots, units, tables, out)
+                code = evaluate(len(held), c.instrument[a], lots, units, False, tables.no_pending, tables, out)
                 if mine and code == 0 and (out[EQUITY] < out[MAINTENANCE] or out[UNHAIRCUT] < out[CLOSE_COST]):
                     below.add(a)
             counts.append(len(below))

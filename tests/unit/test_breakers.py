@@ -5,10 +5,11 @@ import math
 import pytest
 
 from engine import breakers
-from engine.breakers import CLOSED, MOVE_SAMPLES_MAX, RECOVERING, TRIPPED, new_breakers, new_move_samples
+from engine.breakers import BREAKER_STATES, CLOSED, RECOVERING, TRIPPED, new_breakers, new_move_samples
 
 SECOND = 10**9
 COOLDOWN = 300 * SECOND
+KEPT = 64
 
 
 def test_the_whole_life() -> None:
@@ -22,11 +23,12 @@ def test_the_whole_life() -> None:
         (100, 0.01, RECOVERING),
         (200, 0.03, RECOVERING),  # not calm: the cool-down starts again
         (400, 0.01, RECOVERING),
-        (499, 0.019, RECOVERING),
-        (500, 0.0, CLOSED),
-        (501, 0.2, TRIPPED),
-        (502, 0.0, RECOVERING),
-        (503, 0.2, TRIPPED),
+        (450, 0.02, RECOVERING),  # nor is the reset itself calm
+        (749, 0.019, RECOVERING),
+        (750, 0.0, CLOSED),
+        (751, 0.2, TRIPPED),
+        (752, 0.0, RECOVERING),
+        (753, 0.2, TRIPPED),
     ]
     before = CLOSED
     for at_s, value, state in steps:
@@ -50,8 +52,13 @@ def test_switched_off_it_closes() -> None:
     one = new_breakers(2)
     breakers.advance(1, 1.0, 0.05, 0.02, COOLDOWN, 0, one)
     assert breakers.switch_off(1, 7, one)
-    assert (one.state[1], one.since_ns[1]) == (CLOSED, 7)
+    assert (one.state[1], one.since_ns[1], one.value[1]) == (CLOSED, 7, 0.0)
     assert not breakers.switch_off(1, 8, one)
+
+
+def test_numbers_of_states_are_those_of_every_cut() -> None:
+    assert (CLOSED, TRIPPED, RECOVERING) == (0, 1, 2)
+    assert BREAKER_STATES == ("closed", "tripped", "recovering")
 
 
 def test_a_mark_is_kept_every_ten_seconds() -> None:
@@ -60,14 +67,14 @@ def test_a_mark_is_kept_every_ten_seconds() -> None:
     assert kept == list(range(0, 100, 10))
 
 
-@pytest.mark.parametrize("window_s", [100, 300, 630])
+@pytest.mark.parametrize("window_s", [100, 300, 630, 900])
 def test_the_reference_is_the_oldest_in_the_window(window_s: int) -> None:
     samples = new_move_samples()
     now = 0
-    for k in range(3 * MOVE_SAMPLES_MAX):
+    for k in range(3 * KEPT):
         now = k * 10
         breakers.take_move_sample(0, 100.0 + k, now * SECOND, samples)
-        oldest = max(0, k - window_s // 10, k - MOVE_SAMPLES_MAX + 1)
+        oldest = max(0, k - window_s // 10, k - KEPT + 1)
         moved = breakers.move_in_window(0, 250.0, now * SECOND, window_s * SECOND, samples)
         assert moved == abs(250.0 / (100.0 + oldest) - 1.0)
 

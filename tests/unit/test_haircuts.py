@@ -9,7 +9,7 @@ from engine.inputs import AssetDefinition, Depth, LagObservation
 from engine.margin import EQUITY, EQUITY_INITIAL, UNHAIRCUT
 from engine.market import Market
 from engine.parameters import Parameters
-from engine.tables import INITIAL_LEVEL
+from engine.tables import HAIRCUT_FLAT, INITIAL_LEVEL
 from tests.small_market import SECOND, SOURCES, START, Account, new_market, say, tell_prices
 
 YEAR_S = 31_536_000.0
@@ -151,6 +151,14 @@ def test_what_is_not_eligible_counts_nothing_and_uses_no_cap() -> None:
 def test_a_haircut_is_at_most_everything(market: Market) -> None:
     account = Account(market, [("vault-one", "GOV", 10**10, 0)])
     assert lost(account) == pytest.approx(float(account.value()[1][UNHAIRCUT]))
+
+
+def test_a_haircut_is_at_least_nothing() -> None:
+    market = new_market()
+    account = Account(market, [("vault-one", "BTC", 100, 0)])
+    market.tables.instrument_float[account.instrument[0], HAIRCUT_FLAT] = -10.0
+    _, out = account.value()
+    assert out[UNHAIRCUT] == out[EQUITY] == out[EQUITY_INITIAL]
 
 
 def test_initial_equity_sees_the_volatility_of_now() -> None:
