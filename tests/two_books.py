@@ -11,6 +11,7 @@ from engine.margin import CLOSE_COST, EQUITY, EQUITY_INITIAL, INITIAL, MAINTENAN
 from engine.monitor import Book
 from engine.parameters import MODES, Parameters, parse_parameters
 from engine.reasons import Cause, State, Unknown
+from engine.reporting import refusals_in_words, refusals_of
 from tests.twin.market import MAINTENANCE as MAINTENANCE_LEVEL
 from tests.twin.monitor import UNKNOWN, Monitor, Record
 from tests.twin.monitor import Order as TwinOrder
@@ -78,6 +79,7 @@ class TwoBooks:
         found = [text for account in self.twin.accounts.values() for text in self._of_account(account)]
         found += _pairs("order", [_order(order) for order in self.orders], [_twin_order(order) for order in self.twins])
         found += _pairs("margin call", [(call.account, call.state, call.cause) for call in self.margin_calls], self._twin_calls())
+        found += self._of_breakers()
         found += _pairs("refusal", [letter.reason for letter in self.refused], [reason for reason, _ in self.twin.refused])
         return found
 
@@ -101,21 +103,43 @@ class TwoBooks:
             instrument = self.book.market.universe.instruments[int(columns.instrument[number, slot])]
             key = instrument.venue, instrument.name
             held[key] = (int(columns.quantity[number, slot]), int(columns.cash[number, slot]))
+        row = int(columns.pending_row[number])
+        pending = [tuple(columns.pending[row, slot].tolist()) if row >= 0 else (0, 0, 0) for slot in range(len(held))]
         if list(held.items()) != [(key, (p.quantity, p.cash)) for key, p in account.positions.items()]:
             return [f"{account.name}: positions {held}, by the twin {account.positions}"]
-        return [] if account.state == UNKNOWN else self._of_amounts(account, number)
+        if pending != [(p.buy, p.sell, p.leaving) for p in account.positions.values()]:
+            return [f"{account.name}: pending {pending}, by the twin {account.positions}"]
+        if account.state == UNKNOWN:
+            return []
+        refuses = refusals_in_words(int(refusals_of(self.book.accounts, self.book.breakers.refuses_risk)[number]))
+        if refuses != self.twin.refuses(account.name) and not self._is_at_an_edge(account):
+            return [f"{account.name}: refuses {refuses}, by the twin {self.twin.refuses(account.name)}"]
+        return self._of_amounts(account, number)
+
+    @staticmethod
+    def _is_at_an_edge(account: Record) -> bool:
+        """So near to its initial margin that rounding decides."""
+        valuation = account.valuation
+        return abs(valuation.equity_i - valuation.initial) <= TOLERANCE * max(1.0, abs(valuation.equity_i), valuation.initial)
+
+    def _of_breakers(self) -> list[str]:
+        """The book's own: those that are not closed."""
+        said = {(trigger, name): state for trigger, name, state in self.book.breakers.opened(self.book.market) if state != "closed"}
+        expected = {key: breaker.state for key, breaker in self.twin.breakers.items() if not breaker.closed}
+        return [] if said == expected else [f"breakers {said}, by the twin {expected}"]
 
     def _of_amounts(self, account: Record, number: int) -> list[str]:
         columns, valuation = self.book.accounts.columns, account.valuation
         margin = self.twin.margin(account)
         by_mode = np.zeros(len(MODES))
+        row = int(columns.pending_row[number])
         requirements_by_mode(
             int(columns.positions[number]),
             columns.instrument[number],
             columns.quantity[number],
             columns.cash[number],
-            False,
-            self.book.market.tables.no_pending,
+            row >= 0,
+            columns.pending[max(row, 0)],
             self.book.market.tables,
             by_mode,
         )
