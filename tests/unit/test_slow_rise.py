@@ -163,12 +163,15 @@ def test_latency_rises_slowly_when_a_chain_gets_slow() -> None:
         return 3.0 * sigma * math.sqrt((60.0 + messaging_s + 900.0) / 31_536_000)
 
     assert levels(market, LATENCY) == pytest.approx((target(30.0), target(30.0)))
+    say(market.observe_lag(LagObservation("one", 600 * SECOND, START)))
+    market.revalue()
+    assert levels(market, LATENCY) == pytest.approx((target(600.0), target(600.0)))  # the first that is heard: it begins there
     say(market.observe_lag(LagObservation("one", 36_000 * SECOND, START)))
     market.revalue()
-    assert levels(market, LATENCY) == pytest.approx((target(30.0), target(36_000.0)))
+    assert levels(market, LATENCY) == pytest.approx((target(600.0), target(36_000.0)))
     market.tick(START + 36 * SECOND)
     market.revalue()
-    assert row(market, LATENCY) == pytest.approx(target(30.0) + 0.05 / 100)
+    assert row(market, LATENCY) == pytest.approx(target(600.0) + 0.05 / 100)
     assert levels(market, LATENCY, "vault-two") == (row(market, LATENCY, "vault-two"),) * 2
 
 
@@ -179,17 +182,22 @@ def test_thin_depth_is_felt_slowly() -> None:
         say(market.observe_depth(Depth(v=1, asset="BTC", depth_usd=usd, spread_bps=1.0, time_ns=market.clock_ns)))
         market.revalue()
 
-    floor = 0.02 / math.sqrt(100_000.0)
-    assert levels(market, SIZE) == pytest.approx((floor, floor))
-    quote(1_000.0)
-    assert levels(market, SIZE) == pytest.approx((floor, 10 * floor))
-    market.tick(START + 36 * SECOND)
-    market.revalue()
-    assert levels(market, SIZE) == pytest.approx((floor * 1.01, 10 * floor))
-    quote(10_000_000.0)
-    market.tick(START + 72 * SECOND)
-    market.revalue()
-    down = floor / 10 + (floor * 1.01 - floor / 10) * 2 ** (-36 / 3_600)
+    def tick(seconds: int) -> None:
+        market.tick(START + seconds * SECOND)
+        market.revalue()
+
+    unit = 0.02 / math.sqrt(1_000_000.0)
+    assert levels(market, SIZE) == pytest.approx((0.02 / math.sqrt(100_000.0),) * 2)
+    quote(1_000_000.0)
+    assert levels(market, SIZE) == pytest.approx((unit, unit))  # the first that is observed: it begins there
+    tick(1)
+    quote(10_000.0)
+    assert levels(market, SIZE) == pytest.approx((unit, 10 * unit))
+    tick(37)
+    assert levels(market, SIZE) == pytest.approx((unit * 1.01, 10 * unit))
+    quote(100_000_000.0)
+    tick(73)
+    down = unit / 10 + (unit * 1.01 - unit / 10) * 2 ** (-36 / 3_600)
     assert levels(market, SIZE) == pytest.approx((down, down))
 
 
