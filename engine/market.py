@@ -94,8 +94,9 @@ class Market(DerivedMarket):
             self._fill(everything=self._whole)
         revaluation = self._told(everything)
         self._note_state()
+        counted = max(universe.asset_count, universe.instrument_count, universe.chain_count, universe.layer_count, 1)
         for flags in touched:
-            flags[: max(universe.asset_count, universe.instrument_count, universe.chain_count, universe.layer_count, 1)] = False
+            flags[:counted] = False
         self._assets_observed.clear()
         self._ticked = self._defined = self._parameters_set = self._lagged = self._quarantine_told = False
         self._implied_observed = self._funding_observed = self._slip_observed = False

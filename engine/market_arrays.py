@@ -158,6 +158,7 @@ class Touched(NamedTuple):
     group_state: NDArray[np.bool_]  # by group
     slow_state: NDArray[np.bool_]  # by instrument
     settled_state: NDArray[np.bool_]  # by instrument
+    breakers: NDArray[np.bool_]  # all of the following, end to end: whether any of them is set is asked of each frame
     move_breaker: NDArray[np.bool_]  # by asset: came into another state
     jump_breaker: NDArray[np.bool_]
     divergence_breaker: NDArray[np.bool_]
@@ -298,6 +299,9 @@ def new_touched() -> Touched:
     def flags(count: int) -> NDArray[np.bool_]:
         return np.zeros(count, dtype=np.bool_)
 
+    counts = (ASSETS_MAX, ASSETS_MAX, ASSETS_MAX, ASSETS_MAX, CHAINS_MAX, LAYERS_MAX, 1, CHAINS_MAX)
+    breakers = flags(sum(counts))
+    move, jump, divergence, eligibility, lag, layer, system, quarantine = np.split(breakers, np.cumsum(counts)[:-1])
     return Touched(
         asset=flags(ASSETS_MAX),
         group=flags(ASSETS_MAX),
@@ -311,14 +315,15 @@ def new_touched() -> Touched:
         group_state=flags(ASSETS_MAX),
         slow_state=flags(INSTRUMENTS_MAX),
         settled_state=flags(INSTRUMENTS_MAX),
-        move_breaker=flags(ASSETS_MAX),
-        jump_breaker=flags(ASSETS_MAX),
-        divergence_breaker=flags(ASSETS_MAX),
-        eligibility_breaker=flags(ASSETS_MAX),
-        lag_breaker=flags(CHAINS_MAX),
-        layer_breaker=flags(LAYERS_MAX),
-        system_breaker=flags(1),
-        quarantine_breaker=flags(CHAINS_MAX),
+        breakers=breakers,
+        move_breaker=move,
+        jump_breaker=jump,
+        divergence_breaker=divergence,
+        eligibility_breaker=eligibility,
+        lag_breaker=lag,
+        layer_breaker=layer,
+        system_breaker=system,
+        quarantine_breaker=quarantine,
     )
 
 

@@ -78,17 +78,9 @@ def breaker_kinds(market: ObservedMarket) -> tuple[BreakerKind, ...]:
     )
 
 
-def any_changed(touched: Touched) -> bool:
-    """Whether any breaker came into another state."""
-    t = touched
-    of_assets = (t.move_breaker, t.jump_breaker, t.divergence_breaker, t.eligibility_breaker)
-    of_others = (t.lag_breaker, t.layer_breaker, t.system_breaker, t.quarantine_breaker)
-    return any(one.any() for one in of_assets) or any(one.any() for one in of_others)
-
-
 def breaker_changes(market: ObservedMarket) -> list[BreakerChange]:
     """Those that came into another state in this frame."""
-    if not any_changed(market.touched):
+    if not market.touched.breakers.any():
         return []
     return [
         BreakerChange(

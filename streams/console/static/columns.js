@@ -93,8 +93,14 @@ export const TRIGGERS = {
   bad_debt: "bad debt",
 };
 
+const BREAKER_VALUES = {
+  attestation_lag: duration,
+  volatility_jump: (value) => `${value.toFixed(1)} times`,
+  venue_silence: count,
+};
+
 export function breakerValue(row) {
-  const shown = row.trigger === "attestation_lag" ? duration : percent;
+  const shown = BREAKER_VALUES[row.trigger] ?? percent;
   return `${shown(row.value)} of ${shown(row.limit)}`;
 }
 
