@@ -168,16 +168,16 @@ class Market(DerivedMarket):
 
     def _note_state(self) -> None:
         touched = self.touched
-        for part, flags in (
-            ("mark", touched.mark_state),
-            ("moves", touched.moves_state),
-            ("lag", touched.chain_state),
-            ("layer", touched.layer_state),
-            ("correlation", touched.group_state),
-            ("settled", touched.settled_state),
-        ):
+        states = [("mark", touched.mark_state), ("moves", touched.moves_state)]
+        seldom = touched.seldom.any()
+        if seldom:
+            states += [("lag", touched.chain_state), ("layer", touched.layer_state)]
+            states += [("correlation", touched.group_state), ("settled", touched.settled_state)]
+        for part, flags in states:
             for number in np.flatnonzero(flags):
                 self._pieces.changed(part, int(number))
+        if not seldom:
+            return
         if touched.system_state[0]:
             self._pieces.changed("system")
         for block in sorted(set((np.flatnonzero(touched.slow_state[: self.universe.instrument_count]) // SLOW_BLOCK).tolist())):

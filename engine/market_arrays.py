@@ -152,6 +152,7 @@ class Touched(NamedTuple):
     instrument: NDArray[np.bool_]  # in: an input of its own changed; out: its row, or a scan range of its groups, changed
     mark_state: NDArray[np.bool_]  # by asset
     moves_state: NDArray[np.bool_]  # by asset
+    seldom: NDArray[np.bool_]  # all `*_state` that follow, end to end: whether any of them is set is asked of each frame
     chain_state: NDArray[np.bool_]  # by chain
     layer_state: NDArray[np.bool_]  # by messaging layer
     system_state: NDArray[np.bool_]  # [1]
@@ -302,6 +303,9 @@ def new_touched() -> Touched:
     counts = (ASSETS_MAX, ASSETS_MAX, ASSETS_MAX, ASSETS_MAX, CHAINS_MAX, LAYERS_MAX, 1, CHAINS_MAX)
     breakers = flags(sum(counts))
     move, jump, divergence, eligibility, lag, layer, system, quarantine = np.split(breakers, np.cumsum(counts)[:-1])
+    states = (CHAINS_MAX, LAYERS_MAX, 1, ASSETS_MAX, INSTRUMENTS_MAX, INSTRUMENTS_MAX)
+    seldom = flags(sum(states))
+    chain_state, layer_state, system_state, group_state, slow_state, settled_state = np.split(seldom, np.cumsum(states)[:-1])
     return Touched(
         asset=flags(ASSETS_MAX),
         group=flags(ASSETS_MAX),
@@ -309,12 +313,13 @@ def new_touched() -> Touched:
         instrument=flags(INSTRUMENTS_MAX),
         mark_state=flags(ASSETS_MAX),
         moves_state=flags(ASSETS_MAX),
-        chain_state=flags(CHAINS_MAX),
-        layer_state=flags(LAYERS_MAX),
-        system_state=flags(1),
-        group_state=flags(ASSETS_MAX),
-        slow_state=flags(INSTRUMENTS_MAX),
-        settled_state=flags(INSTRUMENTS_MAX),
+        seldom=seldom,
+        chain_state=chain_state,
+        layer_state=layer_state,
+        system_state=system_state,
+        group_state=group_state,
+        slow_state=slow_state,
+        settled_state=settled_state,
         breakers=breakers,
         move_breaker=move,
         jump_breaker=jump,
