@@ -29,12 +29,14 @@ from engine.inputs import (
     PendingPosition,
     RiskParameters,
     SetMode,
+    SetQuarantine,
     Snapshot,
     SnapshotPosition,
     Tick,
     VenueDefinition,
 )
 from engine.inspection import explain_account
+from engine.liquidation import is_closed_to_us
 from engine.machine import Machine
 from engine.monitor import Book
 from engine.murmur2 import partitions_of
@@ -62,6 +64,12 @@ def warm() -> None:
         book.apply(ledger.offset(), ledger.fills([filled], order.order_id))
         report = OrderReport(v=1, account=ACCOUNT, order_id=order.order_id, status="expired", filled_lots=0, time_ns=ledger.now_ns)
         book.apply(ledger.offset(), ledger.frame(FrameKind.REPORTS, [report]))
+    for on in (True, False):
+        command = SetQuarantine(v=1, by="warm", time_ns=START_NS, chain="far", on=on)
+        book.apply(ledger.offset(), ledger.control(FrameKind.COMMANDS, command))
+        book.apply(ledger.offset(), ledger.tick(1))
+    book.market.observe_slip(0, 0.0, ledger.now_ns)  # what this story does not come to
+    is_closed_to_us(0, ledger.now_ns, book.market.universe.instrument_arrays)
     _keep(book, rows)
     totals(book.accounts, book.market)
     explain_account(book, ACCOUNT)

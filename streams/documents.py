@@ -64,6 +64,8 @@ def allowed_values(schema: dict[str, Any]) -> str:
         case "number":
             return f"number{_range(field)}"
         case "array":
+            if "prefixItems" in field:  # so many of one kind
+                return f"list of {len(field['prefixItems'])}: {allowed_values(field['prefixItems'][0])}"
             most = f", at most {field['maxItems']}" if "maxItems" in field else ""
             return f"list of {allowed_values(field['items'])}{most}"
     if field.get("format") == "password":
