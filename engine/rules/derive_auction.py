@@ -18,9 +18,9 @@ simulations of its auction.
 import math
 from typing import Annotated, Final, NamedTuple
 
+import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
-import numpy as np
 
 from engine.jit import kernel
 from engine.rules.interface import RuleInfo
@@ -96,7 +96,7 @@ def largest_fraction(equity_usd: float, maintenance_usd: float, reserved_usd: fl
         return 1.0
     buffer_usd = net_usd - buffer * maintenance_usd
     fraction = buffer_usd / (buffer_usd - equity_usd * discount - reserved_usd * (1.0 - discount))
-    return fraction if fraction < 1.0 else 1.0
+    return min(1.0, fraction)
 
 
 @kernel
@@ -118,4 +118,4 @@ def liquidations(
         out[account, BUFFER_USD] = net_usd - terms.buffer * maintenance_usd[account]
         out[account, FRACTION_MAX] = fraction
         out[account, DISCOUNT] = share
-        out[account, BID_USD] = 0.0 if price_usd < 0.0 else price_usd
+        out[account, BID_USD] = max(price_usd, 0.0)

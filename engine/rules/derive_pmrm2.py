@@ -263,7 +263,10 @@ def require_indices(inputs: Inputs, terms: Terms) -> None:
             raise ValueError(f"{name} names what there is not: {indices.min()} to {indices.max()} of {size}")
     if collaterals != len(terms.collateral_initial):
         raise ValueError(f"prices of {collaterals} collaterals, parameters of {len(terms.collateral_initial)}")
-    for name, start, size in (("start", inputs.start, len(inputs.leg_option)), ("collateral_start", inputs.collateral_start, len(inputs.held_collateral))):
+    for name, start, size in (
+        ("start", inputs.start, len(inputs.leg_option)),
+        ("collateral_start", inputs.collateral_start, len(inputs.held_collateral)),
+    ):
         if len(start) != len(inputs.cash_usd) + 1 or start[0] != 0 or start[-1] != size or bool((np.diff(start) < 0).any()):
             raise ValueError(f"{name} is not the offsets of {len(inputs.cash_usd)} accounts into {size} legs")
 
@@ -395,7 +398,7 @@ def shocked_sigma(sigma: float, kind: int, forward_usd: float, strike_usd: float
             factor = 1.0 - terms.range_down * spread
             return sigma * factor if factor > 0.0 else sigma * 0.0
         raised = sigma * (1.0 + terms.range_up * spread)
-        return terms.shocked_sigma_min if raised < terms.shocked_sigma_min else raised
+        return max(raised, terms.shocked_sigma_min)
     if years <= 0.0 or strike_usd <= 0.0:
         return sigma
     root = math.sqrt(years)
@@ -521,9 +524,7 @@ def _account(
 
     equity_usd = row[CASH] + row[COLLATERAL] + row[PERP_PROFIT] + row[PERP_FUNDING] + row[OPTIONS]
     out[EQUITY_USD] = equity_usd
-    out[INITIAL_USD] = (
-        -row[INITIAL_FACTOR] * row[WORST_LOSS] + row[BASE_INITIAL] + row[PERP_INITIAL] + row[OPTION_INITIAL] + row[ORACLE]
-    )
+    out[INITIAL_USD] = -row[INITIAL_FACTOR] * row[WORST_LOSS] + row[BASE_INITIAL] + row[PERP_INITIAL] + row[OPTION_INITIAL] + row[ORACLE]
     out[MAINTENANCE_USD] = (
         -terms.maintenance_factor * row[WORST_LOSS] + row[BASE_MAINTENANCE] + row[PERP_MAINTENANCE] + row[OPTION_MAINTENANCE]
     )

@@ -107,8 +107,12 @@ class Terms(NamedTuple):
 
 def terms(parameters: Parameters) -> Terms:
     """The parameters as the kernels take them."""
-    columns = [np.array([getattr(market, name) for market in parameters.markets], dtype=np.float64) for name in Terms._fields[:-2]]
-    return Terms(*columns, float(parameters.depeg_threshold), float(parameters.depeg_factor))
+    columns = {
+        name: np.array([getattr(market, name) for market in parameters.markets], dtype=np.float64)
+        for name in Market.__struct_fields__
+        if name != "name"
+    }
+    return Terms(depeg_threshold=float(parameters.depeg_threshold), depeg_factor=float(parameters.depeg_factor), **columns)
 
 
 class Inputs(NamedTuple):
@@ -283,7 +287,9 @@ def _account(
         row[BASES] += value_usd
         row[BASE_MAINTENANCE] += value_usd * factor
         row[BASE_INITIAL] += value_usd * factor * scale
-        row[ORACLE] -= abs(value_usd) * _doubt(inputs.spot_confidence[market], market, terms)
+        row[ORACLE] -= abs(value_usd) * _doubt(
+            inputs.spot_confidence[market], terms.confidence_threshold[market], terms.confidence_factor[market]
+        )
         gross_usd += abs(value_usd)
 
     for leg in range(inputs.perp_start[account], inputs.perp_start[account + 1]):
@@ -293,7 +299,8 @@ def _account(
         row[PERP_MAINTENANCE] -= size * inputs.perp_usd[market] * terms.perp_maintenance[market]
         row[PERP_INITIAL] -= size * inputs.perp_usd[market] * terms.perp_initial[market]
         confidence = _lower(inputs.spot_confidence[market], inputs.perp_confidence[market])
-        row[ORACLE] -= size * inputs.spot_usd[market] * _doubt(confidence, market, terms)
+        doubt = _doubt(confidence, terms.confidence_threshold[market], terms.confidence_factor[market])
+        row[ORACLE] -= size * inputs.spot_usd[market] * doubt
         row[DEPEG] -= size * inputs.spot_usd[market] * missing
         gross_usd += size * inputs.perp_usd[market]
 
@@ -358,14 +365,16 @@ def _expiry(
     isolated_maintenance_usd = 0.0
     short = 0.0
     calls = 0.0
-    loss_usd = _lower(_payoff_usd(inputs, expiry, begin, end, amounts, 0.0), 0.0)
+    legs = inputs.leg_option[begin:end]
+    strikes, is_call, of_expiry = inputs.option_strike_usd, inputs.option_is_call, inputs.option_expiry
+    loss_usd = _lower(_payoff_usd(0.0, expiry, legs, amounts, of_expiry, strikes, is_call), 0.0)
     for leg in range(begin, end):
         option = inputs.leg_option[leg]
         amount = amounts[leg - begin]
         if inputs.option_expiry[option] != expiry or amount == 0.0:
             continue
-        loss_usd = _lower(loss_usd, _payoff_usd(inputs, expiry, begin, end, amounts, inputs.option_strike_usd[option]))
-        if inputs.option_is_call[option]:
+        loss_usd = _lower(loss_usd, _payoff_usd(strikes[option], expiry, legs, amounts, of_expiry, strikes, is_call))
+        if is_call[option]:
             calls += amount
         if not amount >= 0.0:  # a NaN too
             isolated_initial_usd += amount * options[option, _INITIAL]
@@ -377,28 +386,37 @@ def _expiry(
     if short != 0.0:
         confidence = _lower(_lower(inputs.forward_confidence[expiry], inputs.sigma_confidence[expiry]), inputs.spot_confidence[market])
         row[DEPEG] -= short * inputs.spot_usd[market] * missing
-        row[ORACLE] -= short * inputs.spot_usd[market] * _doubt(confidence, market, terms)
+        doubt = _doubt(confidence, terms.confidence_threshold[market], terms.confidence_factor[market])
+        row[ORACLE] -= short * inputs.spot_usd[market] * doubt
 
 
 @kernel
-def _payoff_usd(inputs: Inputs, expiry: int, begin: int, end: int, amounts: NDArray[np.float64], settlement_usd: float) -> float:
-    """What all options of the expiry pay together."""
+def _payoff_usd(
+    settlement_usd: float,
+    expiry: int,
+    leg_option: NDArray[np.int64],
+    amounts: NDArray[np.float64],
+    option_expiry: NDArray[np.int64],
+    option_strike_usd: NDArray[np.float64],
+    option_is_call: NDArray[np.bool_],
+) -> float:
+    """What all options of the expiry pay together. Single arrays, since all of `Inputs` is dear to hand over so often."""
     payoff_usd = 0.0
-    for leg in range(begin, end):
-        option = inputs.leg_option[leg]
-        if inputs.option_expiry[option] == expiry and amounts[leg - begin] != 0.0:
-            paid_usd = settlement_usd - inputs.option_strike_usd[option]
-            if not inputs.option_is_call[option]:
+    for leg in range(len(leg_option)):
+        option = leg_option[leg]
+        if option_expiry[option] == expiry and amounts[leg] != 0.0:
+            paid_usd = settlement_usd - option_strike_usd[option]
+            if not option_is_call[option]:
                 paid_usd = -paid_usd
             if not paid_usd <= 0.0:  # a NaN too
-                payoff_usd += amounts[leg - begin] * paid_usd
+                payoff_usd += amounts[leg] * paid_usd
     return payoff_usd
 
 
 @kernel
-def _doubt(confidence: float, market: int, terms: Terms) -> float:
+def _doubt(confidence: float, threshold: float, factor: float) -> float:
     """Share of a size that a feed with this confidence costs; NaN for NaN."""
-    return 0.0 if confidence >= terms.confidence_threshold[market] else (1.0 - confidence) * terms.confidence_factor[market]
+    return 0.0 if confidence >= threshold else (1.0 - confidence) * factor
 
 
 @kernel

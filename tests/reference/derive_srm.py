@@ -109,9 +109,7 @@ def _cases(document: Mapping[str, Any]) -> list[Case]:
     parameters = _parameters(document["params"])
     unit = _unit(document["units"])
     overrides = document["env_override_by_case"]
-    return [
-        _case(name, facts, parameters, document["env"], overrides.get(name, {}), unit) for name, facts in document["cases"].items()
-    ]
+    return [_case(name, facts, parameters, document["env"], overrides.get(name, {}), unit) for name, facts in document["cases"].items()]
 
 
 def _parameters(stated: Mapping[str, float]) -> Parameters:
@@ -260,8 +258,12 @@ def _bids(name: str, facts: Mapping[str, Any], parameters: derive_auction.Parame
             ("fraction", most, stated["PreFMax"]),
             ("bid", bid_usd, stated["ExpectedBidPrice"]),
         )
-        apart = [f"{what} {ours!r}, expected {theirs!r}" for what, ours, theirs in pairs if not math.isclose(ours, theirs, rel_tol=BID_TOLERANCE)]
-        results.append(CaseResult(AUCTION, f"{name}, bid {number}", not apart, "; ".join(apart) or f"fraction {most:.6f}, bid {bid_usd:.6f}"))
+        apart = [
+            f"{what} {ours!r}, expected {theirs!r}" for what, ours, theirs in pairs if not math.isclose(ours, theirs, rel_tol=BID_TOLERANCE)
+        ]
+        results.append(
+            CaseResult(AUCTION, f"{name}, bid {number}", not apart, "; ".join(apart) or f"fraction {most:.6f}, bid {bid_usd:.6f}")
+        )
         reserved_usd += bid_usd
     return results
 

@@ -1,0 +1,94 @@
+"""What holds of Derive's margins whatever is held: doubt never helps, twice the account needs twice as much, hedges and order."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.rules.interface import DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD
+from tests.derive_accounts import pmrm2_subject, srm_subject
+from tests.unit.rule_checks import Subject, check_batch_is_each_alone, check_order_of_legs
+
+MAKERS = {"pmrm2": pmrm2_subject, "srm": srm_subject}
+SIZES = {
+    "pmrm2": ("cash_usd", "perps", "perp_profit_usd", "perp_funding_usd", "leg_amount", "held_amount"),
+    "srm": ("cash_usd", "leg_amount", "perp_amount", "perp_profit_usd", "base_amount"),
+}
+
+subjects = st.tuples(st.sampled_from(sorted(MAKERS)), st.integers(0, 2**32 - 1), st.integers(1, 12))
+
+
+def made(drawn: tuple[str, int, int]) -> Subject:
+    name, seed, legs = drawn
+    return MAKERS[name](5, seed, legs)
+
+
+@settings(max_examples=40, deadline=None)
+@given(subjects)
+def test_batch_and_order_do_not_matter(drawn: tuple[str, int, int]) -> None:
+    check_batch_is_each_alone(made(drawn))
+    check_order_of_legs(made(drawn))
+
+
+@settings(max_examples=60, deadline=None)
+@given(subjects, st.data())
+def test_more_confidence_never_raises_a_requirement(drawn: tuple[str, int, int], data: st.DataObject) -> None:
+    subject = made(drawn)
+    name = data.draw(st.sampled_from([feed for feed in subject.feeds if feed.endswith("confidence")]))
+    low, high = sorted(data.draw(st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0))))
+    feed = getattr(subject.inputs, name)
+    unsure, sure = (
+        subject.changed(**{name: level if np.isscalar(feed) else np.full_like(feed, level)}).evaluated() for level in (low, high)
+    )
+    assert (sure[:, INITIAL_USD] <= unsure[:, INITIAL_USD] + 1e-12 * np.abs(unsure[:, INITIAL_USD])).all()
+    np.testing.assert_array_equal(sure[:, MAINTENANCE_USD], unsure[:, MAINTENANCE_USD])
+
+
+@settings(max_examples=60, deadline=None)
+@given(subjects, st.sampled_from([0.125, 0.5, 2.0, 1024.0]))
+def test_so_many_times_the_account_needs_so_many_times_as_much(drawn: tuple[str, int, int], factor: float) -> None:
+    """A power of two, so it holds to the last bit: nothing in the rules is a number of dollars or contracts."""
+    subject = made(drawn)
+    once = subject.evaluated()
+    many = subject.changed(**{name: getattr(subject.inputs, name) * factor for name in SIZES[drawn[0]]}).evaluated()
+    np.testing.assert_array_equal(many[:, :DISTANCE], once[:, :DISTANCE] * factor)
+    np.testing.assert_array_equal(many[:, DISTANCE], once[:, DISTANCE])
+
+
+@settings(max_examples=60, deadline=None)
+@given(subjects)
+def test_initial_is_not_below_maintenance_and_neither_below_nothing(drawn: tuple[str, int, int]) -> None:
+    found = made(drawn).evaluated()
+    slack = 1e-9 * np.abs(found).max(where=np.isfinite(found), initial=1.0)
+    assert (found[:, INITIAL_USD] >= found[:, MAINTENANCE_USD] - slack).all()
+    assert (found[:, MAINTENANCE_USD] >= -slack).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(subjects, st.floats(-1e6, 1e6))
+def test_cash_changes_equity_alone(drawn: tuple[str, int, int], more_usd: float) -> None:
+    subject = made(drawn)
+    before = subject.evaluated()
+    after = subject.changed(cash_usd=subject.inputs.cash_usd + more_usd).evaluated()
+    np.testing.assert_allclose(after[:, EQUITY_USD], before[:, EQUITY_USD] + more_usd, rtol=1e-9, atol=1e-6)
+    np.testing.assert_allclose(after[:, [INITIAL_USD, MAINTENANCE_USD]], before[:, [INITIAL_USD, MAINTENANCE_USD]], rtol=1e-9, atol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12))
+@pytest.mark.parametrize("name", sorted(MAKERS))
+def test_two_accounts_together_need_no_more_than_apart(name: str, seed: int, legs: int) -> None:
+    """A greatest loss of sums is at most the sum of greatest losses; contingencies of netted positions at most those of each."""
+    subject = MAKERS[name](2, seed, legs)
+    if name == "pmrm2":  # a discount by the sign of an expiry's value would be dearer for the sum of a long and a short one
+        terms = subject.parameters
+        subject = Subject(
+            **{**subject.__dict__, "parameters": terms._replace(discount=1.0, discount_negative=1.0, long_mult=0.0, long_add=0.0)}
+        )
+    merged = {offsets: getattr(subject.inputs, offsets)[[0, 2]] for offsets in subject.legs}
+    totals = {field: getattr(subject.inputs, field).sum(keepdims=True) for field in subject.by_account}
+    apart, together = subject.evaluated(), subject.changed(**merged, **totals).evaluated()[0]
+    slack = 1e-9 * np.abs(apart[:, :DISTANCE]).max()
+    assert together[EQUITY_USD] == pytest.approx(apart[:, EQUITY_USD].sum(), rel=1e-9, abs=slack)
+    assert together[INITIAL_USD] <= apart[:, INITIAL_USD].sum() + slack
+    assert together[MAINTENANCE_USD] <= apart[:, MAINTENANCE_USD].sum() + slack
