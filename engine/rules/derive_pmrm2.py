@@ -292,7 +292,9 @@ def margins(inputs: Inputs, terms: Terms, out: NDArray[np.float64]) -> None:
 
 
 def parts(inputs: Inputs, terms: Terms, account: int) -> list[tuple[str, float]]:
-    """One account's margin in the venue's words: (name, USD), contingencies and losses below 0 as the venue states them."""
+    """One account's margin in the venue's words: (name, USD), what costs below 0. IndexError on no account."""
+    if not 0 <= account < len(inputs.cash_usd):
+        raise IndexError(f"account {account} of {len(inputs.cash_usd)}")
     row, out = np.empty(PARTS), np.empty((1, 4))
     _evaluate(inputs, terms, account, account + 1, out, row)
     equity_usd, initial_usd, maintenance_usd = (float(number) for number in out[0, :3])

@@ -1,14 +1,18 @@
 """What holds of Derive's margins whatever is held: doubt never helps, twice the account needs twice as much, order does not matter."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import to_builtins
 
+from engine.rules import derive_pmrm2, derive_srm
 from engine.rules.interface import DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD
-from tests.derive_accounts import pmrm2_subject, srm_subject
+from tests.derive_accounts import COLLATERALS, pmrm2_parameters, pmrm2_subject, srm_subject
+from tests.twin import derive as twin
 from tests.unit.rule_checks import Subject, check_batch_is_each_alone, check_order_of_legs
 
 MAKERS = {"pmrm2": pmrm2_subject, "srm": srm_subject}
@@ -94,3 +98,122 @@ def test_two_portfolio_margined_accounts_need_no_more_together_than_apart(seed: 
     assert together[EQUITY_USD] == pytest.approx(apart[:, EQUITY_USD].sum(), rel=1e-9, abs=slack)
     assert together[INITIAL_USD] <= apart[:, INITIAL_USD].sum() + slack
     assert together[MAINTENANCE_USD] <= apart[:, MAINTENANCE_USD].sum() + slack
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.sampled_from([0.1, 0.9, 1.0]), st.sampled_from([0.5, 1.0]))
+def test_pmrm2_is_its_twin(seed: int, legs: int, spot_confidence: float, stable_usd: float) -> None:
+    subject = pmrm2_subject(4, seed, legs)
+    subject = subject.changed(spot_confidence=spot_confidence, stable_usd=stable_usd)
+    parameters = to_builtins(pmrm2_parameters())
+    _compare(subject, [twin.pmrm2(_portfolio(subject.inputs, account), parameters) for account in range(4)])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.sampled_from([0.5, 0.97, 1.0]))
+def test_srm_is_its_twin(seed: int, legs: int, stable_usd: float) -> None:
+    subject = srm_subject(4, seed, legs).changed(stable_usd=stable_usd)
+    terms = subject.parameters
+    found = [twin.srm(_account(subject.inputs, terms, account), terms.depeg_threshold, terms.depeg_factor) for account in range(4)]
+    _compare(subject, found)
+
+
+def _compare(subject: Subject, found: list[tuple[float, float, float]]) -> None:
+    """The twin says what is left, the kernel what is required."""
+    expected = np.array(found)
+    out = subject.evaluated()
+    ours = np.column_stack([out[:, EQUITY_USD], out[:, EQUITY_USD] - out[:, INITIAL_USD], out[:, EQUITY_USD] - out[:, MAINTENANCE_USD]])
+    np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-11 * np.abs(expected).max())
+
+
+def _portfolio(inputs: derive_pmrm2.Inputs, account: int) -> dict[str, Any]:
+    """One account of a portfolio margined batch in the twin's words."""
+    expiries = [
+        {"seconds": seconds, "forward": forward, "rate": rate, "confs": confs}
+        for seconds, forward, rate, *confs in zip(
+            *(inputs.expiry_s, inputs.forward_usd, inputs.rate, inputs.forward_confidence, inputs.rate_confidence, inputs.sigma_confidence),
+            strict=True,
+        )
+    ]
+    parameters = pmrm2_parameters()
+    options, collaterals = [], []
+    for leg in range(inputs.start[account], inputs.start[account + 1]):
+        option = inputs.leg_option[leg]
+        options.append(
+            {
+                "expiry": expiries[inputs.option_expiry[option]],
+                "strike": inputs.option_strike_usd[option],
+                "call": bool(inputs.option_is_call[option]),
+                "sigma": inputs.option_sigma[option],
+                "amount": inputs.leg_amount[leg],
+            }
+        )
+    for leg in range(inputs.collateral_start[account], inputs.collateral_start[account + 1]):
+        asset = inputs.held_collateral[leg]
+        rules = parameters.collaterals[asset]
+        assert rules.name == COLLATERALS[asset][0]
+        collaterals.append(
+            {
+                "value": inputs.held_amount[leg] * inputs.collateral_usd[asset] / inputs.stable_usd,
+                "conf": inputs.collateral_confidence[asset],
+                "hedges": rules.risk_cancelling,
+                "initial": rules.initial_haircut,
+                "maintenance": rules.maintenance_haircut,
+                "threshold": rules.confidence_threshold,
+            }
+        )
+    return {
+        "spot": inputs.spot_usd,
+        "spot_conf": inputs.spot_confidence,
+        "perp": inputs.perp_usd,
+        "perp_conf": inputs.perp_confidence,
+        "stable": inputs.stable_usd,
+        "cash": inputs.cash_usd[account],
+        "perps": inputs.perps[account],
+        "profit": inputs.perp_profit_usd[account] + inputs.perp_funding_usd[account],
+        "options": options,
+        "collaterals": collaterals,
+    }
+
+
+def _account(inputs: derive_srm.Inputs, terms: derive_srm.Terms, account: int) -> dict[str, Any]:
+    """One account of a standard margined batch in the twin's words."""
+    markets: list[dict[str, Any]] = [
+        {
+            **{name: column[number] for name, column in terms._asdict().items() if np.ndim(column)},
+            "spot": inputs.spot_usd[number],
+            "spot_conf": inputs.spot_confidence[number],
+            "perp": inputs.perp_usd[number],
+            "perp_conf": inputs.perp_confidence[number],
+        }
+        for number in range(len(inputs.spot_usd))
+    ]
+    expiries = [
+        {"market": markets[market], "seconds": seconds, "forward": forward, "confs": confs}
+        for market, seconds, forward, *confs in zip(
+            *(inputs.expiry_market, inputs.expiry_s, inputs.forward_usd, inputs.forward_confidence, inputs.sigma_confidence), strict=True
+        )
+    ]
+    options = [
+        {
+            "expiry": expiries[inputs.option_expiry[option]],
+            "strike": inputs.option_strike_usd[option],
+            "call": bool(inputs.option_is_call[option]),
+            "sigma": inputs.option_sigma[option],
+            "amount": amount,
+        }
+        for option, amount in _legs(inputs.start, account, inputs.leg_option, inputs.leg_amount)
+    ]
+    perps = [
+        {"market": markets[market], "amount": amount, "profit": profit}
+        for market, amount, profit in _legs(inputs.perp_start, account, inputs.perp_market, inputs.perp_amount, inputs.perp_profit_usd)
+    ]
+    bases = [
+        {"market": markets[market], "amount": amount}
+        for market, amount in _legs(inputs.base_start, account, inputs.base_market, inputs.base_amount)
+    ]
+    return {"stable": inputs.stable_usd, "cash": inputs.cash_usd[account], "options": options, "perps": perps, "bases": bases}
+
+
+def _legs(start: Any, account: int, *columns: Any) -> list[tuple[Any, ...]]:
+    return list(zip(*(column[start[account] : start[account + 1]] for column in columns), strict=True))

@@ -9,6 +9,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,9 +48,14 @@ def families() -> dict[str, Callable[[Path | None], list[CaseResult]]]:
 
 
 def run(folder: Path | None) -> list[CaseResult]:
-    """Both levels of every portfolio, one result a portfolio, and how many agree."""
+    """Both levels of every portfolio, one result a portfolio, and how many agree. What cannot be read fails by name."""
     results = []
-    for case in cases(folder):
+    for name, read_case in sources(folder):
+        try:
+            case = read_case()
+        except (KeyError, TypeError, ValueError) as fault:
+            results.append(CaseResult(FAMILY, name, False, f"{type(fault).__name__}: {fault}"))
+            continue
         found, expected = evaluated(case), (case.initial_usd, case.maintenance_usd)
         detail = "; ".join(f"{level} {ours!r}, expected {theirs}" for level, ours, theirs in zip(LEVELS, found, expected, strict=True))
         agree = all(same_dollar(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
@@ -76,8 +82,13 @@ def evaluated(case: Case) -> tuple[float, float]:
 
 def cases(folder: Path | None) -> list[Case]:
     """Every portfolio of every file found, or of the carried one."""
+    return [read_case() for _, read_case in sources(folder)]
+
+
+def sources(folder: Path | None) -> list[tuple[str, Callable[[], Case]]]:
+    """The same by name, to be read one by one."""
     paths = sorted(((folder or CARRIED) / "margin").glob(f"{FAMILY}*.json"))
-    return [case for path in paths for case in _cases(json.loads(path.read_text()))]
+    return [source for path in paths for source in _sources(json.loads(path.read_text()))]
 
 
 # --- Portfolios
@@ -105,11 +116,14 @@ _OVERRIDES: Final = frozenset(
 )
 
 
-def _cases(document: Mapping[str, Any]) -> list[Case]:
+def _sources(document: Mapping[str, Any]) -> list[tuple[str, Callable[[], Case]]]:
     parameters = _parameters(document["params"])
     unit = _unit(document["units"])
     overrides = document["env_override_by_case"]
-    return [_case(name, facts, parameters, document["env"], overrides.get(name, {}), unit) for name, facts in document["cases"].items()]
+    return [
+        (name, partial(_case, name, facts, parameters, document["env"], overrides.get(name, {}), unit))
+        for name, facts in document["cases"].items()
+    ]
 
 
 def _parameters(stated: Mapping[str, float]) -> Parameters:

@@ -75,13 +75,24 @@ def test_a_parameter_of_the_venue_that_we_do_not_know_fails() -> None:
         derive_pmrm2.venue_parameters(document, [])
 
 
+def test_a_portfolio_that_cannot_be_read_fails_by_name_and_the_others_run(tmp_path: Path) -> None:
+    folder = tmp_path / "margin" / "derive_pmrm2"
+    folder.mkdir(parents=True)
+    (folder / "test_1_no_result.json").write_text("{}")
+    (folder / "test_2_no_json.json").write_text("{")
+    (folder / "notes.txt").write_text("")
+    results = derive_pmrm2.run(tmp_path)
+    assert [(result.case, result.passed) for result in results] == [("test_1_no_result", False), ("test_2_no_json", False)]
+
+
 def test_a_wrong_margin_fails_by_name(tmp_path: Path) -> None:
     carried = derive_srm.CARRIED / "margin" / "derive_srm.json"
     document = json.loads(carried.read_text())
     document["cases"]["test_short_OTM_call"]["results"]["im"] += 1
+    document["env_override_by_case"]["test_long_ATM_call"] = {"eth_moon_conf": 1}
     (tmp_path / "margin").mkdir()
     (tmp_path / "margin" / carried.name).write_text(json.dumps(document))
-    assert [result.case for result in derive_srm.run(tmp_path) if not result.passed] == ["test_short_OTM_call", "all"]
+    assert [result.case for result in derive_srm.run(tmp_path) if not result.passed] == ["test_long_ATM_call", "test_short_OTM_call", "all"]
 
 
 def test_a_wrong_bid_fails_by_name(tmp_path: Path) -> None:

@@ -244,6 +244,22 @@ def test_pmrm2_refuses_indices_of_what_there_is_not() -> None:
         derive_pmrm2.require_indices(subject.inputs._replace(start=subject.inputs.start[:-1]), subject.parameters)
 
 
+@pytest.mark.parametrize("account", [-1, 4])
+def test_parts_are_of_an_account_that_there_is(account: int) -> None:
+    for module, subject in ((derive_pmrm2, pmrm2_subject(4, 3)), (derive_srm, srm_subject(4, 3))):
+        with pytest.raises(IndexError):
+            module.parts(subject.inputs, subject.parameters, account)
+
+
+def test_parts_of_one_of_many_are_its_own() -> None:
+    for module, subject in ((derive_pmrm2, pmrm2_subject(4, 3)), (derive_srm, srm_subject(4, 3))):
+        out = subject.evaluated()
+        for account in range(4):
+            named = dict(module.parts(subject.inputs, subject.parameters, account))
+            assert named["initial margin"] == out[account, EQUITY_USD] - out[account, INITIAL_USD]
+            assert named["maintenance margin"] == out[account, EQUITY_USD] - out[account, MAINTENANCE_USD]
+
+
 def test_pmrm2_every_fault_of_parameters_is_told_at_once() -> None:
     document = to_builtins(pmrm2_parameters())
     document["discount"] = 1.5
