@@ -11,8 +11,8 @@ the same auction, which is not for sale, and d the share of the worth that a bid
 
 An account that is worth less than nothing is sold whole (the venue pays the bidder): the fraction is 1 and the price here 0.
 
-Source: Derive's public documents, "Liquidations"; the formulas as the reference facts state them, checked against the venue's own
-simulations of its auction.
+Sources: https://docs.lyra.finance/docs/liquidations-1 and https://docs.derive.xyz/liquidation-parameters.md, whose BUFFER_SCALE is
+1 + `buffer`; the fraction and the part of R as the reference facts state them, checked against the venue's simulated auctions.
 """
 
 import math
@@ -29,7 +29,7 @@ RULE: Final = RuleInfo(
     name="derive_auction",
     version="v2",
     title="Derive, falling-price auction of a part of an account",
-    sources=("https://docs.derive.xyz/docs/liquidations-1",),
+    sources=("https://docs.lyra.finance/docs/liquidations-1", "https://docs.derive.xyz/liquidation-parameters.md"),
     measure="margin",
     published=True,
     cases="buffer margin, largest fraction and price of the 10 bids of 6 simulated auctions of solvent accounts",
@@ -45,7 +45,7 @@ Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
 class Parameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The auction's own parameters, as `getAuctionParams` of the venue names them; defaults are those of its tests."""
+    """The auction's own parameters; defaults are those of the venue's simulations."""
 
     start: Share = 0.98  # share of the worth that is asked at the beginning
     cutoff: Share = 0.8  # and where the slow phase begins
