@@ -1,0 +1,437 @@
+"""Derive's two margins and its auction, by hand; and what every rule must pass."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec import structs, to_builtins
+
+from engine.pricing import black76_price
+from engine.rules import derive_auction, derive_pmrm2, derive_srm
+from engine.rules.faults import read
+from engine.rules.interface import DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD
+from tests.derive_accounts import pmrm2_parameters, pmrm2_subject, srm_subject
+from tests.reference import derive_pmrm2 as portfolios
+from tests.reference import derive_srm as standard
+from tests.unit import rule_checks
+
+YEAR_S = 31_536_000.0
+DAY_S = 86_400.0
+
+
+@pytest.mark.parametrize("make", [pmrm2_subject, srm_subject], ids=["pmrm2", "srm"])
+def test_what_every_rule_must_pass(make: Any) -> None:
+    rule_checks.check_rule(make(accounts=12, seed=1))
+
+
+@pytest.mark.parametrize("make", [pmrm2_subject, srm_subject], ids=["pmrm2", "srm"])
+def test_doubt_raises_the_initial_requirement_alone(make: Any) -> None:
+    subject = make(accounts=12, seed=1)
+    sure, unsure = (_with_confidence(subject, level).evaluated() for level in (1.0, 0.0))
+    given = subject.evaluated()
+    assert (sure[:, INITIAL_USD] <= given[:, INITIAL_USD]).all()
+    assert (given[:, INITIAL_USD] <= unsure[:, INITIAL_USD]).all()
+    assert (sure[:, INITIAL_USD] < given[:, INITIAL_USD]).any()
+    assert (given[:, INITIAL_USD] < unsure[:, INITIAL_USD]).any()
+    np.testing.assert_array_equal(sure[:, [EQUITY_USD, MAINTENANCE_USD]], unsure[:, [EQUITY_USD, MAINTENANCE_USD]])
+
+
+def _with_confidence(subject: rule_checks.Subject, level: float) -> rule_checks.Subject:
+    """The same accounts where every feed has this confidence."""
+    feeds = {name: getattr(subject.inputs, name) for name in subject.feeds if name.endswith("confidence")}
+    return subject.changed(**{name: level if np.isscalar(feed) else np.full_like(feed, level) for name, feed in feeds.items()})
+
+
+# --- PMRM_2
+
+
+def _pmrm2(parameters: dict[str, Any] | None = None, **facts: Any) -> dict[str, float]:
+    """One account's parts by the venue's words, with equity and requirements; an empty market but for `facts`."""
+    document = to_builtins(pmrm2_parameters()) | {"collaterals": []} | (parameters or {})
+    whole = read(derive_pmrm2.Parameters, document)
+    assert isinstance(whole, derive_pmrm2.Parameters), whole
+    market = {"spot": [100.0, 1.0], "perp": [100.0, 1.0], "stable": 1.0, "expiries": [], "options": [], "collaterals": [], "cash": 0.0}
+    inputs = portfolios.portfolio(market | {"perps": [0.0, 0.0, 0.0]} | facts)
+    arrays = derive_pmrm2.terms(whole)
+    derive_pmrm2.require_indices(inputs, arrays)
+    out = np.empty((1, 4))
+    derive_pmrm2.margins(inputs, arrays, out)
+    named = dict(derive_pmrm2.parts(inputs, arrays, 0))
+    assert named["portfolio mark to market"] == pytest.approx(sum(list(named.values())[:5]), abs=1e-9)
+    return named | {
+        "equity": out[0, EQUITY_USD],
+        "initial": out[0, INITIAL_USD],
+        "maintenance": out[0, MAINTENANCE_USD],
+        "distance": out[0, DISTANCE],
+    }
+
+
+def test_pmrm2_a_perpetual_by_hand() -> None:
+    """2 long at 110, spot 100: 18% down is the worst regular scenario, and 33% down at 0.109 of it counts less."""
+    found = _pmrm2(perp=[110.0, 1.0], perps=[2.0, -7.0, 3.0], cash=50.0)
+    assert found["equity"] == 46.0
+    assert found["max loss"] == pytest.approx(-0.18 * 220.0)
+    assert found["initial"] == pytest.approx(1.0 * 39.6 + 200.0 * 0.02)
+    assert found["maintenance"] == pytest.approx(0.8 * 39.6 + 200.0 * 0.015)
+    assert found["distance"] == pytest.approx((46.0 - found["maintenance"]) / 220.0)
+
+
+def test_pmrm2_cash_needs_nothing() -> None:
+    found = _pmrm2(cash=-5.0)
+    assert [found[name] for name in ("equity", "initial", "maintenance", "distance")] == [-5.0, 0.0, 0.0, -math.inf]
+
+
+@pytest.mark.parametrize(("hedges", "loss_usd"), [(True, 0.0), (False, 0.18 * 100.0)])
+def test_pmrm2_collateral_hedges_if_it_cancels_risk(hedges: bool, loss_usd: float) -> None:
+    asset = {"name": "X", "risk_cancelling": hedges, "initial_haircut": 0.05, "maintenance_haircut": 0.1, "confidence_threshold": 0.5}
+    found = _pmrm2({"collaterals": [asset]}, collaterals=[[100.0, 1.0, 1.0]], perps=[-1.0, 0.0, 0.0])
+    assert found["max loss"] == pytest.approx(-loss_usd)
+    assert found["initial base contingency"] == pytest.approx(-15.0)
+    assert found["maintenance base contingency"] == pytest.approx(-10.0)
+
+
+def test_pmrm2_usdc_off_its_peg_raises_the_initial_factor_and_what_collateral_is_worth_in_it() -> None:
+    asset = {"name": "X", "risk_cancelling": True, "initial_haircut": 0.0, "maintenance_haircut": 0.0, "confidence_threshold": 0.5}
+    found = _pmrm2({"collaterals": [asset]}, collaterals=[[100.0, 1.0, 1.0]], stable=0.8)
+    assert found["collateral"] == pytest.approx(125.0)
+    assert found["max loss"] == pytest.approx(-0.18 * 125.0)
+    assert found["initial"] == pytest.approx(0.18 * 125.0 * (1.0 + 2.0 * 0.18))
+    assert found["maintenance"] == pytest.approx(0.18 * 125.0 * 0.8)
+
+
+def _option(strike: float, amount: float, is_call: bool = True, sigma: float = 0.6, expiry: int = 0) -> list[Any]:
+    return [expiry, strike, is_call, sigma, amount]
+
+
+def _expiry(days: float, rate: float = 0.0, forward: float = 100.0) -> list[float]:
+    return [days * DAY_S, forward, 1.0, rate, 1.0, 1.0]
+
+
+ONE = {"scenarios": [{"spot_shock": 1.0, "vol": "none", "dampening": 1.0}], "basis_add": 0.0, "basis_mult": 0.0}
+
+
+def _one(vol: str, shock: float = 1.0, dampening: float = 1.0) -> dict[str, Any]:
+    return ONE | {"scenarios": [{"spot_shock": shock, "vol": vol, "dampening": dampening}]}
+
+
+def test_pmrm2_long_and_short_expiries_are_discounted_apart() -> None:
+    """An unmoved scenario: what is long is marked down, what is short marked up, but no higher than without any discount."""
+    years, rate = 73.0 / 365.0, 0.3
+    value = black76_price(100.0, 90.0, 0.6, years, True, math.exp(-rate * years))
+    long = _pmrm2(ONE, expiries=[_expiry(73.0, rate)], options=[_option(90.0, 2.0)])
+    assert long["options mark to market"] == pytest.approx(2.0 * value, rel=1e-12)
+    assert long["max loss"] == pytest.approx(2.0 * value * (0.95 * math.exp(-years * (rate + 0.08)) - 1.0), rel=1e-12)
+    short = _pmrm2(ONE, expiries=[_expiry(73.0, rate)], options=[_option(90.0, -2.0)])
+    assert short["max loss"] == pytest.approx(-2.0 * value * (math.exp(rate * years) - 1.0), rel=1e-12)
+    gentle = {"discount_negative": 1.01, "short_mult": 0.0, "short_add": 0.0}
+    short = _pmrm2(ONE | gentle, expiries=[_expiry(73.0, rate)], options=[_option(90.0, -2.0)])
+    assert short["max loss"] == pytest.approx(-2.0 * value * 0.01, rel=1e-12)
+
+
+def test_pmrm2_a_rate_below_zero_counts_as_zero() -> None:
+    below, zero = (_pmrm2(expiries=[_expiry(100.0, rate)], options=[_option(90.0, 1.0)]) for rate in (-0.5, 0.0))
+    assert below == zero
+
+
+@pytest.mark.parametrize(("days", "power"), [(10.0, 0.3), (30.0, 0.13), (90.0, 0.13)])
+def test_pmrm2_volatility_shocks_by_tenor(days: float, power: float) -> None:
+    spread = (30.0 / days) ** power
+    arrays = derive_pmrm2.terms(pmrm2_parameters())
+    years = days / 365.0
+    for kind, factor in ((derive_pmrm2.UP, 1.0 + 0.5 * spread), (derive_pmrm2.DOWN, 1.0 - 0.275 * spread), (derive_pmrm2.NONE, 1.0)):
+        assert derive_pmrm2.shocked_sigma(0.6, kind, 100.0, 130.0, years, arrays) == pytest.approx(0.6 * factor, rel=1e-12)
+    assert derive_pmrm2.shocked_sigma(0.1, derive_pmrm2.UP, 100.0, 130.0, years, arrays) == 0.45
+    assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.DOWN, 100.0, 130.0, years, arrays._replace(range_down=9.0)) == 0.0
+
+
+def test_pmrm2_volatility_shocks_of_short_tenors_stop_at_the_floor() -> None:
+    arrays = derive_pmrm2.terms(pmrm2_parameters())._replace(days_floor=2.0)
+    floor = derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.UP, 100.0, 130.0, 2.0 / 365.0, arrays)
+    assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.UP, 100.0, 130.0, 0.5 / 365.0, arrays) == floor
+    assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.UP, 100.0, 130.0, 0.5 / 365.0, arrays._replace(days_floor=1.0)) > floor
+
+
+def test_pmrm2_skew_shocks() -> None:
+    arrays = derive_pmrm2.terms(pmrm2_parameters())
+    root = math.sqrt(0.25)
+    cap, k_star = 0.15 - 0.05 * root, 4.0 * root * (0.6 - 0.1 * root)
+    for strike, kind, sign in ((130.0, derive_pmrm2.LINEAR, 1), (70.0, derive_pmrm2.LINEAR, 1), (70.0, derive_pmrm2.ABS, -1)):
+        expected = 0.6 * (1.0 + sign * math.log(strike / 100.0) / k_star * cap)
+        assert derive_pmrm2.shocked_sigma(0.6, kind, 100.0, strike, 0.25, arrays) == pytest.approx(expected, rel=1e-12)
+    for strike, kind, bound in ((1e4, derive_pmrm2.LINEAR, cap), (1.0, derive_pmrm2.LINEAR, -cap), (1.0, derive_pmrm2.ABS, cap)):
+        assert derive_pmrm2.shocked_sigma(0.6, kind, 100.0, strike, 0.25, arrays) == pytest.approx(0.6 * (1.0 + bound), rel=1e-12)
+    assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.LINEAR, 100.0, 1.0, 0.25, arrays._replace(linear_scale=9.0)) == 0.0
+    wide = arrays._replace(k_star_min=50.0)
+    expected = 0.6 * (1.0 + math.log(1.3) / 50.0 * cap)
+    assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.LINEAR, 100.0, 130.0, 0.25, wide) == pytest.approx(expected, rel=1e-12)
+    no_cap = arrays._replace(linear_base=-9.0)
+    assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.LINEAR, 100.0, 130.0, 0.25, no_cap) == 0.6
+
+
+@pytest.mark.parametrize("amount", [1.0, -1.0])
+def test_pmrm2_a_skew_scenario_is_a_loss_whatever_its_sign(amount: float) -> None:
+    """Two expiries that would offset each other do not."""
+    plain = {"discount": 1.0, "discount_negative": 1.0, "long_add": 0.0, "short_add": 0.0, "long_mult": 0.0, "short_mult": 0.0}
+    legs = [_option(130.0, amount), _option(130.0, -amount, expiry=1)]
+    both = _pmrm2(_one("abs", dampening=2.0) | plain, expiries=[_expiry(50.0), _expiry(80.0)], options=legs)
+    alone = [
+        _pmrm2(_one("abs", dampening=2.0) | plain, expiries=[_expiry(days)], options=[_option(130.0, 1.0)])["max loss"]
+        for days in (50.0, 80.0)
+    ]
+    assert alone[0] < 0.0
+    assert both["max loss"] == pytest.approx(sum(alone), rel=1e-12)
+
+
+def test_pmrm2_forward_contingency_takes_each_expiry_at_its_worse() -> None:
+    """Short in one expiry against long in another: each is hurt by its own direction."""
+    legs = [_option(100.0, -1.0), _option(100.0, 1.0, expiry=1)]
+    found = _pmrm2({"basis_add": 3.0}, expiries=[_expiry(36.5), _expiry(73.0)], options=legs)
+    expected = 0.0
+    for years, amount, worse in ((0.1, -1.0, 104.5), (0.2, 1.0, 95.5)):
+        change = black76_price(worse, 100.0, 0.6, years, True, 1.0) - black76_price(100.0, 100.0, 0.6, years, True, 1.0)
+        expected += amount * change * (3.0 + 2.0 * years)
+    assert found["forward contingency"] == pytest.approx(expected, rel=1e-12)
+    assert found["max loss"] == min(found["worst scenario"], found["forward contingency"])
+
+
+@pytest.mark.parametrize(("seconds", "share"), [(3600.0, 1.0), (1800.0, 1.0), (450.0, 0.25), (0.0, 0.0)])
+def test_pmrm2_near_expiry_only_what_is_not_yet_averaged_moves(seconds: float, share: float) -> None:
+    found = _pmrm2(
+        _one("none", 1.5) | {"discount": 1.0, "long_add": 0.0},
+        expiries=[[seconds, 100.0, 1.0, 0.0, 1.0, 1.0]],
+        options=[_option(40.0, -1.0)],
+    )
+    assert found["max loss"] == pytest.approx(-50.0 * share, abs=1e-9)
+
+
+def test_pmrm2_option_contingency_counts_what_is_net_short_of_a_strike() -> None:
+    legs = [_option(100.0, -3.0), _option(100.0, 1.0, is_call=False), _option(110.0, -1.0, is_call=False), _option(120.0, 9.0)]
+    found = _pmrm2(expiries=[_expiry(50.0)], options=legs)
+    assert found["maintenance option contingency"] == pytest.approx(-3.0 * 100.0 * 0.003)
+    assert found["initial option contingency"] == pytest.approx(-3.0 * 100.0 * 0.005)
+
+
+@pytest.mark.parametrize(
+    ("spot", "perp", "forward", "rate", "sigma", "perps", "expected"),
+    [
+        (0.55, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0),  # at the threshold nothing is wrong yet
+        (0.5, 1.0, 1.0, 1.0, 1.0, 0.0, 2.0 * 0.5),
+        (1.0, 0.1, 1.0, 1.0, 1.0, 0.0, 0.0),  # no perpetual: its feed does not matter
+        (1.0, 0.1, 1.0, 1.0, 1.0, 3.0, 5.0 * 0.9),  # the options' too, if there is one
+        (0.2, 0.1, 1.0, 1.0, 1.0, -3.0, 5.0 * 0.9),
+        (1.0, 1.0, 0.3, 1.0, 1.0, 3.0, 2.0 * 0.7),
+        (1.0, 1.0, 1.0, 0.4, 1.0, 3.0, 2.0 * 0.6),
+        (1.0, 1.0, 1.0, 1.0, 0.0, 3.0, 2.0),
+    ],
+)
+def test_pmrm2_oracle_contingency(
+    spot: float, perp: float, forward: float, rate: float, sigma: float, perps: float, expected: float
+) -> None:
+    expiry = [50.0 * DAY_S, 100.0, forward, 0.0, rate, sigma]
+    found = _pmrm2(spot=[100.0, spot], perp=[100.0, perp], perps=[perps, 0.0, 0.0], expiries=[expiry], options=[_option(100.0, 2.0)])
+    assert found["oracle contingency"] == pytest.approx(-100.0 * expected)
+    assert found["equity"] - found["initial"] == pytest.approx(found["initial margin"])
+
+
+def test_pmrm2_refuses_indices_of_what_there_is_not() -> None:
+    subject = pmrm2_subject(4, 3)
+    legs = subject.inputs.leg_option.copy()
+    legs[0] = len(subject.inputs.option_expiry)
+    with pytest.raises(ValueError, match="leg_option"):
+        derive_pmrm2.require_indices(subject.inputs._replace(leg_option=legs), subject.parameters)
+    with pytest.raises(ValueError, match="start"):
+        derive_pmrm2.require_indices(subject.inputs._replace(start=subject.inputs.start[:-1]), subject.parameters)
+
+
+@pytest.mark.parametrize("account", [-1, 4])
+def test_parts_are_of_an_account_that_there_is(account: int) -> None:
+    for module, subject in ((derive_pmrm2, pmrm2_subject(4, 3)), (derive_srm, srm_subject(4, 3))):
+        with pytest.raises(IndexError):
+            module.parts(subject.inputs, subject.parameters, account)
+
+
+def test_parts_of_one_of_many_are_its_own() -> None:
+    for module, subject in ((derive_pmrm2, pmrm2_subject(4, 3)), (derive_srm, srm_subject(4, 3))):
+        out = subject.evaluated()
+        for account in range(4):
+            named = dict(module.parts(subject.inputs, subject.parameters, account))
+            assert named["initial margin"] == out[account, EQUITY_USD] - out[account, INITIAL_USD]
+            assert named["maintenance margin"] == out[account, EQUITY_USD] - out[account, MAINTENANCE_USD]
+
+
+def test_pmrm2_every_fault_of_parameters_is_told_at_once() -> None:
+    document = to_builtins(pmrm2_parameters())
+    document["discount"] = 1.5
+    document["scenarios"][3]["vol"] = "sideways"
+    document["scenarios"][4]["colour"] = "red"
+    document["spare"] = 1.0
+    del document["width"]
+    found = read(derive_pmrm2.Parameters, document)
+    assert isinstance(found, list)
+    assert [fault.split(":")[0] for fault in found] == ["spare", "scenarios[3].vol", "scenarios[4].colour", "width", "discount"]
+
+
+# --- SRM
+
+
+def _srm(options: list[tuple[float, float, bool]], **changes: Any) -> tuple[float, float, dict[str, float]]:
+    """Initial and maintenance margin (what is left, USD) and parts: options (strike, amount, call) at spot 2,000, one expiry, vol 0."""
+    [case] = [case for case in standard.cases(None) if case.name == "test_long_ATM_call"]
+    expiry = int(case.inputs.option_expiry[0])
+    inputs = case.inputs._replace(
+        forward_usd=np.full(len(case.inputs.forward_usd), 2_000.0),
+        option_expiry=np.full(len(options), expiry, dtype=np.int64),
+        option_strike_usd=np.array([strike for strike, _, _ in options], dtype=np.float64),
+        option_is_call=np.array([is_call for _, _, is_call in options], dtype=np.bool_),
+        option_sigma=np.zeros(len(options)),
+        start=np.array([0, len(options)], dtype=np.int64),
+        leg_option=np.arange(len(options), dtype=np.int64),
+        leg_amount=np.array([amount for _, amount, _ in options], dtype=np.float64),
+    )._replace(**changes)
+    arrays = derive_srm.terms(case.parameters)
+    derive_srm.require_indices(inputs, arrays)
+    out = np.empty((1, 4))
+    derive_srm.margins(inputs, arrays, out)
+    named = dict(derive_srm.parts(inputs, arrays, 0))
+    initial, maintenance = out[0, EQUITY_USD] - out[0, INITIAL_USD], out[0, EQUITY_USD] - out[0, MAINTENANCE_USD]
+    assert (named["initial margin"], named["maintenance margin"]) == (initial, maintenance)
+    return float(initial), float(maintenance), named
+
+
+@pytest.mark.parametrize(
+    ("strike", "is_call", "initial", "maintenance"),
+    [
+        (2_000.0, True, 300.0, 150.0),
+        (2_050.0, True, 250.0, 150.0),  # 2.5% out of the money
+        (2_600.0, True, 200.0, 150.0),  # never below the floor
+        (1_500.0, True, 800.0, 650.0),
+        (1_500.0, False, 200.0, 150.0),
+        (3_000.0, False, 1_300.0, 1_150.0),
+        (9_000.0, False, 7_525.0 * 1.05, 7_525.0),  # the mark's share is above the spot's
+    ],
+)
+def test_srm_a_short_option_by_hand(strike: float, is_call: bool, initial: float, maintenance: float) -> None:
+    found = _srm([(strike, -1.0, is_call)])
+    assert list(found[:2]) == pytest.approx([-initial, -maintenance])
+
+
+def test_srm_a_long_option_is_worth_nothing_by_itself() -> None:
+    initial, maintenance, named = _srm([(1_500.0, 3.0, True)])
+    assert (initial, maintenance) == (0.0, 0.0)
+    assert named["options, marked to market"] == pytest.approx(1_500.0)
+
+
+def test_srm_a_spread_costs_its_greatest_loss_at_most() -> None:
+    assert _srm([(1_800.0, -1.0, True), (1_900.0, 1.0, True)])[:2] == (-100.0, -100.0)
+    assert _srm([(1_800.0, 1.0, True), (1_900.0, -1.0, True)])[:2] == (0.0, 0.0)
+    iron = [(1_800.0, 1.0, False), (1_900.0, -2.0, False), (2_100.0, -1.0, True), (2_300.0, 1.0, True)]
+    assert list(_srm(iron)[:2]) == pytest.approx([-600.0, -450.0])  # isolated: the loss at 0 would be 2,000
+
+
+def test_srm_calls_that_nothing_pairs_cost_a_share_of_the_forward() -> None:
+    initial, maintenance, _ = _srm([(1_800.0, -1.1, True), (1_900.0, 1.0, True)])
+    assert [initial, maintenance] == pytest.approx([-110.0 - 0.1 * 2_000.0 * 1.2, -110.0 - 0.1 * 2_000.0 * 1.1])
+
+
+def test_srm_legs_of_one_option_are_one_position() -> None:
+    split = {"leg_option": np.array([0, 0, 0]), "leg_amount": np.array([-3.0, 1.5, 0.5]), "start": np.array([0, 3])}
+    assert _srm([(2_000.0, -1.0, True)], **split) == _srm([(2_000.0, -1.0, True)])
+    closed = {"leg_option": np.array([0, 0]), "leg_amount": np.array([-3.0, 3.0]), "start": np.array([0, 2])}
+    assert _srm([(2_000.0, -1.0, True)], **closed)[:2] == (0.0, 0.0)
+
+
+def test_srm_doubt_and_a_lost_peg_count_for_what_is_short() -> None:
+    [case] = [case for case in standard.cases(None) if case.name == "test_long_ATM_call"]
+    unsure = np.full(len(case.inputs.sigma_confidence), 0.25)
+    for amount, cost in ((-1.0, 2_000.0 * 0.75 * 0.4), (1.0, 0.0)):
+        assert _srm([(2_000.0, amount, True)], sigma_confidence=unsure)[2]["oracle contingency"] == pytest.approx(-cost)
+        assert _srm([(2_000.0, amount, True)], stable_usd=0.88)[2]["depeg contingency"] == pytest.approx(
+            -(amount < 0) * 2_000.0 * 0.1 * 1.2
+        )
+
+
+def test_srm_a_coin_that_is_owed_counts_whole() -> None:
+    one = {"base_start": np.array([0, 1]), "base_market": np.array([0])}
+    assert _srm([], **one, base_amount=np.array([1.0]))[:2] == (1_600.0, 1_600.0)
+    assert _srm([], **one, base_amount=np.array([-1.0]))[:2] == (-2_000.0, -2_000.0)
+
+
+def test_srm_every_fault_of_parameters_is_told_at_once() -> None:
+    document = to_builtins(standard.cases(None)[0].parameters)
+    document["markets"][1]["spot_max"] = -1.0
+    document["markets"][0]["name"] = 7
+    document["depeg_factor"] = None
+    found = read(derive_srm.Parameters, document)
+    assert isinstance(found, list)
+    assert [fault.split(":")[0] for fault in found] == ["markets[0].name", "markets[1].spot_max", "depeg_factor"]
+
+
+def test_srm_bounds_between_parameters() -> None:
+    document = to_builtins(standard.cases(None)[0].parameters)
+    document["markets"][1].update(spot_max=0.05, spot_min=0.1)
+    assert isinstance(read(derive_srm.Parameters, document), list)
+    with pytest.raises(ValueError, match="perp_initial"):
+        structs.replace(standard.cases(None)[0].parameters.markets[0], perp_initial=0.01)
+
+
+def test_srm_refuses_indices_of_what_there_is_not() -> None:
+    subject = srm_subject(4, 3)
+    with pytest.raises(ValueError, match="perp_market"):
+        derive_srm.require_indices(subject.inputs._replace(perp_market=subject.inputs.perp_market - 5), subject.parameters)
+    with pytest.raises(ValueError, match="base_start"):
+        derive_srm.require_indices(subject.inputs._replace(base_start=subject.inputs.base_start + 1), subject.parameters)
+
+
+# --- The auction
+
+
+def _auction(equity: float, maintenance: float, elapsed: float = 0.0, reserved: float = 0.0) -> dict[str, float]:
+    out = np.empty((1, derive_auction.AUCTION_COLUMNS))
+    worth, required, seconds, paid = (np.array([number]) for number in (equity, maintenance, elapsed, reserved))
+    derive_auction.liquidations(worth, required, seconds, paid, derive_auction.terms(derive_auction.Parameters()), out)
+    return dict(zip(("buffer", "fraction", "discount", "bid"), out[0].tolist(), strict=True))
+
+
+@pytest.mark.parametrize(("elapsed", "share"), [(0.0, 0.98), (50.0, 0.89), (100.0, 0.8), (7_300.0, 0.4), (14_500.0, 0.0), (1e9, 0.0)])
+def test_auction_the_price_falls(elapsed: float, share: float) -> None:
+    assert _auction(100.0, 150.0, elapsed)["discount"] == pytest.approx(share, abs=1e-15)
+
+
+def test_auction_by_hand() -> None:
+    """Worth 100, required 150: B = -50 - 0.2 * 150 = -80; at 50 s, 89 is paid for all."""
+    found = _auction(100.0, 150.0, 50.0)
+    assert found["buffer"] == -80.0
+    assert found["fraction"] == pytest.approx(80.0 / 169.0)
+    assert found["bid"] == pytest.approx(89.0 * 80.0 / 169.0)
+
+
+def test_auction_the_largest_fraction_leaves_the_buffer_margin_at_nothing() -> None:
+    found = _auction(100.0, 150.0, 50.0)
+    left = 1.0 - found["fraction"]
+    equity, maintenance = 100.0 * left + found["bid"], 150.0 * left
+    assert equity - maintenance - 0.2 * maintenance == pytest.approx(0.0, abs=1e-12)
+
+
+def test_auction_cash_of_earlier_bids_is_not_for_sale() -> None:
+    assert _auction(100.0, 150.0, 50.0, reserved=10.0)["bid"] == pytest.approx(90.0 * 0.89 * 80.0 / (80.0 + 89.0 + 1.1))
+
+
+def test_auction_nothing_is_sold_of_a_healthy_account_and_all_of_a_bankrupt_one() -> None:
+    assert _auction(150.0, 150.0)["fraction"] == 0.0
+    found = _auction(-1.0, 150.0)
+    assert (found["fraction"], found["bid"]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("missing", range(4))
+def test_auction_what_is_missing_makes_it_unknown(missing: int) -> None:
+    numbers = [100.0, 150.0, 0.0, 0.0]
+    numbers[missing] = math.nan
+    found = _auction(*numbers)
+    assert math.isnan(found["fraction"])
+    assert math.isnan(found["bid"])
+
+
+def test_auction_parameters_in_order() -> None:
+    with pytest.raises(ValueError, match="start is below cutoff"):
+        derive_auction.Parameters(start=0.5, cutoff=0.8)
