@@ -123,7 +123,7 @@ def test_a_set_that_is_shown_can_be_read_again(name: str, tmp_path: Path) -> Non
     shown = plimsoll("parameters", "show", "--preset", name)
     assert shown.output == file.read_text() == plimsoll("parameters", "show", "--preset", name, "--toml").output
     as_json = json.loads(plimsoll("parameters", "show", "--preset", name, "--json").output)
-    assert as_json == {"version": name, **parameters.model_dump()} == tomllib.loads(shown.output)
+    assert as_json == {"version": name, **parameters.model_dump(mode="json")} == tomllib.loads(shown.output)
 
 
 FAULTY = """
