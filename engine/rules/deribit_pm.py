@@ -215,7 +215,7 @@ def worst_case(size: float, index_usd: float, parameters: ParameterArrays) -> fl
 @kernel
 def rounded(coins: float) -> float:
     """To 1e-9 coins, halves up."""
-    return np.floor(coins * 1e9 + 0.5) / 1e9
+    return float(np.floor(coins * 1e9 + 0.5) / 1e9)
 
 
 @kernel
@@ -246,6 +246,13 @@ def risk_vector(size: float, parameters: ParameterArrays) -> tuple[list[float], 
     side = parameters.buckets_a_side
     standard = [float(standard_gain(size, parameters.price_range * step / side)) for step in range(-side, side + 1)]
     return standard, [float(extended_gain(size, move, parameters)) for move in EXTENDED_MOVES]
+
+
+def aggregated_tables(size: float, index_usd: float, parameters: ParameterArrays) -> list[float]:
+    """All entries of `aggregated`, coins."""
+    return [
+        float(aggregated(size, entry, index_usd, parameters)) for entry in range(2 * parameters.buckets_a_side + 1 + len(EXTENDED_MOVES))
+    ]
 
 
 def closed_first(inputs: Inputs, parameters: ParameterArrays, account: int) -> int | None:

@@ -130,7 +130,7 @@ def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
         begin = inputs.start[account]
         end = inputs.start[account + 1]
         gross_usd = 0.0
-        required_usd = 0.0
+        required_usd = inputs.spread_charge_usd[account] * 0.0  # nan, where that is, of an account without legs too
         for leg in range(begin, end):
             row = inputs.instrument[leg]
             gross_usd += abs(inputs.quantity[leg]) * inputs.notional_usd[row]

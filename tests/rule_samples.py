@@ -1,0 +1,202 @@
+"""Random accounts for each venue rule, and what its arrays are; tests of properties and benchmarks draw from here.
+
+A rule with a sample is held to `tests/property/test_venue_rules.py` without another line.
+"""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+
+from engine.rules import bybit_uta, dederi, deribit_pm, hyperliquid_pm, okx, span16
+from engine.rules.interface import COLUMNS
+from engine.rules.outcome import Floats, Integers
+
+LEGS_MAX: Final = 8
+
+
+class Sample(NamedTuple):
+    """One rule: its module, parameters as its kernel takes them, and a population. Fields that are in neither list are tables for all."""
+
+    rule: ModuleType
+    parameters: Any
+    draw: Callable[[Generator, int], Any]  # generator, accounts -> Inputs
+    leg_fields: tuple[str, ...]
+    account_fields: tuple[str, ...]
+    size_fields: tuple[str, ...]  # what grows when a position does
+    equity_field: str
+
+
+def margins(sample: Sample, inputs: Any) -> Floats:
+    """`out` of the rule's kernel."""
+    out = np.full((inputs.start.shape[0] - 1, COLUMNS), 12345.0)
+    sample.rule.margins(inputs, sample.parameters, out)
+    return out
+
+
+def one_account(sample: Sample, inputs: Any, account: int) -> Any:
+    """The same inputs with only that account in them."""
+    begin, end = int(inputs.start[account]), int(inputs.start[account + 1])
+    changed = {name: getattr(inputs, name)[begin:end] for name in sample.leg_fields}
+    changed |= {name: getattr(inputs, name)[account : account + 1] for name in sample.account_fields}
+    return inputs._replace(start=np.array([0, end - begin]), **changed)
+
+
+def _start(generator: Generator, accounts: int) -> Integers:
+    return np.concatenate([[0], np.cumsum(generator.integers(0, LEGS_MAX + 1, accounts))]).astype(np.int64)
+
+
+def _deribit_pm(generator: Generator, accounts: int) -> deribit_pm.Inputs:
+    start = _start(generator, accounts)
+    legs = int(start[-1])
+    return deribit_pm.Inputs(
+        start=start,
+        size=generator.normal(0.0, 300.0, legs),
+        years=generator.choice(np.array([0.0, 0.02, 0.2, 1.0]), legs),
+        index_usd=generator.uniform(1_000.0, 100_000.0, accounts),
+        equity=generator.uniform(-10.0, 1_000.0, accounts),
+        correlation_contingency=generator.uniform(0.0, 0.1, accounts),
+        mmp_margin=generator.uniform(0.0, 0.1, accounts),
+        open_orders_margin=generator.uniform(0.0, 0.1, accounts),
+        spot_margin=generator.uniform(0.0, 0.1, accounts),
+    )
+
+
+def _span16(generator: Generator, accounts: int) -> span16.Inputs:
+    start = _start(generator, accounts)
+    legs, instruments = int(start[-1]), 12
+    return span16.Inputs(
+        start=start,
+        instrument=generator.integers(0, instruments, legs),
+        quantity=generator.integers(-20, 21, legs).astype(np.float64),
+        commodity=generator.integers(0, 3, instruments),
+        gain_usd=generator.normal(0.0, 5_000.0, (instruments, span16.SCENARIOS)),
+        option_value_usd=generator.uniform(0.0, 500.0, instruments),
+        is_option=generator.random(instruments) < 0.5,
+        notional_usd=generator.uniform(50_000.0, 200_000.0, instruments),
+        spread_charge_usd=generator.uniform(0.0, 500.0, accounts),
+        equity_usd=generator.uniform(-1_000.0, 100_000.0, accounts),
+    )
+
+
+def _bybit_uta(generator: Generator, accounts: int) -> bybit_uta.Inputs:
+    start = _start(generator, accounts)
+    legs = int(start[-1])
+    return bybit_uta.Inputs(
+        start=start,
+        size=generator.normal(0.0, 5.0, legs),
+        is_call=generator.random(legs) < 0.5,
+        index_usd=generator.uniform(1_000.0, 100_000.0, legs),
+        strike_usd=generator.uniform(1_000.0, 100_000.0, legs),
+        entry_usd=generator.uniform(1.0, 5_000.0, legs),
+        mark_usd=generator.uniform(1.0, 5_000.0, legs),
+        equity_usd=generator.uniform(-1_000.0, 100_000.0, accounts),
+    )
+
+
+def _okx(generator: Generator, accounts: int) -> okx.Inputs:
+    start = _start(generator, accounts)
+    legs = int(start[-1])
+    return okx.Inputs(
+        start=start,
+        hedged_usd=generator.uniform(0.0, 1e7, legs),
+        stablecoin_usd=generator.uniform(0.7, 1.01, legs),
+        other_maintenance_usd=generator.uniform(0.0, 1e5, accounts),
+        equity_usd=generator.uniform(-1_000.0, 1e6, accounts),
+    )
+
+
+def _hyperliquid_pm(generator: Generator, accounts: int) -> hyperliquid_pm.Inputs:
+    start = _start(generator, accounts)
+    legs = int(start[-1])
+    return hyperliquid_pm.Inputs(
+        start=start,
+        balance=generator.uniform(0.0, 10_000.0, legs),
+        supply_cap=generator.uniform(5_000.0, 20_000.0, legs),
+        price_usd=generator.uniform(1.0, 100.0, legs),
+        loan_to_value=generator.uniform(0.0, 0.8, legs),
+        cash_usd=generator.normal(0.0, 100_000.0, accounts),
+        perp_maintenance_usd=generator.uniform(0.0, 10_000.0, accounts),
+    )
+
+
+def _dederi(generator: Generator, accounts: int) -> dederi.Inputs:
+    start = _start(generator, accounts)
+    legs = int(start[-1])
+    return dederi.Inputs(
+        start=start,
+        quantity=generator.normal(0.0, 20.0, legs),
+        price_usd=generator.uniform(1_000.0, 3_000.0, legs),
+        index_usd=generator.uniform(1_000.0, 3_000.0, accounts),
+        equity_usd=generator.uniform(-1_000.0, 100_000.0, accounts),
+    )
+
+
+DERIBIT: Final = deribit_pm.Parameters(
+    price_range=0.18,
+    pnl_offset=0.6,
+    max_offsetable_pnl_usd=2e7,
+    annualised_move_risk=0.05,
+    min_annualised_move=0.005,
+    extended_dampener_usd=200_000.0,
+)
+OKX: Final = okx.Parameters(tier_ends_usd=(1e6, 5e6), rates=((0.005, 0.015, 0.02), (0.1, 0.2, 0.3)), price_floors=(0.99, 0.0))
+
+SAMPLES: Final[dict[str, Sample]] = {
+    "deribit_pm": Sample(
+        deribit_pm,
+        deribit_pm.parameter_arrays(DERIBIT),
+        _deribit_pm,
+        ("size", "years"),
+        ("index_usd", "equity", "correlation_contingency", "mmp_margin", "open_orders_margin", "spot_margin"),
+        ("size",),
+        "equity",
+    ),
+    "span16": Sample(
+        span16,
+        span16.parameter_arrays(span16.Parameters(short_option_minimum_usd=100.0, initial_factor=1.1)),
+        _span16,
+        ("instrument", "quantity"),
+        ("spread_charge_usd", "equity_usd"),
+        ("quantity",),
+        "equity_usd",
+    ),
+    "bybit_uta": Sample(
+        bybit_uta,
+        bybit_uta.parameter_arrays(bybit_uta.Parameters()),
+        _bybit_uta,
+        ("size", "is_call", "index_usd", "strike_usd", "entry_usd", "mark_usd"),
+        ("equity_usd",),
+        ("size",),
+        "equity_usd",
+    ),
+    "okx": Sample(
+        okx,
+        okx.parameter_arrays(OKX),
+        _okx,
+        ("hedged_usd", "stablecoin_usd"),
+        ("other_maintenance_usd", "equity_usd"),
+        ("hedged_usd",),
+        "equity_usd",
+    ),
+    "hyperliquid_pm": Sample(
+        hyperliquid_pm,
+        hyperliquid_pm.parameter_arrays(hyperliquid_pm.Parameters(borrow_cap_usd=1e6)),
+        _hyperliquid_pm,
+        ("balance", "supply_cap", "price_usd", "loan_to_value"),
+        ("cash_usd", "perp_maintenance_usd"),
+        ("perp_maintenance_usd",),
+        "cash_usd",
+    ),
+    "dederi": Sample(
+        dederi,
+        dederi.parameter_arrays(dederi.Parameters(initial_factor=1.2)),
+        _dederi,
+        ("quantity", "price_usd"),
+        ("index_usd", "equity_usd"),
+        ("quantity",),
+        "equity_usd",
+    ),
+}
