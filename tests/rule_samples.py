@@ -27,6 +27,7 @@ class Sample(NamedTuple):
     account_fields: tuple[str, ...]
     size_fields: tuple[str, ...]  # what grows when a position does
     equity_field: str
+    caps: tuple[str, ...] = ()  # fields that may be infinite
 
 
 def margins(sample: Sample, inputs: Any) -> Floats:
@@ -189,6 +190,7 @@ SAMPLES: Final[dict[str, Sample]] = {
         ("cash_usd", "perp_maintenance_usd"),
         ("perp_maintenance_usd",),
         "cash_usd",
+        ("supply_cap",),
     ),
     "dederi": Sample(
         dederi,

@@ -96,8 +96,8 @@ class Inputs(NamedTuple):
 
 @kernel
 def mr9_usd(hedged_usd: float, stablecoin_usd: float, parameters: ParameterArrays) -> float:
-    """The charge for one pair; nan if either number is."""
-    if not stablecoin_usd >= 0.0:
+    """The charge for one pair; nan if either number is no number, or the price is below 0."""
+    if not 0.0 <= stablecoin_usd < np.inf:
         return np.nan
     row = 0
     while stablecoin_usd < parameters.price_floors[row]:  # the last floor is 0
