@@ -1,5 +1,7 @@
 """The rules that look at scenarios, by hand: Deribit's futures, SPAN, Dederi's futures."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -109,8 +111,8 @@ def test_what_adds_most_to_maintenance_is_closed_first() -> None:
 # ---- SPAN -----------------------------------------------------------------------------------------------------------------------------
 
 
-def span(**changed: object) -> span16.Inputs:
-    """Two futures of one commodity with opposite arrays, and an option of another that loses 300 in each scenario."""
+def span(**changed: Any) -> span16.Inputs:
+    """Two futures of one commodity with opposite arrays; a short option of another that loses 300 in each scenario, and 50 to buy back."""
     terms = span16.parameter_arrays(span16.Parameters())
     future = span16.future_array_usd(1_000.0, terms)
     inputs = span16.Inputs(
@@ -129,13 +131,13 @@ def span(**changed: object) -> span16.Inputs:
 
 
 def span_row(inputs: span16.Inputs, **changed: float) -> NDArray[np.float64]:
-    out = np.empty((1, COLUMNS))
+    out: NDArray[np.float64] = np.empty((1, COLUMNS))
     span16.margins(inputs, span16.parameter_arrays(span16.Parameters(**changed)), out)
-    return out[0]
+    row: NDArray[np.float64] = out[0]
+    return row
 
 
 def test_span_nets_inside_a_commodity_and_adds_across() -> None:
-    # commodity 0: 2 - 1 futures lose 1,000 at most, plus the charge; commodity 1: 300 lost, plus 50 for which a short option could be bought back
     row = span_row(span())
     assert row[MAINTENANCE_USD] == pytest.approx(1_070.0 + 350.0)
     assert row[EQUITY_USD] == 2_000.0
@@ -153,7 +155,8 @@ def test_span_parts_add_up() -> None:
     parts = span16.parts(span(), span16.parameter_arrays(span16.Parameters()), 0)
     assert dict(parts)["net option value, commodity 1"] == -50.0
     assert dict(parts)["scan risk, commodity 0"] == pytest.approx(1_000.0)
-    assert parts[-1] == ("SPAN requirement", pytest.approx(1_420.0))
+    assert parts[-1][0] == "SPAN requirement"
+    assert parts[-1][1] == pytest.approx(1_420.0)
 
 
 def test_the_array_of_a_future() -> None:
@@ -197,5 +200,5 @@ def test_the_layout_of_legs_is_checked_where_asked() -> None:
     legs, accounts = (array(1.0, 2.0, 3.0),), (array(1.0, 2.0),)
     require_layout(np.array([0, 1, 3]), legs, accounts)
     for start in ([1, 2, 3], [0, 3, 1], [0, 1, 2], [0, 3]):
-        with pytest.raises(ValueError, match="start must|must have the shape"):
+        with pytest.raises(ValueError, match="must"):
             require_layout(np.array(start), legs, accounts)
