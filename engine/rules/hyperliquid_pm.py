@@ -7,8 +7,9 @@
 - Maintenance requirement: the borrow offset, maintenance margin of perpetuals, and what is owed.
 - Ratio = requirement / liquidation value; liquidated above `liquidation_ratio`.
 
-In `out`, equity is balances at their prices; initial is such that equity less it is what may still be borrowed (borrowable - owed);
-maintenance such that equity less it is liquidation value - requirement / `liquidation_ratio`, below 0 exactly when the venue liquidates.
+In `out`, equity is balances at their prices; maintenance is such that equity less it is liquidation value - requirement /
+`liquidation_ratio`, below 0 exactly when the venue liquidates; initial such that equity less it is what may still be borrowed
+(borrowable - owed), but not below maintenance.
 
 Sources: Hyperliquid's documents, "Portfolio margin" and the FAQ of the same name, which has the example. The ratio was in pre-alpha
 when that was written, and no numbers of it are published; how much is closed at once is not published either.
@@ -115,7 +116,7 @@ def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
     for account in range(inputs.start.shape[0] - 1):
         gross_usd = 0.0
         for leg in range(inputs.start[account], inputs.start[account + 1]):
-            gross_usd += inputs.balance[leg] * inputs.price_usd[leg]
+            gross_usd += inputs.balance[leg] * inputs.price_usd[leg] + inputs.loan_to_value[leg] * 0.0  # a cap must not hide nan
         cash_usd = inputs.cash_usd[account]
         equity_usd = gross_usd + cash_usd
         owed_usd = -cash_usd if cash_usd < 0.0 else 0.0
@@ -123,6 +124,8 @@ def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
         room_usd = liquidation_value_usd(inputs, parameters, account)
         room_usd -= requirement_usd(inputs, parameters, account) / parameters.liquidation_ratio
         maintenance_usd = equity_usd - room_usd
+        if initial_usd < maintenance_usd:
+            initial_usd = maintenance_usd
         write_row(out, account, equity_usd, initial_usd, maintenance_usd, gross_usd)
 
 

@@ -18,7 +18,7 @@ CARRIED: Final = Path(__file__).parent / "data"
 REQUIREMENT: Final = "SPAN_requirement"
 WHOLE_RANGE: Final = 10  # the row whose move is the price scan range
 _COMBINED: Final = re.compile(r"^\w+?_pnl\((.+)\)$")
-_LEG: Final = re.compile(r"^(long|short) (\w+)$")
+_LEG: Final = re.compile(r"^(?:(\d+) )?(long|short) (?:(\d+) )?(\w+)$")
 
 
 def families() -> dict[str, Callable[[Path | None], list[CaseResult]]]:
@@ -77,10 +77,11 @@ def _held(column: str, instruments: list[str]) -> list[float] | None:
     held = [0.0] * len(instruments)
     for leg in legs:
         read = _LEG.match(leg)
-        rows = [row for row, name in enumerate(instruments) if read and (read[2] == name or (combined and read[2] in name))]
+        rows = [row for row, name in enumerate(instruments) if read and (read[4] == name or (combined and read[4] in name))]
         if read is None or len(rows) != 1:
             return None
-        held[rows[0]] += 1.0 if read[1] == "long" else -1.0
+        units = float(read[1] or read[3] or 1)
+        held[rows[0]] += units if read[2] == "long" else -units
     return held
 
 

@@ -22,9 +22,9 @@ FAMILY: Final = "doc_worked_examples"
 CARRIED: Final = Path(__file__).parent / "data"
 RELATIVE_TOLERANCE: Final = 1e-12
 
-_NUMBER: Final = r"([\d.]+(?:e\d+)?)"
-_MAINTENANCE: Final = re.compile(rf"MM=max\({_NUMBER}\*{_NUMBER},{_NUMBER}\*{_NUMBER}\)\+{_NUMBER}\+{_NUMBER}\*{_NUMBER}")
-_INITIAL: Final = re.compile(rf"IM=max\(max\({_NUMBER}\*{_NUMBER}-[^,]+,{_NUMBER}\*{_NUMBER}\)\+max\({_NUMBER},{_NUMBER}\),MM\)")
+_NUMBER: Final = r"([\d.]+(?:e-?\d+)?)"
+_MAINTENANCE: Final = re.compile(rf"MM=\(*max\({_NUMBER}\*{_NUMBER},{_NUMBER}\*{_NUMBER}\)\+{_NUMBER}\+{_NUMBER}\*{_NUMBER}")
+_INITIAL: Final = re.compile(rf"IM=\(*max\(max\({_NUMBER}\*{_NUMBER}-.+?,{_NUMBER}\*{_NUMBER}\)\+max\({_NUMBER},{_NUMBER}\),MM\)")
 _TIER: Final = re.compile(rf"^{_NUMBER}\*{_NUMBER}$")
 
 
@@ -45,7 +45,7 @@ def run(folder: Path | None) -> list[CaseResult]:
 
 def _bybit(name: str, example: dict[str, Any]) -> list[CaseResult]:
     """A short option, a call if the name says so, of one unit unless the example says otherwise."""
-    formulas = " ".join(example.get("expr", [])).replace("max (", "max(")
+    formulas = ";".join(example.get("expr", [])).replace(" ", "")
     document: dict[str, float] = {}
     if found := _MAINTENANCE.search(formulas):
         document |= {"maintenance_factor": float(found[1]), "liquidation_fee_rate": float(found[6])}
@@ -75,7 +75,7 @@ def _bybit(name: str, example: dict[str, Any]) -> list[CaseResult]:
 
 def _okx(name: str, example: dict[str, Any]) -> list[CaseResult]:
     """A hedge that fills all tiers of the formula: each term is what lies in one tier, times its rate."""
-    terms = [_TIER.match(term.strip()) for term in str(example["expr"]).split("+")]
+    terms = [_TIER.match(term) for term in str(example["expr"]).replace(" ", "").split("+")]
     if not all(terms):
         return [CaseResult(FAMILY, name, False, f"formula not understood: {example['expr']}")]
     widths, rates = ([float(term[group]) for term in terms if term] for group in (1, 2))

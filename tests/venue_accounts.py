@@ -1,9 +1,10 @@
-"""Random accounts for each venue rule, and what its arrays are; tests of properties and benchmarks draw from here.
+"""Random accounts for the rules of venues, as subjects of tests.unit.rule_checks; benchmarks draw from here too.
 
-A rule with a sample is held to `tests/property/test_venue_rules.py` without another line.
+A rule that stands in `RULES` is held to `tests/property/test_rules_venues.py` without another line.
 """
 
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any, Final, NamedTuple
 
@@ -11,38 +12,32 @@ import numpy as np
 from numpy.random import Generator
 
 from engine.rules import bybit_uta, dederi, deribit_pm, hyperliquid_pm, okx, span16
-from engine.rules.interface import COLUMNS
-from engine.rules.outcome import Floats, Integers
+from engine.rules.outcome import Integers
+from tests.unit.rule_checks import Subject
 
 LEGS_MAX: Final = 8
 
 
-class Sample(NamedTuple):
-    """One rule: its module, parameters as its kernel takes them, and a population. Fields that are in neither list are tables for all."""
+class Trial(NamedTuple):
+    """One rule: its module, parameters as its kernel takes them, and a population."""
 
-    rule: ModuleType
+    module: ModuleType
     parameters: Any
     draw: Callable[[Generator, int], Any]  # generator, accounts -> Inputs
-    leg_fields: tuple[str, ...]
-    account_fields: tuple[str, ...]
-    size_fields: tuple[str, ...]  # what grows when a position does
-    equity_field: str
+    by_leg: tuple[str, ...]
+    by_account: tuple[str, ...]
+    sizes: tuple[str, ...]  # what grows when a position does
+    equity: str
+    feeds: tuple[str, ...] = ()
     caps: tuple[str, ...] = ()  # fields that may be infinite
 
 
-def margins(sample: Sample, inputs: Any) -> Floats:
-    """`out` of the rule's kernel."""
-    out = np.full((inputs.start.shape[0] - 1, COLUMNS), 12345.0)
-    sample.rule.margins(inputs, sample.parameters, out)
-    return out
-
-
-def one_account(sample: Sample, inputs: Any, account: int) -> Any:
-    """The same inputs with only that account in them."""
-    begin, end = int(inputs.start[account]), int(inputs.start[account + 1])
-    changed = {name: getattr(inputs, name)[begin:end] for name in sample.leg_fields}
-    changed |= {name: getattr(inputs, name)[account : account + 1] for name in sample.account_fields}
-    return inputs._replace(start=np.array([0, end - begin]), **changed)
+def subject(name: str, accounts: int, seed: int) -> Subject:
+    """Random accounts of a rule of `RULES`."""
+    trial = RULES[name]
+    inputs = trial.draw(np.random.default_rng(seed), accounts)
+    legs = {"start": trial.by_leg}
+    return Subject(trial.module.RULE, trial.module.margins, inputs, trial.parameters, trial.by_account, legs, trial.feeds)
 
 
 def _start(generator: Generator, accounts: int) -> Integers:
@@ -145,8 +140,8 @@ DERIBIT: Final = deribit_pm.Parameters(
 )
 OKX: Final = okx.Parameters(tier_ends_usd=(1e6, 5e6), rates=((0.005, 0.015, 0.02), (0.1, 0.2, 0.3)), price_floors=(0.99, 0.0))
 
-SAMPLES: Final[dict[str, Sample]] = {
-    "deribit_pm": Sample(
+RULES: Final[dict[str, Trial]] = {
+    "deribit_pm": Trial(
         deribit_pm,
         deribit_pm.parameter_arrays(DERIBIT),
         _deribit_pm,
@@ -155,7 +150,7 @@ SAMPLES: Final[dict[str, Sample]] = {
         ("size",),
         "equity",
     ),
-    "span16": Sample(
+    "span16": Trial(
         span16,
         span16.parameter_arrays(span16.Parameters(short_option_minimum_usd=100.0, initial_factor=1.1)),
         _span16,
@@ -163,8 +158,9 @@ SAMPLES: Final[dict[str, Sample]] = {
         ("spread_charge_usd", "equity_usd"),
         ("quantity",),
         "equity_usd",
+        feeds=("gain_usd", "option_value_usd", "notional_usd"),
     ),
-    "bybit_uta": Sample(
+    "bybit_uta": Trial(
         bybit_uta,
         bybit_uta.parameter_arrays(bybit_uta.Parameters()),
         _bybit_uta,
@@ -173,7 +169,7 @@ SAMPLES: Final[dict[str, Sample]] = {
         ("size",),
         "equity_usd",
     ),
-    "okx": Sample(
+    "okx": Trial(
         okx,
         okx.parameter_arrays(OKX),
         _okx,
@@ -182,7 +178,7 @@ SAMPLES: Final[dict[str, Sample]] = {
         ("hedged_usd",),
         "equity_usd",
     ),
-    "hyperliquid_pm": Sample(
+    "hyperliquid_pm": Trial(
         hyperliquid_pm,
         hyperliquid_pm.parameter_arrays(hyperliquid_pm.Parameters(borrow_cap_usd=1e6)),
         _hyperliquid_pm,
@@ -190,9 +186,9 @@ SAMPLES: Final[dict[str, Sample]] = {
         ("cash_usd", "perp_maintenance_usd"),
         ("perp_maintenance_usd",),
         "cash_usd",
-        ("supply_cap",),
+        caps=("supply_cap",),
     ),
-    "dederi": Sample(
+    "dederi": Trial(
         dederi,
         dederi.parameter_arrays(dederi.Parameters(initial_factor=1.2)),
         _dederi,
@@ -202,3 +198,5 @@ SAMPLES: Final[dict[str, Sample]] = {
         "equity_usd",
     ),
 }
+
+MAKERS: Final[list[Callable[[int, int], Subject]]] = [partial(subject, name) for name in RULES]
