@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 from numpy.random import Generator
 
 from engine.rules import bybit_uta, dederi, deribit_pm, hyperliquid_pm, okx, span16
@@ -22,7 +23,7 @@ class Trial(NamedTuple):
     """One rule: its module, parameters as its kernel takes them, and a population."""
 
     module: ModuleType
-    parameters: Any
+    document: Struct  # the rule's Parameters
     draw: Callable[[Generator, int], Any]  # generator, accounts -> Inputs
     by_leg: tuple[str, ...]
     by_account: tuple[str, ...]
@@ -30,6 +31,11 @@ class Trial(NamedTuple):
     equity: str
     feeds: tuple[str, ...] = ()
     caps: tuple[str, ...] = ()  # fields that may be infinite
+
+    @property
+    def parameters(self) -> Any:
+        """As the rule's kernel takes them."""
+        return self.module.parameter_arrays(self.document)
 
 
 def subject(name: str, accounts: int, seed: int) -> Subject:
@@ -137,13 +143,14 @@ DERIBIT: Final = deribit_pm.Parameters(
     annualised_move_risk=0.05,
     min_annualised_move=0.005,
     extended_dampener_usd=200_000.0,
+    extended_table_factor=2.0,
 )
 OKX: Final = okx.Parameters(tier_ends_usd=(1e6, 5e6), rates=((0.005, 0.015, 0.02), (0.1, 0.2, 0.3)), price_floors=(0.99, 0.0))
 
 RULES: Final[dict[str, Trial]] = {
     "deribit_pm": Trial(
         deribit_pm,
-        deribit_pm.parameter_arrays(DERIBIT),
+        DERIBIT,
         _deribit_pm,
         ("size", "years"),
         ("index_usd", "equity", "correlation_contingency", "mmp_margin", "open_orders_margin", "spot_margin"),
@@ -152,7 +159,7 @@ RULES: Final[dict[str, Trial]] = {
     ),
     "span16": Trial(
         span16,
-        span16.parameter_arrays(span16.Parameters(short_option_minimum_usd=100.0, initial_factor=1.1)),
+        span16.Parameters(short_option_minimum_usd=100.0, initial_factor=1.1),
         _span16,
         ("instrument", "quantity"),
         ("spread_charge_usd", "equity_usd"),
@@ -162,7 +169,7 @@ RULES: Final[dict[str, Trial]] = {
     ),
     "bybit_uta": Trial(
         bybit_uta,
-        bybit_uta.parameter_arrays(bybit_uta.Parameters()),
+        bybit_uta.Parameters(),
         _bybit_uta,
         ("size", "is_call", "index_usd", "strike_usd", "entry_usd", "mark_usd"),
         ("equity_usd",),
@@ -171,7 +178,7 @@ RULES: Final[dict[str, Trial]] = {
     ),
     "okx": Trial(
         okx,
-        okx.parameter_arrays(OKX),
+        OKX,
         _okx,
         ("hedged_usd", "stablecoin_usd"),
         ("other_maintenance_usd", "equity_usd"),
@@ -180,7 +187,7 @@ RULES: Final[dict[str, Trial]] = {
     ),
     "hyperliquid_pm": Trial(
         hyperliquid_pm,
-        hyperliquid_pm.parameter_arrays(hyperliquid_pm.Parameters(borrow_cap_usd=1e6)),
+        hyperliquid_pm.Parameters(borrow_cap_usd=1e6),
         _hyperliquid_pm,
         ("balance", "supply_cap", "price_usd", "loan_to_value"),
         ("cash_usd", "perp_maintenance_usd"),
@@ -190,7 +197,7 @@ RULES: Final[dict[str, Trial]] = {
     ),
     "dederi": Trial(
         dederi,
-        dederi.parameter_arrays(dederi.Parameters(initial_factor=1.2)),
+        dederi.Parameters(initial_factor=1.2),
         _dederi,
         ("quantity", "price_usd"),
         ("index_usd", "equity_usd"),
