@@ -1,6 +1,6 @@
 """Random accounts for the rules of venues, as subjects of tests.unit.rule_checks; benchmarks draw from here too.
 
-A rule that stands in `RULES` is held to `tests/property/test_rules_venues.py` without another line.
+A rule that stands in `RULES` is held to `tests/property/test_rules_venues.py`, which needs to know of its twin alone.
 """
 
 from collections.abc import Callable

@@ -4,15 +4,16 @@
 - Liquidation threshold of a token: 0.5 + 0.5 x loan-to-value.
 - Liquidation value: the balance of the borrowed token where above 0, and each collateral's capped balance x price x threshold, each
   up to the borrow cap.
-- Maintenance requirement: the borrow offset, maintenance margin of perpetuals, and what is owed.
+- Maintenance requirement: the borrow offset, maintenance margin of perpetuals, and what is owed. Taken literally the document gives the
+  offset to everybody; here an account that neither owes nor holds perpetuals has no requirement.
 - Ratio = requirement / liquidation value; liquidated above `liquidation_ratio`.
 
 In `out`, equity is balances at their prices; maintenance is such that equity less it is liquidation value - requirement /
 `liquidation_ratio`, below 0 exactly when the venue liquidates; initial such that equity less it is what may still be borrowed
 (borrowable - owed), but not below maintenance.
 
-Sources: Hyperliquid's documents, "Portfolio margin" and the FAQ of the same name, which has the example. The ratio was in pre-alpha
-when that was written, and no numbers of it are published; how much is closed at once is not published either.
+Sources: Hyperliquid's documents, "Portfolio margin" and the FAQ of the same name, which has the example. No numbers of the ratio are
+published. Whether perpetuals or loans are closed first is not determined, says the document; how much of them, it doesn't say.
 """
 
 from typing import Annotated, Final, NamedTuple
@@ -27,7 +28,7 @@ _DOCUMENTS: Final = "https://hyperliquid.gitbook.io/hyperliquid-docs"
 
 RULE: Final = RuleInfo(
     name="hyperliquid_pm",
-    version="pre-alpha",
+    version="alpha",
     title="Hyperliquid portfolio margin: borrowable amount",
     sources=(f"{_DOCUMENTS}/support/faq/portfolio-margin",),
     measure="margin",
@@ -36,7 +37,7 @@ RULE: Final = RuleInfo(
 )
 RATIO: Final = RuleInfo(
     name="hyperliquid_pm_ratio",
-    version="pre-alpha",
+    version="alpha",
     title="Hyperliquid portfolio margin: ratio and liquidation",
     sources=(f"{_DOCUMENTS}/trading/portfolio-margin",),
     measure="margin",

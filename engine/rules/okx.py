@@ -27,7 +27,7 @@ RULE: Final = RuleInfo(
     version="2024-12",
     title="OKX portfolio margin, MR9 (stablecoin peg)",
     sources=(
-        "https://www.okx.com/help/okx-will-update-margin-calculation-rules-for-the-portfolio-margin-mode",
+        "OKX, OKX will update margin calculation rules for the portfolio margin mode, December 2024",
         "https://pastorq.com/13690.html",
     ),
     measure="margin",

@@ -94,6 +94,12 @@ def test_a_dated_future_without_a_time_is_told(tmp_path: Path) -> None:
     assert any(result.told and "BTC-28JUN24" in result.detail for result in deribit_pme.run(tmp_path))
 
 
+@pytest.mark.parametrize("instrument", ["BTC-28JUN24-70000-C", "BTC_USDC-PERPETUAL"])
+def test_what_is_not_a_coin_settled_future_leaves_its_case_out_by_name(instrument: str, tmp_path: Path) -> None:
+    assert failed(deribit_pme, tmp_path, DERIBIT, lambda text: text.replace("BTC-28JUN24", instrument)) == []
+    assert [(result.case, instrument in result.detail) for result in deribit_pme.run(tmp_path) if result.left_out] == [("btc_doc", True)]
+
+
 def test_years_to_expiry() -> None:
     assert deribit_pme.years_to_expiry("BTC-PERPETUAL", None) == 0.0
     assert deribit_pme.years_to_expiry("BTC-28JUN24", 1_719_561_600_000 - 365 * 86_400_000) == 1.0
