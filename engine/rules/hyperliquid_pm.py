@@ -1,6 +1,7 @@
 """Hyperliquid's portfolio margin: what may be borrowed against spot collateral, and the ratio at which an account is liquidated.
 
-- **Borrowable**: sum over collateral tokens of balance x oracle price x loan-to-value; a token's balance counts up to its supply cap.
+- **Borrowable**: sum over collateral tokens of balance x oracle price x loan-to-value; that a balance counts up to its supply cap only
+  is said of the liquidation value alone, and holds here too.
 - Liquidation threshold of a token: 0.5 + 0.5 x loan-to-value.
 - Liquidation value: the balance of the borrowed token where above 0, and each collateral's capped balance x price x threshold, each
   up to the borrow cap.
