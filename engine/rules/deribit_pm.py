@@ -50,7 +50,7 @@ SHOCKS: Final = RuleInfo(
     sources=("https://docs.deribit.com/api-reference/account-management/private-simulate",),
     measure="margin",
     published=False,
-    cases="",
+    cases="none: they are 0, or at their minimum, in the answers",
 )
 LIQUIDATION: Final = RuleInfo(
     name="deribit_pm_liquidation",
@@ -62,7 +62,7 @@ LIQUIDATION: Final = RuleInfo(
     ),
     measure="margin",
     published=False,
-    cases="",
+    cases="none: the venue's words",
 )
 
 EXTENDED_MOVES: Final = (-0.66, -0.33, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0)

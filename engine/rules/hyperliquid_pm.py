@@ -43,7 +43,7 @@ RATIO: Final = RuleInfo(
     sources=(f"{_DOCUMENTS}/trading/portfolio-margin",),
     measure="margin",
     published=False,
-    cases="",
+    cases="none: the document's formula",
 )
 
 Usd = Annotated[float, Meta(ge=0.0, le=1e18)]

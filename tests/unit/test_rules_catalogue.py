@@ -15,7 +15,7 @@ def test_every_rule_is_found() -> None:
     found = modules()
     assert set(RULES) <= set(found)
     assert list(found) == sorted(found)
-    assert all(callable(getattr(module, name)) for module in found.values() for name in ("margins", "parts"))
+    assert all(hasattr(module, "parts") for module in found.values() if hasattr(module, "margins"))
 
 
 def test_names_are_their_own() -> None:
