@@ -118,9 +118,8 @@ def _dederi(name: str, example: dict[str, Any]) -> list[CaseResult]:
     out = np.empty((1, 4))
     dederi.margins(inputs, terms, out)
     worst = max(0.0, *(-float(gain) for gain in example["pnl_by_shock"].values()))
-    slack = (
-        0.5 + _half_unit(example["future_contingency"]) + max(abs(shock) for shock in shocks) / 100.0 * abs(quantity) * _half_unit(example["F"])
-    )
+    of_price = max(abs(shock) for shock in shocks) / 100.0 * abs(quantity) * _half_unit(example["F"])
+    slack = 0.5 + _half_unit(example["future_contingency"]) + of_price
     results.append(
         _printed(f"{name}, worst loss and contingency", float(out[0, MAINTENANCE_USD]), worst + example["future_contingency"], slack)
     )
