@@ -15,8 +15,9 @@ import numpy as np
 from engine.rules.interface import COLUMNS
 from tests.derive_accounts import pmrm2_subject, srm_subject
 from tests.unit.rule_checks import Subject
+from tests.venue_accounts import MAKERS
 
-RULES: Final[list[Callable[[int, int], Subject]]] = [pmrm2_subject, srm_subject]
+RULES: Final[list[Callable[[int, int], Subject]]] = [pmrm2_subject, srm_subject, *MAKERS]
 ACCOUNTS: Final = 10_000
 ROUNDS: Final = 5
 

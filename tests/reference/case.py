@@ -12,3 +12,4 @@ class CaseResult:
     passed: bool
     detail: str
     told: bool = False  # a figure that a reader wants to see even where it passed, such as a largest error
+    left_out: bool = False  # cannot be compared; `detail` says why. Counted neither as passed nor as failed, but named

@@ -85,8 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in _table(results, absent, {} if folder is None else not_covered(folder, list(families))):
         print(line)
     for result in results:
-        if result.told:
+        if result.told and not result.left_out:
             print(f"{result.family}: {result.case}: {result.detail}")
+    left_out = [result for result in results if result.left_out]
+    for result in left_out:
+        print(f"LEFT OUT {result.family}: {result.case}: {result.detail}")
+    results = [result for result in results if not result.left_out]
     failed = [result for result in results if not result.passed]
     for result in failed:
         print(f"FAILED {result.family}: {result.case}: {result.detail}")
@@ -97,8 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _table(results: list[CaseResult], absent: list[str], uncovered: dict[str, int]) -> list[str]:
     rows = [("family", "passed", "failed", "")]
     for name in sorted({result.family for result in results}):
-        outcomes = [result.passed for result in results if result.family == name]
-        rows.append((name, str(outcomes.count(True)), str(outcomes.count(False)), ""))
+        outcomes = [result.passed for result in results if result.family == name and not result.left_out]
+        left_out = sum(result.left_out for result in results if result.family == name)
+        rows.append((name, str(outcomes.count(True)), str(outcomes.count(False)), f"{left_out} left out" if left_out else ""))
     rows += [(name, "-", "-", "not found in the folder") for name in absent]
     rows += [(name, "-", "-", f"not yet covered ({files} file{'' if files == 1 else 's'})") for name, files in uncovered.items()]
     width = max(len(name) for name, *_ in rows)
