@@ -1,0 +1,524 @@
+"""Drift v2: weights that depend on size, what an account needs by them, and how much of it a liquidation takes.
+
+**Weights.** With s the square root of the size and f the market's factor, an asset's weight is min(w, 1.1 / (1 + f s)), a liability's (and a
+perpetual's margin ratio) max(w, 0.8 w + f s); init asset weights shrink where all deposits are worth more than a stated amount.
+The program computes in whole numbers (weights in 1e-4) and cuts off what is beyond; so do we.
+
+**Account.** *Total collateral* is the quote held, weighted assets and the profit and loss of perpetuals (profit weighted, and at init bounded by
+100 USD a market); the *margin requirement* is the quote owed, weighted liabilities, base x margin ratio, and 0.01 USD for each open
+order. Open orders count as all filled on the side that is worse. Free collateral is the difference.
+
+**Liquidation.** How much must change hands to cover a shortage of margin, what is due for it on the other side, the insurance fund's fee,
+how fast, and who bears what is left. Amounts are whole numbers in the program's units, so that they round as it does.
+
+Sources: drift-labs/protocol-v2, programs/drift/src/math/margin.rs, math/liquidation.rs, state/spot_market.rs, state/perp_market.rs.
+"""
+
+from typing import Annotated, Final, NamedTuple
+
+import numpy as np
+from msgspec import Meta, Struct
+from numpy.typing import NDArray
+
+from engine.jit import kernel
+from engine.rules.interface import DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD, RuleInfo
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+_REPOSITORY: Final = "https://github.com/drift-labs/protocol-v2/blob/master/programs/drift/src"
+
+RULE: Final = RuleInfo(
+    name="drift_v2",
+    version="2",
+    title="Drift v2 margin of an account",
+    sources=(f"{_REPOSITORY}/math/margin.rs", f"{_REPOSITORY}/state/perp_market.rs"),
+    measure="margin",
+    published=False,
+    cases="of its weights alone; no published number is of a whole account",
+)
+WEIGHTS: Final = RuleInfo(
+    name="drift_v2_weights",
+    version="2",
+    title="Drift v2 size-scaled weights",
+    sources=(f"{_REPOSITORY}/math/margin.rs", f"{_REPOSITORY}/state/spot_market.rs"),
+    measure="margin",
+    published=True,
+    cases="asset and liability weights by size, requirement and deposits of the program's own tests",
+)
+LIQUIDATION: Final = RuleInfo(
+    name="drift_v2_liquidation_sizing",
+    version="2",
+    title="Drift v2 liquidation sizes, fees and shared losses",
+    sources=(f"{_REPOSITORY}/math/liquidation.rs",),
+    measure="margin",
+    published=True,
+    cases="sizes, transfers, fees and loss sharing of the program's own tests; of the share by time only that small shortages are at once",
+)
+
+INITIAL: Final = 0
+FILL: Final = 1  # half way between initial and maintenance
+MAINTENANCE: Final = 2
+LEVELS: Final = 3
+
+WEIGHT_PRECISION: Final = 10_000
+IMF_PRECISION: Final = 1_000_000
+BASE_PRECISION: Final = 1_000_000_000
+PRICE_PRECISION: Final = 1_000_000
+QUOTE_PRECISION: Final = 1_000_000
+FEE_PRECISION: Final = 1_000_000
+INTEREST_PRECISION: Final = 10_000_000_000
+SLOT_FEE: Final = 1  # of FEE_PRECISION, that a liquidation fee grows by in each slot
+FEE_GRACE_SLOTS: Final = 1_500
+AT_ONCE_USD: Final = 50  # a smaller shortage is covered at once
+PROFIT_CAP_USD: Final = 100.0  # of a perpetual, at initial
+ORDER_USD: Final = 0.01  # required for each open order
+
+AssetWeight = Annotated[float, Meta(ge=0.0, le=1.0)]
+LiabilityWeight = Annotated[float, Meta(ge=1.0, le=100.0)]
+Ratio = Annotated[float, Meta(gt=0.0, le=1.0)]
+ImfFactor = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
+# ---- parameters -----------------------------------------------------------------------------------------------------------------------
+
+
+class SpotParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A spot market, decimals. The first of a set is the quote, which has no weights: leave it at the defaults."""
+
+    name: str
+    initial_asset_weight: AssetWeight = 1.0
+    maintenance_asset_weight: AssetWeight = 1.0
+    initial_liability_weight: LiabilityWeight = 1.0
+    maintenance_liability_weight: LiabilityWeight = 1.0
+    imf_factor: ImfFactor = 0.0
+    scale_initial_asset_weight_start_usd: Annotated[float, Meta(ge=0.0, le=1e18)] = 0.0  # 0: never
+
+    def __post_init__(self) -> None:
+        """ValueError where initial is milder than maintenance."""
+        milder = self.initial_asset_weight > self.maintenance_asset_weight
+        if milder or self.initial_liability_weight < self.maintenance_liability_weight:
+            raise ValueError("initial weights must not be milder than maintenance weights")
+
+
+class PerpParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A perpetual market, decimals."""
+
+    name: str
+    margin_ratio_initial: Ratio
+    margin_ratio_maintenance: Ratio
+    imf_factor: ImfFactor = 0.0
+    unrealized_pnl_initial_asset_weight: AssetWeight = 1.0
+    unrealized_pnl_maintenance_asset_weight: AssetWeight = 1.0
+    unrealized_pnl_imf_factor: ImfFactor = 0.0
+
+    def __post_init__(self) -> None:
+        """ValueError where initial is milder than maintenance."""
+        if self.margin_ratio_initial < self.margin_ratio_maintenance:
+            raise ValueError("the initial margin ratio must not be below the maintenance margin ratio")
+
+
+class Parameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All markets; accounts name them by position, spot market 0 is the quote."""
+
+    spots: tuple[SpotParameters, ...]
+    perps: tuple[PerpParameters, ...] = ()
+
+
+class ParameterArrays(NamedTuple):
+    """Parameters as kernels take them: two rows (initial, maintenance) by market, or (markets,)."""
+
+    spot_asset_weight: Floats
+    spot_liability_weight: Floats
+    spot_imf: Floats
+    spot_scale_start_usd: Floats
+    perp_ratio: Floats
+    perp_imf: Floats
+    pnl_weight: Floats
+    pnl_imf: Floats
+
+
+def parameter_arrays(parameters: Parameters) -> ParameterArrays:
+    """`parameters` as arrays; made once for each set."""
+    spots, perps = parameters.spots, parameters.perps
+
+    def two(initial: list[float], maintenance: list[float]) -> Floats:
+        return np.array([initial, maintenance], dtype=np.float64).reshape(2, len(initial))
+
+    return ParameterArrays(
+        spot_asset_weight=two([one.initial_asset_weight for one in spots], [one.maintenance_asset_weight for one in spots]),
+        spot_liability_weight=two([one.initial_liability_weight for one in spots], [one.maintenance_liability_weight for one in spots]),
+        spot_imf=np.array([one.imf_factor for one in spots], dtype=np.float64),
+        spot_scale_start_usd=np.array([one.scale_initial_asset_weight_start_usd for one in spots], dtype=np.float64),
+        perp_ratio=two([one.margin_ratio_initial for one in perps], [one.margin_ratio_maintenance for one in perps]),
+        perp_imf=np.array([one.imf_factor for one in perps], dtype=np.float64),
+        pnl_weight=two(
+            [one.unrealized_pnl_initial_asset_weight for one in perps], [one.unrealized_pnl_maintenance_asset_weight for one in perps]
+        ),
+        pnl_imf=np.array([one.unrealized_pnl_imf_factor for one in perps], dtype=np.float64),
+    )
+
+
+class Inputs(NamedTuple):
+    """Accounts and prices. Amounts in whole tokens and base units, signs as held, prices in USD.
+
+    Two kinds of legs, with offsets (accounts + 1,) each: spot balances and perpetuals. Markets are positions in `Parameters`; spot
+    market 0 is the quote, whose orders don't count. A perpetual's quote is what was paid for its base, less funding owed.
+    """
+
+    spot_start: Integers
+    spot: Integers
+    spot_balance: Floats
+    spot_bids: Floats  # tokens in open bids and asks, both >= 0
+    spot_asks: Floats
+    spot_orders: Integers  # number of open orders
+    perp_start: Integers
+    perp: Integers
+    perp_base: Floats
+    perp_quote: Floats
+    perp_bids: Floats
+    perp_asks: Floats
+    perp_orders: Integers
+    custom_ratio: Floats  # (accounts,) the account's own least margin ratio, at initial alone; 0: none
+    spot_usd: Floats  # (spot markets,)
+    spot_deposits: Floats  # tokens, of all accounts
+    perp_usd: Floats  # (perpetual markets,)
+
+
+# ---- weights --------------------------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def size_discounted_weight(weight: float, size: float, imf_factor: float) -> float:
+    """Asset weight at a size in tokens: min(weight, 1.1 / (1 + f sqrt(size))), cut off as the program does. Decimals."""
+    if imf_factor == 0.0:
+        return weight
+    grown = np.floor(_root(size) * np.rint(imf_factor * IMF_PRECISION) / 100_000.0)
+    discounted = np.floor((IMF_PRECISION + IMF_PRECISION // 10) * WEIGHT_PRECISION / (IMF_PRECISION + grown))
+    return np.minimum(weight, discounted / WEIGHT_PRECISION)
+
+
+@kernel
+def size_premium_weight(weight: float, size: float, imf_factor: float) -> float:
+    """Liability weight, or margin ratio, at a size: max(weight, 0.8 weight + f sqrt(size)), cut off as the program does. Decimals."""
+    if imf_factor == 0.0:
+        return weight
+    whole = np.rint(weight * WEIGHT_PRECISION)
+    grown = np.floor(_root(size) * np.rint(imf_factor * IMF_PRECISION) / (100_000.0 * IMF_PRECISION / WEIGHT_PRECISION))
+    return np.maximum(weight, (whole - np.floor(whole / 5.0) + grown) / WEIGHT_PRECISION)
+
+
+@kernel
+def scaled_initial_asset_weight(weight: float, deposits_usd: float, scale_start_usd: float) -> float:
+    """Initial asset weight where all deposits are worth `deposits_usd`; a start of 0: never scaled. Decimals."""
+    if scale_start_usd == 0.0 or deposits_usd < scale_start_usd:
+        return weight
+    return np.floor(np.rint(weight * WEIGHT_PRECISION) * scale_start_usd / deposits_usd) / WEIGHT_PRECISION
+
+
+@kernel
+def weight_between(initial: float, maintenance: float, level: int) -> float:
+    """The weight at INITIAL, FILL or MAINTENANCE; at a fill half way, cut off. Decimals."""
+    if level == INITIAL:
+        return initial
+    if level == MAINTENANCE:
+        return maintenance
+    return np.floor((np.rint(initial * WEIGHT_PRECISION) + np.rint(maintenance * WEIGHT_PRECISION)) / 2.0) / WEIGHT_PRECISION
+
+
+@kernel
+def _root(size: float) -> float:
+    """The square root in 1e-5, cut off; the program adds the smallest unit first."""
+    return np.floor(np.sqrt(np.rint(size * BASE_PRECISION) * 10.0 + 1.0))
+
+
+# ---- margins --------------------------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
+    """Fills `out` (accounts, 4), columns of engine.rules.interface.
+
+    Equity is spot and perpetuals' profit and loss at the oracle. Initial and maintenance are equity less free collateral at each, so
+    that the weights of assets are in the requirement. Gross notional is spot and perpetuals' base without signs; the distance is inf
+    where there is none, -inf where something is owed all the same.
+    """
+    for account in range(inputs.spot_start.shape[0] - 1):
+        equity_usd, gross_usd = _equity(inputs, account)
+        initial_usd = _free_collateral(inputs, parameters, account, INITIAL)
+        maintenance_usd = _free_collateral(inputs, parameters, account, MAINTENANCE)
+        out[account, EQUITY_USD] = equity_usd
+        out[account, INITIAL_USD] = equity_usd - initial_usd
+        out[account, MAINTENANCE_USD] = equity_usd - maintenance_usd
+        if gross_usd != 0.0:
+            out[account, DISTANCE] = maintenance_usd / gross_usd
+        elif maintenance_usd >= 0.0:
+            out[account, DISTANCE] = np.inf
+        elif maintenance_usd < 0.0:
+            out[account, DISTANCE] = -np.inf
+        else:
+            out[account, DISTANCE] = np.nan
+
+
+def parts(inputs: Inputs, parameters: ParameterArrays, account: int, level: int = INITIAL) -> list[tuple[str, float]]:
+    """What an account's free collateral at `level` is made of, USD: total collateral and margin requirement of each market; the sum."""
+    found: list[tuple[str, float]] = []
+    free_usd = 0.0
+    legs = [("spot", leg) for leg in range(int(inputs.spot_start[account]), int(inputs.spot_start[account + 1]))]
+    legs += [("perp", leg) for leg in range(int(inputs.perp_start[account]), int(inputs.perp_start[account + 1]))]
+    for kind, leg in legs:
+        if kind == "spot":
+            collateral_usd, required_usd = _spot(inputs, parameters, account, leg, level)
+            market = int(inputs.spot[leg])
+        else:
+            collateral_usd, required_usd = _perp(inputs, parameters, account, leg, level)
+            market = int(inputs.perp[leg])
+        found.append((f"{kind} {market}, total collateral", float(collateral_usd)))
+        found.append((f"{kind} {market}, margin requirement", -float(required_usd)))
+        free_usd += collateral_usd - required_usd
+    return [*found, ("free collateral", float(free_usd))]
+
+
+@kernel
+def _free_collateral(inputs: Inputs, parameters: ParameterArrays, account: int, level: int) -> float:
+    free_usd = 0.0
+    for leg in range(inputs.spot_start[account], inputs.spot_start[account + 1]):
+        collateral_usd, required_usd = _spot(inputs, parameters, account, leg, level)
+        free_usd += collateral_usd - required_usd
+    for leg in range(inputs.perp_start[account], inputs.perp_start[account + 1]):
+        collateral_usd, required_usd = _perp(inputs, parameters, account, leg, level)
+        free_usd += collateral_usd - required_usd
+    return free_usd
+
+
+@kernel
+def _spot(inputs: Inputs, parameters: ParameterArrays, account: int, leg: int, level: int) -> tuple[float, float]:
+    """(total collateral, margin requirement) of a spot balance with its open orders, USD."""
+    market = inputs.spot[leg]
+    balance, price = inputs.spot_balance[leg], inputs.spot_usd[market]
+    if market == 0:
+        value_usd = balance * price
+        return (0.0, -value_usd) if value_usd < 0.0 else (value_usd, 0.0)
+    bids, asks = inputs.spot_bids[leg], inputs.spot_asks[leg]
+    bought_usd = _weighted_spot(inputs, parameters, account, market, balance + bids, level)
+    sold_usd = _weighted_spot(inputs, parameters, account, market, balance - asks, level)
+    if np.isnan(bought_usd + sold_usd):
+        return np.nan, np.nan
+    weighted_usd, orders_usd = sold_usd, asks * price
+    if bought_usd - bids * price < sold_usd + asks * price:
+        weighted_usd, orders_usd = bought_usd, -bids * price
+    collateral_usd, required_usd = 0.0, inputs.spot_orders[leg] * ORDER_USD
+    for value_usd in (weighted_usd, orders_usd):
+        if value_usd < 0.0:
+            required_usd -= value_usd
+        else:
+            collateral_usd += value_usd
+    return collateral_usd, required_usd
+
+
+@kernel
+def _weighted_spot(inputs: Inputs, parameters: ParameterArrays, account: int, market: int, tokens: float, level: int) -> float:
+    value_usd = tokens * inputs.spot_usd[market]
+    custom = inputs.custom_ratio[account] if level == INITIAL else 0.0
+    imf = parameters.spot_imf[market]
+    if tokens < 0.0:
+        weights = parameters.spot_liability_weight
+        weight = size_premium_weight(weight_between(weights[0, market], weights[1, market], level), -tokens, imf)
+        return value_usd * np.maximum(weight, 1.0 + custom)
+    weights = parameters.spot_asset_weight
+    deposits_usd = inputs.spot_deposits[market] * inputs.spot_usd[market]
+    initial = scaled_initial_asset_weight(weights[0, market], deposits_usd, parameters.spot_scale_start_usd[market])
+    weight = size_discounted_weight(weight_between(initial, weights[1, market], level), tokens, imf)
+    return value_usd * np.minimum(weight, np.maximum(1.0 - custom, 0.0))
+
+
+@kernel
+def _perp(inputs: Inputs, parameters: ParameterArrays, account: int, leg: int, level: int) -> tuple[float, float]:
+    """(total collateral, margin requirement) of a perpetual with its open orders, USD; quote at spot market 0's price."""
+    market = inputs.perp[leg]
+    price, quote_price = inputs.perp_usd[market], inputs.spot_usd[0]
+    base = inputs.perp_base[leg]
+    bought, sold = base + inputs.perp_bids[leg], base - inputs.perp_asks[leg]
+    worst = np.maximum(abs(bought), abs(sold))
+    ratio = weight_between(parameters.perp_ratio[0, market], parameters.perp_ratio[1, market], level)
+    ratio = size_premium_weight(ratio, worst, parameters.perp_imf[market])
+    if level == INITIAL:
+        ratio = np.maximum(ratio, inputs.custom_ratio[account])
+    required_usd = worst * price * quote_price * ratio + inputs.perp_orders[leg] * ORDER_USD
+    profit = base * price + inputs.perp_quote[leg]
+    if profit > 0.0:
+        if level == MAINTENANCE:
+            profit *= parameters.pnl_weight[1, market]
+        else:
+            profit *= size_discounted_weight(parameters.pnl_weight[0, market], profit, parameters.pnl_imf[market])
+    collateral_usd = profit * quote_price
+    if level == INITIAL:
+        collateral_usd = np.minimum(collateral_usd, PROFIT_CAP_USD)
+    return collateral_usd, required_usd
+
+
+@kernel
+def _equity(inputs: Inputs, account: int) -> tuple[float, float]:
+    equity_usd = 0.0
+    gross_usd = 0.0
+    for leg in range(inputs.spot_start[account], inputs.spot_start[account + 1]):
+        value_usd = inputs.spot_balance[leg] * inputs.spot_usd[inputs.spot[leg]]
+        equity_usd += value_usd
+        gross_usd += abs(value_usd)
+    for leg in range(inputs.perp_start[account], inputs.perp_start[account + 1]):
+        value_usd = inputs.perp_base[leg] * inputs.perp_usd[inputs.perp[leg]] * inputs.spot_usd[0]
+        equity_usd += value_usd + inputs.perp_quote[leg] * inputs.spot_usd[0]
+        gross_usd += abs(value_usd)
+    return equity_usd, gross_usd
+
+
+# ---- liquidation ----------------------------------------------------------------------------------------------------------------------
+# Whole numbers: USD and quote in 1e-6, prices in 1e-6 USD, base of perpetuals in 1e-9, tokens in 10^-decimals, weights and margin ratios in
+# 1e-4, fees and multipliers in 1e-6. None: there is no bound, the whole may be liquidated.
+
+
+def perp_base_to_cover_shortage(
+    shortage: int, *, margin_ratio: int, liquidation_fee: int, insurance_fee: int, price: int, quote_price: int
+) -> int | None:
+    """Base of a perpetual whose closing frees `shortage` of margin, after what liquidator and insurance fund take."""
+    freed = margin_ratio * (FEE_PRECISION // WEIGHT_PRECISION) - liquidation_fee
+    if price == 0 or freed <= 0:
+        return None
+    by_base = price * quote_price // PRICE_PRECISION * freed // FEE_PRECISION - price * insurance_fee // FEE_PRECISION
+    return None if by_base <= 0 else shortage * BASE_PRECISION // by_base
+
+
+def liability_to_cover_shortage(
+    shortage: int,
+    *,
+    asset_weight: int,
+    asset_multiplier: int,
+    liability_weight: int,
+    liability_multiplier: int,
+    liability_decimals: int,
+    price: int,
+    insurance_fee: int,
+) -> int | None:
+    """Tokens of a liability whose repayment out of an asset frees `shortage` of margin."""
+    if asset_weight >= liability_weight:
+        return None
+    assets = asset_weight * 10 * asset_multiplier // liability_multiplier
+    if assets >= liability_weight * 10:
+        return None
+    by_token = price * (liability_weight * 10 - assets) - price * insurance_fee // FEE_PRECISION * liability_weight * 10
+    if by_token <= 0:
+        return None
+    return _to_decimals(shortage, 6, liability_decimals, PRICE_PRECISION * WEIGHT_PRECISION * 10, by_token)
+
+
+def liability_for_asset(
+    asset: int,
+    *,
+    asset_multiplier: int,
+    asset_decimals: int,
+    asset_price: int,
+    liability_multiplier: int,
+    liability_decimals: int,
+    liability_price: int,
+) -> int:
+    """Tokens of a liability that must be repaid for `asset` tokens, rounded up."""
+    up, down = _scales(asset_decimals, liability_decimals)
+    repaid = _divide_up(asset * up * asset_price * liability_multiplier, liability_price * asset_multiplier)
+    return _divide_up(repaid, down)
+
+
+def asset_for_liability(
+    liability: int,
+    *,
+    asset_balance: int,
+    asset_multiplier: int,
+    asset_decimals: int,
+    asset_price: int,
+    liability_multiplier: int,
+    liability_decimals: int,
+    liability_price: int,
+) -> int:
+    """Tokens of an asset that are taken for `liability` repaid; the whole balance where that is less than a dollar away."""
+    taken = _to_decimals(
+        liability, liability_decimals, asset_decimals, liability_price * asset_multiplier, asset_price * liability_multiplier
+    )
+    up, down = _scales(asset_decimals, 6)
+    apart_usd = abs(taken - asset_balance) * asset_price // PRICE_PRECISION * up // down
+    return asset_balance if apart_usd < QUOTE_PRECISION else taken
+
+
+def perp_insurance_fee(
+    shortage: int, *, base: int, margin_ratio: int, liquidator_fee: int, price: int, quote_price: int, fee_max: int
+) -> int:
+    """The insurance fund's fee that the position can still bear, less a twentieth, at most `fee_max`."""
+    ratio = margin_ratio * (FEE_PRECISION // WEIGHT_PRECISION)
+    if price == 0 or quote_price == 0 or base == 0 or ratio <= liquidator_fee:
+        return 0
+    value_price = price * quote_price // PRICE_PRECISION
+    needed = shortage * BASE_PRECISION // base * PRICE_PRECISION // value_price
+    return min(fee_max, max(ratio - liquidator_fee - needed, 0) * 19 // 20)
+
+
+def spot_insurance_fee(
+    shortage: int,
+    *,
+    tokens: int,
+    asset_weight: int,
+    asset_multiplier: int,
+    liability_weight: int,
+    liability_multiplier: int,
+    liability_decimals: int,
+    price: int,
+    fee_max: int,
+) -> int:
+    """The insurance fund's fee that a repayment of `tokens` can still bear, at most `fee_max`."""
+    if asset_weight >= liability_weight or price == 0 or tokens == 0 or liability_multiplier == 0:
+        return 0
+    scale = FEE_PRECISION // WEIGHT_PRECISION
+    left = max(liability_weight * scale - asset_weight * scale * asset_multiplier // liability_multiplier, 0)
+    needed = shortage * FEE_PRECISION * 10**liability_decimals // tokens // price
+    return min(fee_max, max(left - needed, 0) * FEE_PRECISION // (liability_weight * scale))
+
+
+def liquidation_fee(base_fee: int, *, fee_max: int, slots: int) -> int:
+    """The liquidator's fee `slots` after the account was last active: grows after a grace period, to at most `fee_max`."""
+    return base_fee if slots < FEE_GRACE_SLOTS else min(base_fee + slots * SLOT_FEE, fee_max)
+
+
+def share_to_liquidate(shortage: int, *, freed: int, slots: int, duration_slots: int, initial_share: int) -> int:
+    """The share of a shortage that may be covered now, in 1e-4: all of a small one; else what time has released, less what is freed."""
+    if shortage < AT_ONCE_USD * QUOTE_PRECISION:
+        return WEIGHT_PRECISION
+    released = WEIGHT_PRECISION if duration_slots == 0 else slots * WEIGHT_PRECISION // duration_slots
+    released = min(released + initial_share, WEIGHT_PRECISION)
+    return max((shortage + freed) * released // WEIGHT_PRECISION - freed, 0) * WEIGHT_PRECISION // shortage
+
+
+def funding_delta_for_loss(loss: int, *, base_long: int, base_short: int) -> int:
+    """A perpetual's bankrupt loss spread over all base, as a change of the cumulative funding rate (1e-9), rounded up.
+
+    ValueError where there is no base to bear it.
+    """
+    base = abs(base_long) + abs(base_short)
+    if base == 0:
+        raise ValueError("a loss cannot be shared where nobody has a position")
+    return _divide_up(abs(loss) * BASE_PRECISION, base) * 1_000
+
+
+def interest_delta_for_loss(borrow: int, *, cumulative_interest: int, deposits: int) -> int:
+    """A token's unpaid borrow spread over all deposits, as a fall of their cumulative interest (1e-10), rounded up; 0 without deposits."""
+    return 0 if deposits == 0 else _divide_up(cumulative_interest * borrow, deposits)
+
+
+def _to_decimals(amount: int, have: int, want: int, numerator: int, denominator: int) -> int:
+    """amount x numerator / denominator in other decimals, cut off."""
+    up, down = _scales(have, want)
+    return amount * up * numerator // denominator // down
+
+
+def _scales(have: int, want: int) -> tuple[int, int]:
+    return 10 ** max(want - have, 0), 10 ** max(have - want, 0)
+
+
+def _divide_up(numerator: int, denominator: int) -> int:
+    return -(-numerator // denominator)
