@@ -4,13 +4,14 @@ The *health factor* is collateral x liquidation threshold, summed, over the sum 
 bounded by collateral x loan-to-value instead. In an *efficiency mode* the collateral that belongs to the account's category has the
 category's ratios. Only collateral that the account has enabled counts.
 
-A liquidator repays one debt and takes one collateral at a bonus: at most half of all debt (*close factor*), or all of the one where the health
-factor is at most 0.95 or either side is worth less than 2,000 USD; and may not leave *dust*, less than 1,000 USD of either, unless one
-of them is gone.
+A liquidator repays one debt and takes one collateral at a bonus: at most half of all debt (*close factor*), or all of the one where
+the health factor is at most 0.95 or either side is worth less than 2,000 USD; and may not leave *dust*, less than 1,000 USD of either,
+unless one of them is gone.
 
-Sources: GenericLogic.calculateUserAccountData (health factor, efficiency mode) and LiquidationLogic (since v3.3) of aave-dao/aave-v3-origin; the
-integer arithmetic of interest of aave-utilities, packages/math-utils. On chain the mean threshold of an account is cut to 0.01% before it
-is used, so that the chain's health factor may be lower than this one by up to 0.0001 / threshold of itself.
+Sources: GenericLogic.calculateUserAccountData (health factor, efficiency mode) and LiquidationLogic (since v3.3) of
+aave-dao/aave-v3-origin; the integer arithmetic of interest of aave-utilities, packages/math-utils. On chain the mean threshold of an
+account is cut to 0.01% before it is used, so that the chain's health factor may be lower than this one by up to 0.0001 / threshold of
+itself.
 """
 
 from typing import Annotated, Final, NamedTuple
@@ -44,7 +45,7 @@ LIQUIDATION: Final = RuleInfo(
     sources=("https://github.com/aave-dao/aave-v3-origin/blob/main/src/contracts/protocol/libraries/logic/LiquidationLogic.sol",),
     measure="health_factor",
     published=False,
-    cases="",
+    cases="none are published",
 )
 
 RAY: Final = 10**27
@@ -143,18 +144,19 @@ def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
 
     Equity is everything supplied less debt. Initial is such that equity - initial is collateral x loan-to-value less debt; maintenance
     such that equity - maintenance is collateral x threshold less debt. The distance is the fraction by which the collateral's value may
-    fall until the health factor is 1: 1 - 1 / health factor, 1 without debt, -inf with debt and no collateral.
+    fall until the health factor is 1: 1 - 1 / health factor; inf without debt, -inf with debt and no collateral. If one of the
+    account's numbers is NaN the whole row is.
     """
     for account in range(inputs.start.shape[0] - 1):
         supplied_usd, borrowable_usd, covered_usd, owed_usd = _sums(inputs, parameters, account)
         equity_usd = supplied_usd - owed_usd
+        if np.isnan(equity_usd + borrowable_usd + covered_usd):
+            out[account, :] = np.nan
+            continue
         out[account, EQUITY_USD] = equity_usd
         out[account, INITIAL_USD] = equity_usd - (borrowable_usd - owed_usd)
         out[account, MAINTENANCE_USD] = equity_usd - (covered_usd - owed_usd)
-        if owed_usd == 0.0 and not np.isnan(covered_usd):
-            out[account, DISTANCE] = 1.0
-        else:
-            out[account, DISTANCE] = 1.0 - owed_usd / covered_usd
+        out[account, DISTANCE] = np.inf if owed_usd == 0.0 else 1.0 - owed_usd / covered_usd
 
 
 @kernel

@@ -1,12 +1,14 @@
 """Drift v2: weights that depend on size, what an account needs by them, and how much of it a liquidation takes.
 
-**Weights.** With s the square root of the size and f the market's factor, an asset's weight is min(w, 1.1 / (1 + f s)), a liability's (and a
-perpetual's margin ratio) max(w, 0.8 w + f s); init asset weights shrink where all deposits are worth more than a stated amount.
+**Weights.** With s the square root of the size and f the market's factor, an asset's weight is min(w, 1.1 / (1 + f s)), a
+liability's (and a perpetual's margin ratio) max(w, 0.8 w + f s); initial asset weights shrink where all deposits are worth more than
+a stated amount.
 The program computes in whole numbers (weights in 1e-4) and cuts off what is beyond; so do we.
 
-**Account.** *Total collateral* is the quote held, weighted assets and the profit and loss of perpetuals (profit weighted, and at init bounded by
-100 USD a market); the *margin requirement* is the quote owed, weighted liabilities, base x margin ratio, and 0.01 USD for each open
-order. Open orders count as all filled on the side that is worse. Free collateral is the difference.
+**Account.** *Total collateral* is the quote held, weighted assets and the profit and loss of perpetuals (profit weighted, and at
+initial bounded by 100 USD a market); the *margin requirement* is the quote owed, weighted liabilities, base x margin ratio, and
+0.01 USD for each open order. Open orders count as all filled on the side that is worse. Free collateral is the difference. Not
+computed: prices' means of the last minutes, which the program uses beside the oracle for withdrawals and new orders.
 
 **Liquidation.** How much must change hands to cover a shortage of margin, what is due for it on the other side, the insurance fund's fee,
 how fast, and who bears what is left. Amounts are whole numbers in the program's units, so that they round as it does.
@@ -21,7 +23,8 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from engine.jit import kernel
-from engine.rules.interface import DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD, RuleInfo
+from engine.rules.interface import RuleInfo
+from engine.rules.margin_row import write_row
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -195,7 +198,7 @@ def size_discounted_weight(weight: float, size: float, imf_factor: float) -> flo
         return weight
     grown = np.floor(_root(size) * np.rint(imf_factor * IMF_PRECISION) / 100_000.0)
     discounted = np.floor((IMF_PRECISION + IMF_PRECISION // 10) * WEIGHT_PRECISION / (IMF_PRECISION + grown))
-    return np.minimum(weight, discounted / WEIGHT_PRECISION)
+    return float(np.minimum(weight, discounted / WEIGHT_PRECISION))
 
 
 @kernel
@@ -205,7 +208,7 @@ def size_premium_weight(weight: float, size: float, imf_factor: float) -> float:
         return weight
     whole = np.rint(weight * WEIGHT_PRECISION)
     grown = np.floor(_root(size) * np.rint(imf_factor * IMF_PRECISION) / (100_000.0 * IMF_PRECISION / WEIGHT_PRECISION))
-    return np.maximum(weight, (whole - np.floor(whole / 5.0) + grown) / WEIGHT_PRECISION)
+    return float(np.maximum(weight, (whole - np.floor(whole / 5.0) + grown) / WEIGHT_PRECISION))
 
 
 @kernel
@@ -213,7 +216,7 @@ def scaled_initial_asset_weight(weight: float, deposits_usd: float, scale_start_
     """Initial asset weight where all deposits are worth `deposits_usd`; a start of 0: never scaled. Decimals."""
     if scale_start_usd == 0.0 or deposits_usd < scale_start_usd:
         return weight
-    return np.floor(np.rint(weight * WEIGHT_PRECISION) * scale_start_usd / deposits_usd) / WEIGHT_PRECISION
+    return float(np.floor(np.rint(weight * WEIGHT_PRECISION) * scale_start_usd / deposits_usd) / WEIGHT_PRECISION)
 
 
 @kernel
@@ -223,13 +226,13 @@ def weight_between(initial: float, maintenance: float, level: int) -> float:
         return initial
     if level == MAINTENANCE:
         return maintenance
-    return np.floor((np.rint(initial * WEIGHT_PRECISION) + np.rint(maintenance * WEIGHT_PRECISION)) / 2.0) / WEIGHT_PRECISION
+    return float(np.floor((np.rint(initial * WEIGHT_PRECISION) + np.rint(maintenance * WEIGHT_PRECISION)) / 2.0) / WEIGHT_PRECISION)
 
 
 @kernel
 def _root(size: float) -> float:
     """The square root in 1e-5, cut off; the program adds the smallest unit first."""
-    return np.floor(np.sqrt(np.rint(size * BASE_PRECISION) * 10.0 + 1.0))
+    return float(np.floor(np.sqrt(np.rint(size * BASE_PRECISION) * 10.0 + 1.0)))
 
 
 # ---- margins --------------------------------------------------------------------------------------------------------------------------
@@ -240,24 +243,13 @@ def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
     """Fills `out` (accounts, 4), columns of engine.rules.interface.
 
     Equity is spot and perpetuals' profit and loss at the oracle. Initial and maintenance are equity less free collateral at each, so
-    that the weights of assets are in the requirement. Gross notional is spot and perpetuals' base without signs; the distance is inf
-    where there is none, -inf where something is owed all the same.
+    that the weights of assets are in the requirement. Gross notional is spot and perpetuals' base without signs.
     """
     for account in range(inputs.spot_start.shape[0] - 1):
         equity_usd, gross_usd = _equity(inputs, account)
         initial_usd = _free_collateral(inputs, parameters, account, INITIAL)
         maintenance_usd = _free_collateral(inputs, parameters, account, MAINTENANCE)
-        out[account, EQUITY_USD] = equity_usd
-        out[account, INITIAL_USD] = equity_usd - initial_usd
-        out[account, MAINTENANCE_USD] = equity_usd - maintenance_usd
-        if gross_usd != 0.0:
-            out[account, DISTANCE] = maintenance_usd / gross_usd
-        elif maintenance_usd >= 0.0:
-            out[account, DISTANCE] = np.inf
-        elif maintenance_usd < 0.0:
-            out[account, DISTANCE] = -np.inf
-        else:
-            out[account, DISTANCE] = np.nan
+        write_row(out, account, equity_usd, initial_usd, maintenance_usd, gross_usd)
 
 
 def parts(inputs: Inputs, parameters: ParameterArrays, account: int, level: int = INITIAL) -> list[tuple[str, float]]:
@@ -318,18 +310,18 @@ def _spot(inputs: Inputs, parameters: ParameterArrays, account: int, leg: int, l
 
 @kernel
 def _weighted_spot(inputs: Inputs, parameters: ParameterArrays, account: int, market: int, tokens: float, level: int) -> float:
-    value_usd = tokens * inputs.spot_usd[market]
+    value_usd = tokens * float(inputs.spot_usd[market])
     custom = inputs.custom_ratio[account] if level == INITIAL else 0.0
     imf = parameters.spot_imf[market]
     if tokens < 0.0:
         weights = parameters.spot_liability_weight
         weight = size_premium_weight(weight_between(weights[0, market], weights[1, market], level), -tokens, imf)
-        return value_usd * np.maximum(weight, 1.0 + custom)
+        return value_usd * float(np.maximum(weight, 1.0 + custom))
     weights = parameters.spot_asset_weight
     deposits_usd = inputs.spot_deposits[market] * inputs.spot_usd[market]
     initial = scaled_initial_asset_weight(weights[0, market], deposits_usd, parameters.spot_scale_start_usd[market])
     weight = size_discounted_weight(weight_between(initial, weights[1, market], level), tokens, imf)
-    return value_usd * np.minimum(weight, np.maximum(1.0 - custom, 0.0))
+    return value_usd * float(np.minimum(weight, np.maximum(1.0 - custom, 0.0)))
 
 
 @kernel
@@ -476,7 +468,7 @@ def spot_insurance_fee(
         return 0
     scale = FEE_PRECISION // WEIGHT_PRECISION
     left = max(liability_weight * scale - asset_weight * scale * asset_multiplier // liability_multiplier, 0)
-    needed = shortage * FEE_PRECISION * 10**liability_decimals // tokens // price
+    needed = shortage * FEE_PRECISION * int(10**liability_decimals) // tokens // price
     return min(fee_max, max(left - needed, 0) * FEE_PRECISION // (liability_weight * scale))
 
 
@@ -517,7 +509,7 @@ def _to_decimals(amount: int, have: int, want: int, numerator: int, denominator:
 
 
 def _scales(have: int, want: int) -> tuple[int, int]:
-    return 10 ** max(want - have, 0), 10 ** max(have - want, 0)
+    return int(10 ** max(want - have, 0)), int(10 ** max(have - want, 0))
 
 
 def _divide_up(numerator: int, denominator: int) -> int:

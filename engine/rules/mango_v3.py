@@ -11,8 +11,8 @@ where the market is in the account's *margin basket*; what is free in the others
 The *health ratio* is weighted assets over weighted liabilities less one, where the quote of all markets is one asset or one liability;
 *leverage* is liabilities, unweighted and without netting spot, base and quote, over value.
 
-Sources: blockworks-foundation/mango-client-v3 (MangoAccount.getHealth, getHealthRatio, getLeverage) and blockworks-foundation/mango-explorer,
-whose own numbers for four real accounts are the cases.
+Sources: blockworks-foundation/mango-client-v3 (MangoAccount.getHealth, getHealthRatio, getLeverage) and
+blockworks-foundation/mango-explorer, whose own numbers for four real accounts are the cases.
 """
 
 from typing import Annotated, Final, NamedTuple
@@ -22,7 +22,8 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from engine.jit import kernel
-from engine.rules.interface import DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD, RuleInfo
+from engine.rules.interface import RuleInfo
+from engine.rules.margin_row import write_row
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -46,7 +47,7 @@ LIQUIDATION: Final = RuleInfo(
     sources=("https://github.com/blockworks-foundation/mango-v3/blob/main/program/src/processor.rs",),
     measure="margin",
     published=False,
-    cases="",
+    cases="none are published",
 )
 
 INIT: Final = 0
@@ -159,21 +160,11 @@ def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
     """Fills `out` (accounts, 4), columns of engine.rules.interface.
 
     Equity is the account's value with all open orders. Initial and maintenance are equity less init health and less maint health. Gross
-    notional is spot, open orders, perpetuals' base and the quote without signs; the distance is inf where there is none.
+    notional is spot, open orders, perpetuals' base and the account's own quote without signs.
     """
     for account in range(inputs.start.shape[0] - 1):
         sums = _sums(inputs, parameters, account)
-        out[account, EQUITY_USD] = sums.value_usd
-        out[account, INITIAL_USD] = sums.value_usd - sums.init_usd
-        out[account, MAINTENANCE_USD] = sums.value_usd - sums.maint_usd
-        if sums.gross_usd != 0.0:
-            out[account, DISTANCE] = sums.maint_usd / sums.gross_usd
-        elif sums.maint_usd >= 0.0:
-            out[account, DISTANCE] = np.inf
-        elif sums.maint_usd < 0.0:
-            out[account, DISTANCE] = -np.inf
-        else:
-            out[account, DISTANCE] = np.nan
+        write_row(out, account, sums.value_usd, sums.init_usd, sums.maint_usd, sums.gross_usd)
 
 
 @kernel

@@ -23,7 +23,8 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from engine.jit import kernel
-from engine.rules.interface import DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD, RuleInfo
+from engine.rules.interface import RuleInfo
+from engine.rules.margin_row import write_row
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -55,7 +56,7 @@ LIQUIDATION: Final = RuleInfo(
     sources=(f"{_REPOSITORY}/instructions/token_liq_with_token.rs",),
     measure="margin",
     published=False,
-    cases="",
+    cases="none are published",
 )
 
 INIT: Final = 0
@@ -186,8 +187,7 @@ class Inputs(NamedTuple):
     deposits: Floats
     borrows: Floats
     potential_order_tokens: Floats  # what open orders of all accounts could turn into deposits
-    # (perps,)
-    perp_oracle_usd: Floats
+    perp_oracle_usd: Floats  # (perps,), as the next
     perp_stable_usd: Floats
 
 
@@ -214,25 +214,14 @@ def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
     """Fills `out` (accounts, 4), columns of engine.rules.interface.
 
     Initial and maintenance are equity less init health and less maint health, so that what remains is the venue's own number. Gross
-    notional, for the distance, is what tokens, reserved amounts and perpetuals' base are worth without signs; with none of
-    these the distance is inf, or -inf where something is owed all the same.
+    notional, for the distance, is what tokens, reserved amounts and perpetuals' base are worth without signs.
     """
     work = _work(inputs, parameters)
     for account in range(inputs.token_start.shape[0] - 1):
         equity_usd, gross_usd = _equity(inputs, parameters, account)
         init_usd = _health(inputs, parameters, account, INIT, work)[0]
         maint_usd = _health(inputs, parameters, account, MAINT, work)[0]
-        out[account, EQUITY_USD] = equity_usd
-        out[account, INITIAL_USD] = equity_usd - init_usd
-        out[account, MAINTENANCE_USD] = equity_usd - maint_usd
-        if gross_usd != 0.0:
-            out[account, DISTANCE] = maint_usd / gross_usd
-        elif maint_usd >= 0.0:
-            out[account, DISTANCE] = np.inf
-        elif maint_usd < 0.0:
-            out[account, DISTANCE] = -np.inf
-        else:
-            out[account, DISTANCE] = np.nan
+        write_row(out, account, equity_usd, init_usd, maint_usd, gross_usd)
 
 
 @kernel
@@ -347,7 +336,7 @@ def _health(inputs: Inputs, parameters: ParameterArrays, account: int, level: in
     for order in range(inputs.order_start[account], inputs.order_start[account + 1]):
         as_base, as_quote = _reserved(inputs, order, level, work)
         found = 0.0
-        if as_base != 0.0 and as_quote != 0.0:
+        if as_base != 0.0 or as_quote != 0.0:
             in_base = _reserved_effect(inputs.order_base_token[order], as_base, level, work)
             in_quote = _reserved_effect(inputs.order_quote_token[order], as_quote, level, work)
             found = np.minimum(in_base, in_quote)
@@ -367,17 +356,17 @@ def _perp_balance(inputs: Inputs, parameters: ParameterArrays, leg: int, level: 
     bids, asks = inputs.perp_bids[leg], inputs.perp_asks[leg]
     bought = _base_health(parameters, perp, inputs.perp_base[leg] + bids, level, low, high) - bids * high
     sold = _base_health(parameters, perp, inputs.perp_base[leg] - asks, level, low, high) + asks * low
-    unweighted = inputs.perp_quote[leg] + np.minimum(bought, sold)
+    unweighted = float(inputs.perp_quote[leg] + np.minimum(bought, sold))
     if unweighted > 0.0:
-        return unweighted * parameters.overall_weight[level, perp]
+        return unweighted * float(parameters.overall_weight[level, perp])
     return unweighted
 
 
 @kernel
 def _base_health(parameters: ParameterArrays, perp: int, base: float, level: int, low: float, high: float) -> float:
     if base < 0.0:
-        return base * parameters.base_liab_weight[level, perp] * high
-    return base * parameters.base_asset_weight[level, perp] * low
+        return base * float(parameters.base_liab_weight[level, perp]) * high
+    return base * float(parameters.base_asset_weight[level, perp]) * low
 
 
 @kernel
@@ -407,7 +396,7 @@ def _reserved_effect(token: int, amount: float, level: int, work: _Work) -> floa
     else:
         as_asset, as_liability = most, amount - most
     asset_usd = as_asset * work.asset_weight[level, token] * work.asset_price[level, token]
-    return asset_usd + as_liability * work.liab_weight[level, token] * work.liab_price[level, token]
+    return float(asset_usd + as_liability * work.liab_weight[level, token] * work.liab_price[level, token])
 
 
 @kernel
@@ -582,4 +571,4 @@ def advance(state: StablePrices, limits: StableLimits, oracle_usd: Floats, now_s
 
 @kernel
 def _limited(target: float, before: float, growth: float) -> float:
-    return np.minimum(np.maximum(target, before * (1.0 - growth)), before * (1.0 + growth))
+    return float(np.minimum(np.maximum(target, before * (1.0 - growth)), before * (1.0 + growth)))

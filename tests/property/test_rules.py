@@ -1,0 +1,272 @@
+"""What every venue's rule must hold to, over random books; and its kernels against plain Python."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.rules import aave_v3, drift_v2, mango_v3, mango_v4
+from engine.rules.interface import EQUITY_USD, INITIAL_USD, MAINTENANCE_USD
+from tests.twin import venue_rules
+from tests.venue_books import BOOKS, VenueBook
+
+SEEDS = st.integers(0, 2**32 - 1)
+EACH = pytest.mark.parametrize("venue", sorted(BOOKS))
+ACCOUNTS = 12
+# The arrays of parameters where more is milder, and where more is harsher.
+MILDER = {
+    "mango_v4": ("asset_weight", "base_asset_weight", "overall_weight"),
+    "mango_v3": ("spot_asset_weight", "perp_asset_weight"),
+    "drift_v2": ("spot_asset_weight", "pnl_weight"),
+    "aave_v3": ("loan_to_value", "threshold"),
+}
+HARSHER = {
+    "mango_v4": ("liab_weight", "base_liab_weight"),
+    "mango_v3": ("spot_liab_weight", "perp_liab_weight"),
+    "drift_v2": ("spot_liability_weight", "perp_ratio"),
+    "aave_v3": (),
+}
+
+
+def book(venue: str, seed: int, accounts: int = ACCOUNTS) -> VenueBook:
+    return BOOKS[venue](accounts, seed)
+
+
+def magnitude(found: VenueBook) -> float:
+    """What sums of this book's margins may have cancelled: for tolerances where the order of additions may change."""
+    return float(np.abs(found.margins()[:, :3]).max()) + 1e6
+
+
+@EACH
+@given(seed=SEEDS)
+@settings(max_examples=25, deadline=None)
+def test_many_at_once_are_each_alone_bit_for_bit(venue: str, seed: int) -> None:
+    many = book(venue, seed)
+    together = many.margins()
+    for account in range(many.accounts):
+        alone = many.margins(many.chosen([account]))
+        assert alone[0].tobytes() == together[account].tobytes()
+
+
+@EACH
+@given(seed=SEEDS)
+@settings(max_examples=25, deadline=None)
+def test_the_order_of_legs_does_not_matter(venue: str, seed: int) -> None:
+    one = book(venue, seed)
+    shuffled = one.chosen(list(range(one.accounts)), np.random.Generator(np.random.PCG64(seed)))
+    np.testing.assert_allclose(one.margins(shuffled), one.margins(), rtol=1e-9, atol=1e-12 * magnitude(one))
+
+
+@EACH
+@given(seed=SEEDS, pick=SEEDS)
+@settings(max_examples=50, deadline=None)
+def test_what_is_not_known_is_not_healthy_and_harms_nobody_else(venue: str, seed: int, pick: int) -> None:
+    whole = book(venue, seed)
+    draw = np.random.Generator(np.random.PCG64(pick))
+    start_name = sorted(whole.legs)[draw.integers(len(whole.legs))]
+    names = [name for name in whole.legs[start_name] if getattr(whole.inputs, name).dtype == np.float64]
+    name = names[draw.integers(len(names))]
+    start = getattr(whole.inputs, start_name)
+    leg = int(draw.integers(max(int(start[-1]), 1)))
+    if start[-1] == 0 or (venue == "drift_v2" and name in {"spot_bids", "spot_asks"} and whole.inputs.spot[leg] == 0):
+        return  # the quote's own orders don't exist
+    account = int(np.searchsorted(start, leg, side="right")) - 1
+    values = getattr(whole.inputs, name).copy()
+    values[leg] = np.nan
+    found = whole.margins(whole.inputs._replace(**{name: values}))
+    assert np.isnan(found[account]).all()
+    others = [other for other in range(whole.accounts) if other != account]
+    assert found[others].tobytes() == whole.margins()[others].tobytes()
+
+
+@EACH
+@given(seed=SEEDS)
+@settings(max_examples=25, deadline=None)
+def test_a_price_that_is_not_known_makes_all_who_hold_it_unknown(venue: str, seed: int) -> None:
+    whole = book(venue, seed)
+    price_name = {"mango_v4": "oracle_usd", "mango_v3": "price_usd", "drift_v2": "spot_usd", "aave_v3": "price_usd"}[venue]
+    start_name = {"mango_v4": "token_start", "drift_v2": "spot_start"}.get(venue, "start")
+    market_name = whole.legs[start_name][0]
+    start, markets = getattr(whole.inputs, start_name), getattr(whole.inputs, market_name)
+    prices = getattr(whole.inputs, price_name).copy()
+    prices[1] = np.nan
+    found = whole.margins(whole.inputs._replace(**{price_name: prices}))
+    for account in range(whole.accounts):
+        if 1 in markets[start[account] : start[account + 1]]:
+            assert np.isnan(found[account]).all()
+
+
+@EACH
+@given(seed=SEEDS, more=st.floats(0.001, 0.2))
+@settings(max_examples=25, deadline=None)
+def test_requirements_are_monotone_in_weights(venue: str, seed: int, more: float) -> None:
+    whole = book(venue, seed)
+    before = whole.margins()
+    rounding = 1e-12 * magnitude(whole)
+    for names, sign in ((MILDER[venue], 1.0), (HARSHER[venue], -1.0)):
+        for name in names:
+            changed = whole.parameters._replace(**{name: getattr(whole.parameters, name) + more})
+            after = whole.margins(parameters=changed)
+            assert np.array_equal(after[:, EQUITY_USD], before[:, EQUITY_USD])
+            for column in (INITIAL_USD, MAINTENANCE_USD):
+                assert (sign * (before[:, column] - after[:, column]) >= -rounding).all(), name
+
+
+@EACH
+@given(seed=SEEDS)
+@settings(max_examples=400, deadline=None)
+def test_initial_is_not_milder_than_maintenance(venue: str, seed: int) -> None:
+    out = book(venue, seed).margins()
+    assert (out[:, INITIAL_USD] >= out[:, MAINTENANCE_USD] - 1e-6).all()
+
+
+@EACH
+@given(seed=SEEDS)
+@settings(max_examples=25, deadline=None)
+def test_the_parts_are_the_number(venue: str, seed: int) -> None:
+    whole = book(venue, seed, 4)
+    out = whole.margins()
+    for account in range(whole.accounts):
+        *terms, (name, total) = whole.module.parts(whole.inputs, whole.parameters, account)
+        if venue == "aave_v3":
+            covered = sum(value for _, value in terms if value > 0.0)
+            owed = -sum(value for _, value in terms if value < 0.0)
+            assert total == pytest.approx(covered / owed if owed else math.inf, rel=1e-12)
+            continue
+        assert sum(value for _, value in terms) == pytest.approx(total, rel=1e-9, abs=1e-9)
+        assert total == pytest.approx(out[account, EQUITY_USD] - out[account, INITIAL_USD], rel=1e-9, abs=1e-12 * magnitude(whole)), name
+
+
+# ---- against plain Python -------------------------------------------------------------------------------------------------------------
+
+
+def fields(inputs: Any, account: int, start_name: str, names: tuple[str, ...]) -> list[dict[str, float]]:
+    """An account's legs of one kind as dictionaries of plain numbers."""
+    start = getattr(inputs, start_name)
+    return [{name: getattr(inputs, name)[leg].item() for name in names} for leg in range(int(start[account]), int(start[account + 1]))]
+
+
+@given(seed=SEEDS)
+@settings(max_examples=40, deadline=None)
+def test_mango_v4_is_that_of_its_twin(seed: int) -> None:
+    whole = book("mango_v4", seed, 6)
+    found = np.empty((whole.accounts, mango_v4.LEVELS))
+    mango_v4.healths(whole.inputs, whole.parameters, found)
+    arrays: mango_v4.ParameterArrays = whole.parameters
+    tokens = [
+        {
+            "oracle": whole.inputs.oracle_usd[token].item(),
+            "stable": whole.inputs.stable_usd[token].item(),
+            "asset": arrays.asset_weight[:, token].tolist(),
+            "liab": arrays.liab_weight[:, token].tolist(),
+            "deposits": (whole.inputs.deposits[token] + whole.inputs.potential_order_tokens[token]).item(),
+            "borrows": whole.inputs.borrows[token].item(),
+            "deposit_start": arrays.deposit_scale_start_usd[token].item(),
+            "borrow_start": arrays.borrow_scale_start_usd[token].item(),
+        }
+        for token in range(whole.inputs.oracle_usd.shape[0])
+    ]
+    perps = [
+        {
+            "settle": arrays.settle_token[perp].item(),
+            "oracle": whole.inputs.perp_oracle_usd[perp].item(),
+            "stable": whole.inputs.perp_stable_usd[perp].item(),
+            "asset": arrays.base_asset_weight[:, perp].tolist(),
+            "liab": arrays.base_liab_weight[:, perp].tolist(),
+            "overall": arrays.overall_weight[:, perp].tolist(),
+        }
+        for perp in range(whole.inputs.perp_oracle_usd.shape[0])
+    ]
+    for account in range(whole.accounts):
+        legs = {start: fields(whole.inputs, account, start, names) for start, names in whole.legs.items()}
+        for level in range(mango_v4.LEVELS):
+            expected = venue_rules.mango_v4_health(tokens, perps, legs["token_start"], legs["order_start"], legs["perp_start"], level)
+            assert found[account, level] == pytest.approx(float(expected), rel=1e-9, abs=1e-12 * magnitude(whole))
+
+
+@given(seed=SEEDS)
+@settings(max_examples=40, deadline=None)
+def test_drift_v2_is_that_of_its_twin(seed: int) -> None:
+    whole = book("drift_v2", seed, 6)
+    out = whole.margins()
+    arrays: drift_v2.ParameterArrays = whole.parameters
+    spots = [
+        {
+            "price": whole.inputs.spot_usd[market].item(),
+            "deposits": whole.inputs.spot_deposits[market].item(),
+            "asset": arrays.spot_asset_weight[:, market].tolist(),
+            "liability": arrays.spot_liability_weight[:, market].tolist(),
+            "imf": arrays.spot_imf[market].item(),
+            "start": arrays.spot_scale_start_usd[market].item(),
+        }
+        for market in range(whole.inputs.spot_usd.shape[0])
+    ]
+    perps = [
+        {
+            "price": whole.inputs.perp_usd[market].item(),
+            "ratio": arrays.perp_ratio[:, market].tolist(),
+            "imf": arrays.perp_imf[market].item(),
+            "pnl": arrays.pnl_weight[:, market].tolist(),
+            "pnl_imf": arrays.pnl_imf[market].item(),
+        }
+        for market in range(whole.inputs.perp_usd.shape[0])
+    ]
+    for account in range(whole.accounts):
+        legs = {start: fields(whole.inputs, account, start, names) for start, names in whole.legs.items()}
+        custom = whole.inputs.custom_ratio[account].item()
+        for row, column in ((0, INITIAL_USD), (1, MAINTENANCE_USD)):
+            expected = venue_rules.drift_v2_free_collateral(spots, perps, legs["spot_start"], legs["perp_start"], custom, row)
+            free = out[account, EQUITY_USD] - out[account, column]
+            assert free == pytest.approx(expected, rel=1e-9, abs=1e-12 * magnitude(whole))
+
+
+@given(weight=st.integers(0, 20_000), imf=st.integers(0, 1_000_000), size=st.integers(0, 10**18))
+@settings(max_examples=500, deadline=None)
+def test_drifts_weights_are_those_in_whole_numbers(weight: int, imf: int, size: int) -> None:
+    """`size` in the program's 1e-9; as floats are cut off in the same places."""
+    tokens = size / 1e9
+    found = drift_v2.size_discounted_weight(weight / 10_000, tokens, imf / 1e6)
+    assert round(found * 10_000) == venue_rules.drift_asset_weight(weight, round(tokens * 1e9), imf)
+    found = drift_v2.size_premium_weight(weight / 10_000, tokens, imf / 1e6)
+    assert round(found * 10_000) == venue_rules.drift_liability_weight(weight, round(tokens * 1e9), imf)
+
+
+@given(seed=SEEDS)
+@settings(max_examples=40, deadline=None)
+def test_aave_v3_agrees_with_exact_arithmetic(seed: int) -> None:
+    whole = book("aave_v3", seed, 8)
+    found = np.empty(whole.accounts)
+    aave_v3.health_factors(whole.inputs, whole.parameters, found)
+    for account in range(whole.accounts):
+        covered = owed = Fraction(0)
+        mode = int(whole.inputs.mode[account])
+        for leg in fields(whole.inputs, account, "start", whole.legs["start"]):
+            reserve = int(leg["reserve"])
+            price = Fraction(whole.inputs.price_usd[reserve].item())
+            owed += Fraction(leg["owed"]) * price
+            if leg["is_collateral"]:
+                covered += Fraction(leg["supplied"]) * price * Fraction(whole.parameters.threshold[mode, reserve].item())
+        expected = float(covered / owed) if owed else math.inf
+        assert found[account] == pytest.approx(expected, rel=1e-14)
+
+
+@given(seed=SEEDS)
+@settings(max_examples=40, deadline=None)
+def test_mango_v3_is_that_of_its_twin(seed: int) -> None:
+    whole = book("mango_v3", seed, 6)
+    found = np.empty((whole.accounts, mango_v3.MEASURES))
+    mango_v3.measures(whole.inputs, whole.parameters, found)
+    for account in range(whole.accounts):
+        legs = fields(whole.inputs, account, "start", whole.legs["start"])
+        for leg in legs:
+            leg["price"] = whole.inputs.price_usd[int(leg["market"])].item()
+        for level in range(mango_v3.LEVELS):
+            weights = [[array[level, int(leg["market"])].item() for array in whole.parameters] for leg in legs]
+            expected = venue_rules.mango_v3_health(legs, weights, whole.inputs.quote_usd[account].item())
+            assert found[account, level] == pytest.approx(expected, rel=1e-9, abs=1e-9)
