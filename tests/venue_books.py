@@ -1,54 +1,21 @@
-"""Made-up books for the venues' rules: many accounts with a few legs each, from a seed, and any of their accounts as a book of its own."""
+"""Made-up accounts for the venues' rules, with a few legs each, from a seed."""
 
 from __future__ import annotations
 
-from types import ModuleType
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.rules import aave_v3, drift_v2, mango_v3, mango_v4
+from tests.unit.rule_checks import Subject
 
 TOKENS: Final = 12
 PERPS: Final = 6
 
 
-class VenueBook(NamedTuple):
-    """A rule's module with accounts and parameters for it."""
-
-    module: ModuleType
-    inputs: Any
-    parameters: Any
-    legs: dict[str, tuple[str, ...]]  # field of offsets: fields of its legs
-    of_accounts: tuple[str, ...]
-
-    @property
-    def accounts(self) -> int:
-        return int(getattr(self.inputs, next(iter(self.legs))).shape[0] - 1)
-
-    def margins(self, inputs: Any = None, parameters: Any = None) -> NDArray[np.float64]:
-        """(accounts, 4) of this book, or of other inputs or parameters of the same kind."""
-        inputs = self.inputs if inputs is None else inputs
-        out = np.full((getattr(inputs, next(iter(self.legs))).shape[0] - 1, 4), -1.0)
-        self.module.margins(inputs, self.parameters if parameters is None else parameters, out)
-        return out
-
-    def chosen(self, accounts: list[int], shuffle: np.random.Generator | None = None) -> Any:
-        """The inputs of these accounts alone, each one's legs in another order if `shuffle` is given."""
-        changed: dict[str, Any] = {name: getattr(self.inputs, name)[accounts] for name in self.of_accounts}
-        for start_name, names in self.legs.items():
-            start = getattr(self.inputs, start_name)
-            legs = [np.arange(start[account], start[account + 1]) for account in accounts]
-            if shuffle is not None:
-                legs = [shuffle.permutation(own) for own in legs]
-            changed[start_name] = np.concatenate([[0], np.cumsum([own.shape[0] for own in legs])]).astype(np.int64)
-            order = np.concatenate(legs).astype(np.int64) if legs else np.zeros(0, dtype=np.int64)
-            changed |= {name: getattr(self.inputs, name)[order] for name in names}
-        return self.inputs._replace(**changed)
-
-
-def mango_v4_book(accounts: int, seed: int) -> VenueBook:
+def mango_v4_book(accounts: int, seed: int) -> Subject:
     """Up to four tokens, two spot markets and two perpetuals an account; some weights are scaled, some stable prices are apart."""
     draw = np.random.Generator(np.random.PCG64(seed))
     tokens = tuple(
@@ -77,7 +44,7 @@ def mango_v4_book(accounts: int, seed: int) -> VenueBook:
         )
         for position, weight in enumerate(draw.uniform(0.0, 1.0, PERPS))
     )
-    token_start, token = _legs(draw, accounts, TOKENS, 4)
+    token_start, token = _legs(draw, accounts, TOKENS, 4, 1)
     order_start, base = _legs(draw, accounts, TOKENS, 2)
     perp_start, perp = _legs(draw, accounts, PERPS, 2)
     legs, orders, positions = token.size, base.size, perp.size
@@ -120,10 +87,11 @@ def mango_v4_book(accounts: int, seed: int) -> VenueBook:
         "perp_start": ("perp", "perp_base", "perp_quote", "perp_bids", "perp_asks"),
     }
     parameters = mango_v4.parameter_arrays(mango_v4.Parameters(tokens=tokens, perps=perps))
-    return VenueBook(mango_v4, inputs, parameters, by_kind, ())
+    feeds = ("oracle_usd", "stable_usd", "deposits", "borrows", "potential_order_tokens", "perp_oracle_usd", "perp_stable_usd")
+    return Subject(mango_v4.RULE, mango_v4.margins, inputs, parameters, (), by_kind, feeds)
 
 
-def mango_v3_book(accounts: int, seed: int) -> VenueBook:
+def mango_v3_book(accounts: int, seed: int) -> Subject:
     """Up to six markets an account, each with spot, orders and a perpetual."""
     draw = np.random.Generator(np.random.PCG64(seed))
     side = {"init_asset_weight": 0.8, "maint_asset_weight": 0.9, "init_liab_weight": 1.2, "maint_liab_weight": 1.1}
@@ -131,7 +99,7 @@ def mango_v3_book(accounts: int, seed: int) -> VenueBook:
         mango_v3.MarketParameters(name=f"M{position}", spot=mango_v3.SideParameters(**side), perp=mango_v3.SideParameters(**side))
         for position in range(TOKENS)
     )
-    start, markets = _legs(draw, accounts, TOKENS, 6)
+    start, markets = _legs(draw, accounts, TOKENS, 6, 1)
     legs = markets.size
     inputs = mango_v3.Inputs(
         start=start,
@@ -151,12 +119,13 @@ def mango_v3_book(accounts: int, seed: int) -> VenueBook:
     )
     names = tuple(name for name in mango_v3.Inputs._fields if name not in {"start", "quote_usd", "price_usd"})
     parameters = mango_v3.parameter_arrays(mango_v3.Parameters(markets=market))
-    return VenueBook(mango_v3, inputs, parameters, {"start": names}, ("quote_usd",))
+    return Subject(mango_v3.RULE, mango_v3.margins, inputs, parameters, ("quote_usd",), {"start": names}, ("price_usd",))
 
 
-def drift_v2_book(accounts: int, seed: int) -> VenueBook:
+def drift_v2_book(accounts: int, seed: int) -> Subject:
     """Up to four spot balances and three perpetuals an account; weights depend on size, some on deposits."""
     draw = np.random.Generator(np.random.PCG64(seed))
+    quote = drift_v2.SpotParameters(name="S0")
     spots = tuple(
         drift_v2.SpotParameters(
             name=f"S{position}",
@@ -165,9 +134,9 @@ def drift_v2_book(accounts: int, seed: int) -> VenueBook:
             initial_liability_weight=round(float(2.0 - weight), 4),
             maintenance_liability_weight=round(float((3.0 - weight) / 2.0), 4),
             imf_factor=0.003 if position % 2 else 0.0,
-            scale_initial_asset_weight_start_usd=5e5 if position % 3 == 0 else 0.0,
+            scale_initial_asset_weight_start_usd=5e5 * position,
         )
-        for position, weight in enumerate(draw.uniform(0.5, 1.0, TOKENS))
+        for position, weight in enumerate(draw.uniform(0.5, 1.0, TOKENS - 1), start=1)
     )
     perps = tuple(
         drift_v2.PerpParameters(
@@ -181,7 +150,7 @@ def drift_v2_book(accounts: int, seed: int) -> VenueBook:
         )
         for position in range(PERPS)
     )
-    spot_start, spot = _legs(draw, accounts, TOKENS, 4)
+    spot_start, spot = _legs(draw, accounts, TOKENS, 4, 1)
     perp_start, perp = _legs(draw, accounts, PERPS, 3)
     legs, positions = spot.size, perp.size
     inputs = drift_v2.Inputs(
@@ -207,11 +176,12 @@ def drift_v2_book(accounts: int, seed: int) -> VenueBook:
         "spot_start": ("spot", "spot_balance", "spot_bids", "spot_asks", "spot_orders"),
         "perp_start": ("perp", "perp_base", "perp_quote", "perp_bids", "perp_asks", "perp_orders"),
     }
-    parameters = drift_v2.parameter_arrays(drift_v2.Parameters(spots=spots, perps=perps))
-    return VenueBook(drift_v2, inputs, parameters, by_kind, ("custom_ratio",))
+    parameters = drift_v2.parameter_arrays(drift_v2.Parameters(spots=(quote, *spots), perps=perps))
+    feeds = ("spot_usd", "spot_deposits", "perp_usd")
+    return Subject(drift_v2.RULE, drift_v2.margins, inputs, parameters, ("custom_ratio",), by_kind, feeds)
 
 
-def aave_v3_book(accounts: int, seed: int) -> VenueBook:
+def aave_v3_book(accounts: int, seed: int) -> Subject:
     """Up to six reserves an account, some supplied, some owed; a third of the accounts in each of no mode and two."""
     draw = np.random.Generator(np.random.PCG64(seed))
     reserves = tuple(
@@ -222,7 +192,7 @@ def aave_v3_book(accounts: int, seed: int) -> VenueBook:
         aave_v3.CategoryParameters(name=f"C{position}", collateral=collateral, loan_to_value=0.9, liquidation_threshold=0.93)
         for position, collateral in enumerate(((0, 1, 2), (2, 5)))
     )
-    start, reserve = _legs(draw, accounts, TOKENS, 6)
+    start, reserve = _legs(draw, accounts, TOKENS, 6, 1)
     legs = reserve.size
     inputs = aave_v3.Inputs(
         start=start,
@@ -234,15 +204,21 @@ def aave_v3_book(accounts: int, seed: int) -> VenueBook:
         price_usd=draw.lognormal(0.0, 1.0, TOKENS),
     )
     parameters = aave_v3.parameter_arrays(aave_v3.Parameters(reserves=reserves, categories=modes))
-    return VenueBook(aave_v3, inputs, parameters, {"start": ("reserve", "supplied", "is_collateral", "owed")}, ("mode",))
+    legs_of = {"start": ("reserve", "supplied", "is_collateral", "owed")}
+    return Subject(aave_v3.RULE, aave_v3.margins, inputs, parameters, ("mode",), legs_of, ("price_usd",))
 
 
-BOOKS: Final = {"mango_v4": mango_v4_book, "mango_v3": mango_v3_book, "drift_v2": drift_v2_book, "aave_v3": aave_v3_book}
+BOOKS: Final[dict[str, Callable[[int, int], Subject]]] = {
+    "mango_v4": mango_v4_book,
+    "mango_v3": mango_v3_book,
+    "drift_v2": drift_v2_book,
+    "aave_v3": aave_v3_book,
+}
 
 
-def _legs(draw: np.random.Generator, accounts: int, markets: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Offsets, and up to `most` different markets for each account."""
-    counts = draw.integers(0, most + 1, accounts)
+def _legs(draw: np.random.Generator, accounts: int, markets: int, most: int, least: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Offsets, and from `least` to `most` different markets for each account."""
+    counts = draw.integers(least, most + 1, accounts)
     start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     first = np.repeat(draw.integers(0, markets, accounts), counts)
     place = np.arange(start[-1]) - np.repeat(start[:-1], counts)

@@ -87,7 +87,7 @@ ImfFactor = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
 class SpotParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A spot market, decimals. The first of a set is the quote, which has no weights: leave it at the defaults."""
+    """A spot market, decimals. The first of a set is the quote, which stays at the defaults."""
 
     name: str
     initial_asset_weight: AssetWeight = 1.0
@@ -124,8 +124,13 @@ class PerpParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class Parameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All markets; accounts name them by position, spot market 0 is the quote."""
 
-    spots: tuple[SpotParameters, ...]
+    spots: Annotated[tuple[SpotParameters, ...], Meta(min_length=1)]
     perps: tuple[PerpParameters, ...] = ()
+
+    def __post_init__(self) -> None:
+        """ValueError where the quote has weights."""
+        if self.spots and self.spots[0] != SpotParameters(name=self.spots[0].name):
+            raise ValueError(f"{self.spots[0].name}, the first spot market, is the quote and must have its defaults")
 
 
 class ParameterArrays(NamedTuple):
@@ -166,7 +171,7 @@ class Inputs(NamedTuple):
     """Accounts and prices. Amounts in whole tokens and base units, signs as held, prices in USD.
 
     Two kinds of legs, with offsets (accounts + 1,) each: spot balances and perpetuals. Markets are positions in `Parameters`; spot
-    market 0 is the quote, whose orders don't count. A perpetual's quote is what was paid for its base, less funding owed.
+    market 0 is the quote. A perpetual's quote is what was paid for its base, less funding owed.
     """
 
     spot_start: Integers
@@ -273,7 +278,7 @@ def parts(inputs: Inputs, parameters: ParameterArrays, account: int, level: int 
 
 @kernel
 def _free_collateral(inputs: Inputs, parameters: ParameterArrays, account: int, level: int) -> float:
-    free_usd = 0.0
+    free_usd = float(inputs.custom_ratio[account]) * 0.0  # NaN where that is not known, whatever is held
     for leg in range(inputs.spot_start[account], inputs.spot_start[account + 1]):
         collateral_usd, required_usd = _spot(inputs, parameters, account, leg, level)
         free_usd += collateral_usd - required_usd
@@ -288,9 +293,6 @@ def _spot(inputs: Inputs, parameters: ParameterArrays, account: int, leg: int, l
     """(total collateral, margin requirement) of a spot balance with its open orders, USD."""
     market = inputs.spot[leg]
     balance, price = inputs.spot_balance[leg], inputs.spot_usd[market]
-    if market == 0:
-        value_usd = balance * price
-        return (0.0, -value_usd) if value_usd < 0.0 else (value_usd, 0.0)
     bids, asks = inputs.spot_bids[leg], inputs.spot_asks[leg]
     bought_usd = _weighted_spot(inputs, parameters, account, market, balance + bids, level)
     sold_usd = _weighted_spot(inputs, parameters, account, market, balance - asks, level)
@@ -311,7 +313,7 @@ def _spot(inputs: Inputs, parameters: ParameterArrays, account: int, leg: int, l
 @kernel
 def _weighted_spot(inputs: Inputs, parameters: ParameterArrays, account: int, market: int, tokens: float, level: int) -> float:
     value_usd = tokens * float(inputs.spot_usd[market])
-    custom = inputs.custom_ratio[account] if level == INITIAL else 0.0
+    custom = inputs.custom_ratio[account] if level == INITIAL and market != 0 else 0.0
     imf = parameters.spot_imf[market]
     if tokens < 0.0:
         weights = parameters.spot_liability_weight

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -14,7 +16,8 @@ from hypothesis import strategies as st
 from engine.rules import aave_v3, drift_v2, mango_v3, mango_v4
 from engine.rules.interface import EQUITY_USD, INITIAL_USD, MAINTENANCE_USD
 from tests.twin import venue_rules
-from tests.venue_books import BOOKS, VenueBook
+from tests.unit.rule_checks import Subject, check_rule
+from tests.venue_books import BOOKS
 
 SEEDS = st.integers(0, 2**32 - 1)
 EACH = pytest.mark.parametrize("venue", sorted(BOOKS))
@@ -34,72 +37,29 @@ HARSHER = {
 }
 
 
-def book(venue: str, seed: int, accounts: int = ACCOUNTS) -> VenueBook:
+PARTS: dict[str, Callable[[Any, Any, int], list[tuple[str, float]]]] = {
+    "mango_v4": mango_v4.parts,
+    "mango_v3": mango_v3.parts,
+    "drift_v2": drift_v2.parts,
+    "aave_v3": aave_v3.parts,
+}
+
+
+def book(venue: str, seed: int, accounts: int = ACCOUNTS) -> Subject:
     return BOOKS[venue](accounts, seed)
 
 
-def magnitude(found: VenueBook) -> float:
+def magnitude(found: Subject) -> float:
     """What sums of this book's margins may have cancelled: for tolerances where the order of additions may change."""
-    return float(np.abs(found.margins()[:, :3]).max()) + 1e6
+    return float(np.abs(found.evaluated()[:, :3]).max()) + 1e6
 
 
 @EACH
 @given(seed=SEEDS)
-@settings(max_examples=25, deadline=None)
-def test_many_at_once_are_each_alone_bit_for_bit(venue: str, seed: int) -> None:
-    many = book(venue, seed)
-    together = many.margins()
-    for account in range(many.accounts):
-        alone = many.margins(many.chosen([account]))
-        assert alone[0].tobytes() == together[account].tobytes()
-
-
-@EACH
-@given(seed=SEEDS)
-@settings(max_examples=25, deadline=None)
-def test_the_order_of_legs_does_not_matter(venue: str, seed: int) -> None:
-    one = book(venue, seed)
-    shuffled = one.chosen(list(range(one.accounts)), np.random.Generator(np.random.PCG64(seed)))
-    np.testing.assert_allclose(one.margins(shuffled), one.margins(), rtol=1e-9, atol=1e-12 * magnitude(one))
-
-
-@EACH
-@given(seed=SEEDS, pick=SEEDS)
-@settings(max_examples=50, deadline=None)
-def test_what_is_not_known_is_not_healthy_and_harms_nobody_else(venue: str, seed: int, pick: int) -> None:
-    whole = book(venue, seed)
-    draw = np.random.Generator(np.random.PCG64(pick))
-    start_name = sorted(whole.legs)[draw.integers(len(whole.legs))]
-    names = [name for name in whole.legs[start_name] if getattr(whole.inputs, name).dtype == np.float64]
-    name = names[draw.integers(len(names))]
-    start = getattr(whole.inputs, start_name)
-    leg = int(draw.integers(max(int(start[-1]), 1)))
-    if start[-1] == 0 or (venue == "drift_v2" and name in {"spot_bids", "spot_asks"} and whole.inputs.spot[leg] == 0):
-        return  # the quote's own orders don't exist
-    account = int(np.searchsorted(start, leg, side="right")) - 1
-    values = getattr(whole.inputs, name).copy()
-    values[leg] = np.nan
-    found = whole.margins(whole.inputs._replace(**{name: values}))
-    assert np.isnan(found[account]).all()
-    others = [other for other in range(whole.accounts) if other != account]
-    assert found[others].tobytes() == whole.margins()[others].tobytes()
-
-
-@EACH
-@given(seed=SEEDS)
-@settings(max_examples=25, deadline=None)
-def test_a_price_that_is_not_known_makes_all_who_hold_it_unknown(venue: str, seed: int) -> None:
-    whole = book(venue, seed)
-    price_name = {"mango_v4": "oracle_usd", "mango_v3": "price_usd", "drift_v2": "spot_usd", "aave_v3": "price_usd"}[venue]
-    start_name = {"mango_v4": "token_start", "drift_v2": "spot_start"}.get(venue, "start")
-    market_name = whole.legs[start_name][0]
-    start, markets = getattr(whole.inputs, start_name), getattr(whole.inputs, market_name)
-    prices = getattr(whole.inputs, price_name).copy()
-    prices[1] = np.nan
-    found = whole.margins(whole.inputs._replace(**{price_name: prices}))
-    for account in range(whole.accounts):
-        if 1 in markets[start[account] : start[account + 1]]:
-            assert np.isnan(found[account]).all()
+@settings(max_examples=10, deadline=None)
+def test_every_rule_passes_the_common_checks(venue: str, seed: int) -> None:
+    """Alone as in a batch, legs in any order, empty accounts, what is not known: see tests/unit/rule_checks.py."""
+    check_rule(book(venue, seed))
 
 
 @EACH
@@ -107,12 +67,12 @@ def test_a_price_that_is_not_known_makes_all_who_hold_it_unknown(venue: str, see
 @settings(max_examples=25, deadline=None)
 def test_requirements_are_monotone_in_weights(venue: str, seed: int, more: float) -> None:
     whole = book(venue, seed)
-    before = whole.margins()
+    before = whole.evaluated()
     rounding = 1e-12 * magnitude(whole)
     for names, sign in ((MILDER[venue], 1.0), (HARSHER[venue], -1.0)):
         for name in names:
             changed = whole.parameters._replace(**{name: getattr(whole.parameters, name) + more})
-            after = whole.margins(parameters=changed)
+            after = replace(whole, parameters=changed).evaluated()
             assert np.array_equal(after[:, EQUITY_USD], before[:, EQUITY_USD])
             for column in (INITIAL_USD, MAINTENANCE_USD):
                 assert (sign * (before[:, column] - after[:, column]) >= -rounding).all(), name
@@ -120,20 +80,12 @@ def test_requirements_are_monotone_in_weights(venue: str, seed: int, more: float
 
 @EACH
 @given(seed=SEEDS)
-@settings(max_examples=400, deadline=None)
-def test_initial_is_not_milder_than_maintenance(venue: str, seed: int) -> None:
-    out = book(venue, seed).margins()
-    assert (out[:, INITIAL_USD] >= out[:, MAINTENANCE_USD] - 1e-6).all()
-
-
-@EACH
-@given(seed=SEEDS)
 @settings(max_examples=25, deadline=None)
 def test_the_parts_are_the_number(venue: str, seed: int) -> None:
     whole = book(venue, seed, 4)
-    out = whole.margins()
+    out = whole.evaluated()
     for account in range(whole.accounts):
-        *terms, (name, total) = whole.module.parts(whole.inputs, whole.parameters, account)
+        *terms, (name, total) = PARTS[venue](whole.inputs, whole.parameters, account)
         if venue == "aave_v3":
             covered = sum(value for _, value in terms if value > 0.0)
             owed = -sum(value for _, value in terms if value < 0.0)
@@ -146,7 +98,7 @@ def test_the_parts_are_the_number(venue: str, seed: int) -> None:
 # ---- against plain Python -------------------------------------------------------------------------------------------------------------
 
 
-def fields(inputs: Any, account: int, start_name: str, names: tuple[str, ...]) -> list[dict[str, float]]:
+def fields(inputs: Any, account: int, start_name: str, names: Sequence[str]) -> list[dict[str, float]]:
     """An account's legs of one kind as dictionaries of plain numbers."""
     start = getattr(inputs, start_name)
     return [{name: getattr(inputs, name)[leg].item() for name in names} for leg in range(int(start[account]), int(start[account + 1]))]
@@ -194,7 +146,7 @@ def test_mango_v4_is_that_of_its_twin(seed: int) -> None:
 @settings(max_examples=40, deadline=None)
 def test_drift_v2_is_that_of_its_twin(seed: int) -> None:
     whole = book("drift_v2", seed, 6)
-    out = whole.margins()
+    out = whole.evaluated()
     arrays: drift_v2.ParameterArrays = whole.parameters
     spots = [
         {

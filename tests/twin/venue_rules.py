@@ -144,7 +144,7 @@ def drift_v2_free_collateral(
     for one in balances:
         market = spots[one["spot"]]
         if one["spot"] == 0:
-            total += one["spot_balance"] * market["price"]
+            total += one["spot_balance"] * market["price"] - one["spot_orders"] * 0.01
             continue
         bought = weighted(market, one["spot_balance"] + one["spot_bids"]) - one["spot_bids"] * market["price"]
         sold = weighted(market, one["spot_balance"] - one["spot_asks"]) + one["spot_asks"] * market["price"]

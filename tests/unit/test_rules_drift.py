@@ -132,16 +132,30 @@ def test_an_accounts_own_ratio_counts_at_initial() -> None:
 
 def test_distance_is_what_is_left_of_gross() -> None:
     equity, _, left, distance = margins(100.0, (-1.0, 0.0, 0.0, 0), (10.0, -200.0, 0.0, 0.0, 0))
-    assert (equity, distance) == (80.0, pytest.approx(left / (100 + 20 + 200)))
+    assert (equity, distance) == approximately(80.0, left / (100 + 20 + 200))
     assert margins()[3] == math.inf
     assert margins(perp=(0.0, -1.0, 0.0, 0.0, 0))[3] == -math.inf
 
 
 def test_parts_are_collateral_and_requirement() -> None:
     inputs = drift_v2.Inputs(
-        *(np.array([0, 1]), np.array([1]), np.array([-10.0]), np.zeros(1), np.zeros(1), np.array([1])),
-        *(np.array([0, 0]), np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.int64)),
-        *(np.zeros(1), np.array([1.0, 20.0]), np.zeros(2), np.zeros(0)),
+        spot_start=np.array([0, 1]),
+        spot=np.array([1]),
+        spot_balance=np.array([-10.0]),
+        spot_bids=np.zeros(1),
+        spot_asks=np.zeros(1),
+        spot_orders=np.array([1]),
+        perp_start=np.array([0, 0]),
+        perp=np.zeros(0, dtype=np.int64),
+        perp_base=np.zeros(0),
+        perp_quote=np.zeros(0),
+        perp_bids=np.zeros(0),
+        perp_asks=np.zeros(0),
+        perp_orders=np.zeros(0, dtype=np.int64),
+        custom_ratio=np.zeros(1),
+        spot_usd=np.array([1.0, 20.0]),
+        spot_deposits=np.zeros(2),
+        perp_usd=np.zeros(0),
     )
     parameters = drift_v2.parameter_arrays(drift_v2.Parameters(spots=(drift_v2.SpotParameters(**QUOTE), drift_v2.SpotParameters(**SOL))))
     assert drift_v2.parts(inputs, parameters, 0, drift_v2.MAINTENANCE) == [
@@ -234,9 +248,13 @@ def test_faults_of_parameters_are_named_at_once() -> None:
     found = "\n".join(faults.faults(drift_v2.Parameters, given))
     for place in ("spots[1].imf_factor", "perps[0].margin_ratio_initial", "perps[1].margin_ratio_maintenance"):
         assert place in found
+    wrong: dict[str, Any]
     for wrong in (
-        {"spots": [SOL | {"initial_asset_weight": 0.95}]},
-        {"spots": [SOL | {"initial_liability_weight": 1.0}]},
-        {"spots": [], "perps": [PERP | {"margin_ratio_initial": 0.01}]},
+        {"spots": [QUOTE, SOL | {"initial_asset_weight": 0.95}]},
+        {"spots": [QUOTE, SOL | {"initial_liability_weight": 1.0}]},
+        {"spots": [QUOTE], "perps": [PERP | {"margin_ratio_initial": 0.01}]},
+        {"spots": []},
+        {"spots": [SOL]},
     ):
         assert isinstance(faults.read(drift_v2.Parameters, wrong), list)
+    assert isinstance(faults.read(drift_v2.Parameters, {"spots": [QUOTE, SOL], "perps": [PERP]}), drift_v2.Parameters)

@@ -120,7 +120,11 @@ def test_margins_are_equity_less_health() -> None:
 
 def test_weights_scale_with_what_all_hold_at_init_alone() -> None:
     scaled = arrays({"deposit_weight_scale_start_usd": 1_000.0, "borrow_weight_scale_start_usd": 1_000.0})
-    many = {"deposits": np.array([0.0, 75.0]), "potential_order_tokens": np.array([0.0, 50.0]), "borrows": np.array([0.0, 150.0])}
+    many: dict[str, Any] = {
+        "deposits": np.array([0.0, 75.0]),
+        "potential_order_tokens": np.array([0.0, 50.0]),
+        "borrows": np.array([0.0, 150.0]),
+    }
     # 125 tokens at 16 are 2,000: half the weight; borrows of 150 at 20 are 3,000: three times the weight
     assert healths(one_account(0.0, 10.0, **many), scaled) == [10 * 16 * 0.25, 100.0, 150.0]
     assert healths(one_account(0.0, -10.0, **many), scaled) == [-10 * 20 * 4.5, -300.0, -250.0]
