@@ -250,58 +250,158 @@ def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
     Equity is spot and perpetuals' profit and loss at the oracle. Initial and maintenance are equity less free collateral at each, so
     that the weights of assets are in the requirement. Gross notional is spot and perpetuals' base without signs.
     """
-    for account in range(inputs.spot_start.shape[0] - 1):
-        equity_usd, gross_usd = _equity(inputs, account)
-        initial_usd = _free_collateral(inputs, parameters, account, INITIAL)
-        maintenance_usd = _free_collateral(inputs, parameters, account, MAINTENANCE)
-        write_row(out, account, equity_usd, initial_usd, maintenance_usd, gross_usd)
+    accounts = inputs.spot_start.shape[0] - 1
+    left_usd = np.empty((2, accounts))
+    _free_collaterals(inputs, parameters, INITIAL, left_usd[0])
+    _free_collaterals(inputs, parameters, MAINTENANCE, left_usd[1])
+    worth_usd = _equities(inputs)
+    for account in range(accounts):
+        write_row(out, account, worth_usd[0, account], left_usd[0, account], left_usd[1, account], worth_usd[1, account])
 
 
 def parts(inputs: Inputs, parameters: ParameterArrays, account: int, level: int = INITIAL) -> list[tuple[str, float]]:
     """What an account's free collateral at `level` is made of, USD: total collateral and margin requirement of each market; the sum."""
     found: list[tuple[str, float]] = []
     free_usd = 0.0
-    legs = [("spot", leg) for leg in range(int(inputs.spot_start[account]), int(inputs.spot_start[account + 1]))]
-    legs += [("perp", leg) for leg in range(int(inputs.perp_start[account]), int(inputs.perp_start[account + 1]))]
-    for kind, leg in legs:
-        if kind == "spot":
-            collateral_usd, required_usd = _spot(inputs, parameters, account, leg, level)
-            market = int(inputs.spot[leg])
-        else:
-            collateral_usd, required_usd = _perp(inputs, parameters, account, leg, level)
-            market = int(inputs.perp[leg])
-        found.append((f"{kind} {market}, total collateral", float(collateral_usd)))
-        found.append((f"{kind} {market}, margin requirement", -float(required_usd)))
-        free_usd += collateral_usd - required_usd
-    return [*found, ("free collateral", float(free_usd))]
+    asset_weight, liability_weight = _spot_weights(inputs, parameters, level)
+    ratio, profit_weight = _perp_weights(parameters, level)
+    custom = float(inputs.custom_ratio[account]) if level == INITIAL else 0.0
+    for leg in range(int(inputs.spot_start[account]), int(inputs.spot_start[account + 1])):
+        market = int(inputs.spot[leg])
+        collateral_usd, required_usd = _spot(
+            inputs.spot_balance[leg],
+            inputs.spot_bids[leg],
+            inputs.spot_asks[leg],
+            inputs.spot_orders[leg],
+            inputs.spot_usd[market],
+            asset_weight[market],
+            liability_weight[market],
+            parameters.spot_imf[market],
+            0.0 if market == 0 else custom,
+        )
+        found.append((f"spot {market}, total collateral", float(collateral_usd)))
+        found.append((f"spot {market}, margin requirement", -float(required_usd)))
+        free_usd += float(collateral_usd - required_usd)
+    for leg in range(int(inputs.perp_start[account]), int(inputs.perp_start[account + 1])):
+        market = int(inputs.perp[leg])
+        collateral_usd, required_usd = _perp(
+            inputs.perp_base[leg],
+            inputs.perp_quote[leg],
+            inputs.perp_bids[leg],
+            inputs.perp_asks[leg],
+            inputs.perp_orders[leg],
+            inputs.perp_usd[market],
+            inputs.spot_usd[0],
+            ratio[market],
+            parameters.perp_imf[market],
+            profit_weight[market],
+            0.0 if level == MAINTENANCE else parameters.pnl_imf[market],
+            custom,
+            PROFIT_CAP_USD if level == INITIAL else np.inf,
+        )
+        found.append((f"perp {market}, total collateral", float(collateral_usd)))
+        found.append((f"perp {market}, margin requirement", -float(required_usd)))
+        free_usd += float(collateral_usd - required_usd)
+    return [*found, ("free collateral", free_usd)]
 
 
 @kernel
-def _free_collateral(inputs: Inputs, parameters: ParameterArrays, account: int, level: int) -> float:
-    free_usd = float(inputs.custom_ratio[account]) * 0.0  # NaN where that is not known, whatever is held
-    for leg in range(inputs.spot_start[account], inputs.spot_start[account + 1]):
-        collateral_usd, required_usd = _spot(inputs, parameters, account, leg, level)
-        free_usd += collateral_usd - required_usd
-    for leg in range(inputs.perp_start[account], inputs.perp_start[account + 1]):
-        collateral_usd, required_usd = _perp(inputs, parameters, account, leg, level)
-        free_usd += collateral_usd - required_usd
-    return free_usd
+def _free_collaterals(inputs: Inputs, parameters: ParameterArrays, level: int, out: Floats) -> None:
+    """Free collateral in USD into `out` (accounts,). Arrays are taken out of their tuples once: each use of a tuple's field costs."""
+    spot_start, perp_start, custom_ratio = inputs.spot_start, inputs.perp_start, inputs.custom_ratio
+    spots, spot_balance, spot_bids = inputs.spot, inputs.spot_balance, inputs.spot_bids
+    spot_asks, spot_orders, spot_usd, spot_imf = inputs.spot_asks, inputs.spot_orders, inputs.spot_usd, parameters.spot_imf
+    perps, perp_base, perp_quote, perp_bids = inputs.perp, inputs.perp_base, inputs.perp_quote, inputs.perp_bids
+    perp_asks, perp_orders, perp_usd = inputs.perp_asks, inputs.perp_orders, inputs.perp_usd
+    perp_imf, pnl_imf = parameters.perp_imf, parameters.pnl_imf
+    asset_weight, liability_weight = _spot_weights(inputs, parameters, level)
+    ratio, profit_weight = _perp_weights(parameters, level)
+    profit_cap_usd = PROFIT_CAP_USD if level == INITIAL else np.inf
+    for account in range(spot_start.shape[0] - 1):
+        free_usd = custom_ratio[account] * 0.0  # NaN where that is not known, whatever is held
+        custom = custom_ratio[account] if level == INITIAL else 0.0
+        for leg in range(spot_start[account], spot_start[account + 1]):
+            market = spots[leg]
+            collateral_usd, required_usd = _spot(
+                spot_balance[leg],
+                spot_bids[leg],
+                spot_asks[leg],
+                spot_orders[leg],
+                spot_usd[market],
+                asset_weight[market],
+                liability_weight[market],
+                spot_imf[market],
+                0.0 if market == 0 else custom,
+            )
+            free_usd += collateral_usd - required_usd
+        for leg in range(perp_start[account], perp_start[account + 1]):
+            market = perps[leg]
+            collateral_usd, required_usd = _perp(
+                perp_base[leg],
+                perp_quote[leg],
+                perp_bids[leg],
+                perp_asks[leg],
+                perp_orders[leg],
+                perp_usd[market],
+                spot_usd[0],
+                ratio[market],
+                perp_imf[market],
+                profit_weight[market],
+                0.0 if level == MAINTENANCE else pnl_imf[market],
+                custom,
+                profit_cap_usd,
+            )
+            free_usd += collateral_usd - required_usd
+        out[account] = free_usd
 
 
 @kernel
-def _spot(inputs: Inputs, parameters: ParameterArrays, account: int, leg: int, level: int) -> tuple[float, float]:
+def _spot_weights(inputs: Inputs, parameters: ParameterArrays, level: int) -> tuple[Floats, Floats]:
+    """(asset, liability) weights (spot markets,) at a level, before size."""
+    assets, liabilities = parameters.spot_asset_weight, parameters.spot_liability_weight
+    markets = assets.shape[1]
+    asset_weight, liability_weight = np.empty(markets), np.empty(markets)
+    for market in range(markets):
+        deposits_usd = inputs.spot_deposits[market] * inputs.spot_usd[market]
+        initial = scaled_initial_asset_weight(assets[0, market], deposits_usd, parameters.spot_scale_start_usd[market])
+        asset_weight[market] = weight_between(initial, assets[1, market], level)
+        liability_weight[market] = weight_between(liabilities[0, market], liabilities[1, market], level)
+    return asset_weight, liability_weight
+
+
+@kernel
+def _perp_weights(parameters: ParameterArrays, level: int) -> tuple[Floats, Floats]:
+    """(margin ratios, weights of profit) (perpetual markets,) at a level, before size; a fill weighs profit as initial does."""
+    ratios, weights = parameters.perp_ratio, parameters.pnl_weight
+    markets = ratios.shape[1]
+    ratio, profit_weight = np.empty(markets), np.empty(markets)
+    for market in range(markets):
+        ratio[market] = weight_between(ratios[0, market], ratios[1, market], level)
+        profit_weight[market] = weights[1, market] if level == MAINTENANCE else weights[0, market]
+    return ratio, profit_weight
+
+
+@kernel
+def _spot(
+    balance: float,
+    bids: float,
+    asks: float,
+    orders: int,
+    price: float,
+    asset_weight: float,
+    liability_weight: float,
+    imf: float,
+    custom: float,
+) -> tuple[float, float]:
     """(total collateral, margin requirement) of a spot balance with its open orders, USD."""
-    market = inputs.spot[leg]
-    balance, price = inputs.spot_balance[leg], inputs.spot_usd[market]
-    bids, asks = inputs.spot_bids[leg], inputs.spot_asks[leg]
-    bought_usd = _weighted_spot(inputs, parameters, account, market, balance + bids, level)
-    sold_usd = _weighted_spot(inputs, parameters, account, market, balance - asks, level)
+    bought_usd = _weighted_spot(balance + bids, price, asset_weight, liability_weight, imf, custom)
+    sold_usd = _weighted_spot(balance - asks, price, asset_weight, liability_weight, imf, custom)
     if np.isnan(bought_usd + sold_usd):
         return np.nan, np.nan
     weighted_usd, orders_usd = sold_usd, asks * price
     if bought_usd - bids * price < sold_usd + asks * price:
         weighted_usd, orders_usd = bought_usd, -bids * price
-    collateral_usd, required_usd = 0.0, inputs.spot_orders[leg] * ORDER_USD
+    collateral_usd, required_usd = 0.0, orders * ORDER_USD
     for value_usd in (weighted_usd, orders_usd):
         if value_usd < 0.0:
             required_usd -= value_usd
@@ -311,59 +411,61 @@ def _spot(inputs: Inputs, parameters: ParameterArrays, account: int, leg: int, l
 
 
 @kernel
-def _weighted_spot(inputs: Inputs, parameters: ParameterArrays, account: int, market: int, tokens: float, level: int) -> float:
-    value_usd = tokens * float(inputs.spot_usd[market])
-    custom = inputs.custom_ratio[account] if level == INITIAL and market != 0 else 0.0
-    imf = parameters.spot_imf[market]
+def _weighted_spot(tokens: float, price: float, asset_weight: float, liability_weight: float, imf: float, custom: float) -> float:
     if tokens < 0.0:
-        weights = parameters.spot_liability_weight
-        weight = size_premium_weight(weight_between(weights[0, market], weights[1, market], level), -tokens, imf)
-        return value_usd * float(np.maximum(weight, 1.0 + custom))
-    weights = parameters.spot_asset_weight
-    deposits_usd = inputs.spot_deposits[market] * inputs.spot_usd[market]
-    initial = scaled_initial_asset_weight(weights[0, market], deposits_usd, parameters.spot_scale_start_usd[market])
-    weight = size_discounted_weight(weight_between(initial, weights[1, market], level), tokens, imf)
-    return value_usd * float(np.minimum(weight, np.maximum(1.0 - custom, 0.0)))
+        weight = size_premium_weight(liability_weight, -tokens, imf)
+        return tokens * price * float(np.maximum(weight, 1.0 + custom))
+    weight = size_discounted_weight(asset_weight, tokens, imf)
+    return tokens * price * float(np.minimum(weight, np.maximum(1.0 - custom, 0.0)))
 
 
 @kernel
-def _perp(inputs: Inputs, parameters: ParameterArrays, account: int, leg: int, level: int) -> tuple[float, float]:
-    """(total collateral, margin requirement) of a perpetual with its open orders, USD; quote at spot market 0's price."""
-    market = inputs.perp[leg]
-    price, quote_price = inputs.perp_usd[market], inputs.spot_usd[0]
-    base = inputs.perp_base[leg]
-    bought, sold = base + inputs.perp_bids[leg], base - inputs.perp_asks[leg]
-    worst = np.maximum(abs(bought), abs(sold))
-    ratio = weight_between(parameters.perp_ratio[0, market], parameters.perp_ratio[1, market], level)
-    ratio = size_premium_weight(ratio, worst, parameters.perp_imf[market])
-    if level == INITIAL:
-        ratio = np.maximum(ratio, inputs.custom_ratio[account])
-    required_usd = worst * price * quote_price * ratio + inputs.perp_orders[leg] * ORDER_USD
-    profit = base * price + inputs.perp_quote[leg]
+def _perp(
+    base: float,
+    quote: float,
+    bids: float,
+    asks: float,
+    orders: int,
+    price: float,
+    quote_price: float,
+    ratio: float,
+    imf: float,
+    profit_weight: float,
+    profit_imf: float,
+    custom: float,
+    profit_cap_usd: float,
+) -> tuple[float, float]:
+    """(total collateral, margin requirement) of a perpetual with its open orders, USD."""
+    worst = float(np.maximum(abs(base + bids), abs(base - asks)))
+    ratio = float(np.maximum(size_premium_weight(ratio, worst, imf), custom))
+    required_usd = worst * price * quote_price * ratio + orders * ORDER_USD
+    profit = base * price + quote
     if profit > 0.0:
-        if level == MAINTENANCE:
-            profit *= parameters.pnl_weight[1, market]
-        else:
-            profit *= size_discounted_weight(parameters.pnl_weight[0, market], profit, parameters.pnl_imf[market])
-    collateral_usd = profit * quote_price
-    if level == INITIAL:
-        collateral_usd = np.minimum(collateral_usd, PROFIT_CAP_USD)
-    return collateral_usd, required_usd
+        profit *= size_discounted_weight(profit_weight, profit, profit_imf)
+    return float(np.minimum(profit * quote_price, profit_cap_usd)), required_usd
 
 
 @kernel
-def _equity(inputs: Inputs, account: int) -> tuple[float, float]:
-    equity_usd = 0.0
-    gross_usd = 0.0
-    for leg in range(inputs.spot_start[account], inputs.spot_start[account + 1]):
-        value_usd = inputs.spot_balance[leg] * inputs.spot_usd[inputs.spot[leg]]
-        equity_usd += value_usd
-        gross_usd += abs(value_usd)
-    for leg in range(inputs.perp_start[account], inputs.perp_start[account + 1]):
-        value_usd = inputs.perp_base[leg] * inputs.perp_usd[inputs.perp[leg]] * inputs.spot_usd[0]
-        equity_usd += value_usd + inputs.perp_quote[leg] * inputs.spot_usd[0]
-        gross_usd += abs(value_usd)
-    return equity_usd, gross_usd
+def _equities(inputs: Inputs) -> Floats:
+    """(2, accounts): marked to the oracle, and gross notional; both USD."""
+    spot_start, spots, spot_balance, spot_usd = inputs.spot_start, inputs.spot, inputs.spot_balance, inputs.spot_usd
+    perp_start, perps, perp_base = inputs.perp_start, inputs.perp, inputs.perp_base
+    perp_quote, perp_usd = inputs.perp_quote, inputs.perp_usd
+    worth_usd = np.zeros((2, spot_start.shape[0] - 1))
+    for account in range(spot_start.shape[0] - 1):
+        equity_usd = 0.0
+        gross_usd = 0.0
+        for leg in range(spot_start[account], spot_start[account + 1]):
+            value_usd = spot_balance[leg] * spot_usd[spots[leg]]
+            equity_usd += value_usd
+            gross_usd += abs(value_usd)
+        for leg in range(perp_start[account], perp_start[account + 1]):
+            value_usd = perp_base[leg] * perp_usd[perps[leg]] * spot_usd[0]
+            equity_usd += value_usd + perp_quote[leg] * spot_usd[0]
+            gross_usd += abs(value_usd)
+        worth_usd[0, account] = equity_usd
+        worth_usd[1, account] = gross_usd
+    return worth_usd
 
 
 # ---- liquidation ----------------------------------------------------------------------------------------------------------------------

@@ -139,17 +139,14 @@ class Inputs(NamedTuple):
     price_usd: Floats
 
 
-class _Sums(NamedTuple):
-    """What an account's legs add up to, USD."""
-
-    init_usd: float  # health
-    maint_usd: float
-    init_liabilities_usd: float
-    maint_liabilities_usd: float
-    value_usd: float
-    liabilities_usd: float  # unweighted
-    gross_usd: float
-    redeemable_usd: float
+# Columns of what an account's legs add up to, USD, after the two healths.
+_INIT_LIABILITIES: Final = 2  # weighted
+_MAINT_LIABILITIES: Final = 3
+_VALUE: Final = 4
+_LIABILITIES: Final = 5  # unweighted
+_GROSS: Final = 6
+_REDEEMABLE: Final = 7
+_SUMS: Final = 8
 
 
 # ---- margins --------------------------------------------------------------------------------------------------------------------------
@@ -162,9 +159,9 @@ def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
     Equity is the account's value with all open orders. Initial and maintenance are equity less init health and less maint health. Gross
     notional is spot, open orders, perpetuals' base and the account's own quote without signs.
     """
-    for account in range(inputs.start.shape[0] - 1):
-        sums = _sums(inputs, parameters, account)
-        write_row(out, account, sums.value_usd, sums.init_usd, sums.maint_usd, sums.gross_usd)
+    sums = _sums(inputs, parameters)
+    for account in range(sums.shape[0]):
+        write_row(out, account, sums[account, _VALUE], sums[account, INIT], sums[account, MAINT], sums[account, _GROSS])
 
 
 @kernel
@@ -173,14 +170,15 @@ def measures(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
 
     A ratio is 100 where nothing is owed; leverage is 0 where there is no value.
     """
-    for account in range(inputs.start.shape[0] - 1):
-        sums = _sums(inputs, parameters, account)
-        out[account, INIT] = sums.init_usd
-        out[account, MAINT] = sums.maint_usd
-        out[account, INIT_RATIO] = _ratio(sums.init_usd, sums.init_liabilities_usd)
-        out[account, MAINT_RATIO] = _ratio(sums.maint_usd, sums.maint_liabilities_usd)
-        out[account, LEVERAGE] = 0.0 if sums.value_usd == 0.0 else sums.liabilities_usd / sums.value_usd
-        out[account, REDEEMABLE_USD] = sums.redeemable_usd
+    sums = _sums(inputs, parameters)
+    for account in range(sums.shape[0]):
+        value_usd = sums[account, _VALUE]
+        out[account, INIT] = sums[account, INIT]
+        out[account, MAINT] = sums[account, MAINT]
+        out[account, INIT_RATIO] = _ratio(sums[account, INIT], sums[account, _INIT_LIABILITIES])
+        out[account, MAINT_RATIO] = _ratio(sums[account, MAINT], sums[account, _MAINT_LIABILITIES])
+        out[account, LEVERAGE] = 0.0 if value_usd == 0.0 else sums[account, _LIABILITIES] / value_usd
+        out[account, REDEEMABLE_USD] = sums[account, _REDEEMABLE]
 
 
 @kernel
@@ -197,14 +195,25 @@ def parts(inputs: Inputs, parameters: ParameterArrays, account: int, level: int 
     markets: list[tuple[str, float]] = []
     for leg in range(int(inputs.start[account]), int(inputs.start[account + 1])):
         market = int(inputs.market[leg])
-        spot_usd, spot_quote_usd, perp_usd, perp_quote_usd = _worst(inputs, leg)
-        quote_usd += spot_quote_usd + perp_quote_usd
-        spot_weight = _weight(spot_usd, parameters.spot_asset_weight[level, market], parameters.spot_liab_weight[level, market])
-        perp_weight = _weight(perp_usd, parameters.perp_asset_weight[level, market], parameters.perp_liab_weight[level, market])
-        markets += [(f"spot {market}", float(spot_usd * spot_weight)), (f"perp {market}", float(perp_usd * perp_weight))]
-    sums = _sums(inputs, parameters, account)
-    total = ("init health", float(sums.init_usd)) if level == INIT else ("maint health", float(sums.maint_usd))
-    return [("quote", quote_usd), *markets, total]
+        price = float(inputs.price_usd[market])
+        spot_usd, spot_quote_usd = _worst_spot(
+            price,
+            inputs.spot[leg],
+            inputs.in_basket[leg],
+            inputs.order_base_free[leg],
+            inputs.order_base_locked[leg],
+            inputs.order_quote_free[leg],
+            inputs.order_quote_locked[leg],
+        )
+        perp_usd, perp_quote_usd = _worst_perp(
+            price, inputs.perp_base[leg], inputs.perp_quote[leg], inputs.perp_bids[leg], inputs.perp_asks[leg]
+        )
+        quote_usd += float(spot_quote_usd + perp_quote_usd)
+        spot_weighted = _weighted(spot_usd, parameters.spot_asset_weight[level, market], parameters.spot_liab_weight[level, market])
+        perp_weighted = _weighted(perp_usd, parameters.perp_asset_weight[level, market], parameters.perp_liab_weight[level, market])
+        markets += [(f"spot {market}", float(spot_weighted)), (f"perp {market}", float(perp_weighted))]
+    health_usd = float(_sums(inputs, parameters)[account, level])
+    return [("quote", quote_usd), *markets, (("init health", "maint health")[level], health_usd)]
 
 
 @kernel
@@ -215,77 +224,85 @@ def _ratio(health_usd: float, liabilities_usd: float) -> float:
 
 
 @kernel
-def _sums(inputs: Inputs, parameters: ParameterArrays, account: int) -> _Sums:
-    own_usd = inputs.quote_usd[account]
-    quote_usd = own_usd
-    init_usd = maint_usd = 0.0
-    init_liabilities_usd = maint_liabilities_usd = 0.0
-    value_usd = own_usd
-    liabilities_usd = _debt(own_usd)
-    gross_usd = abs(own_usd)
-    redeemable_usd = 0.0
-    for leg in range(inputs.start[account], inputs.start[account + 1]):
-        market = inputs.market[leg]
-        price = inputs.price_usd[market]
-        spot_usd, spot_quote_usd, perp_usd, perp_quote_usd = _worst(inputs, leg)
-        quote_usd += spot_quote_usd + perp_quote_usd
-        found = spot_usd * _weight(spot_usd, parameters.spot_asset_weight[INIT, market], parameters.spot_liab_weight[INIT, market])
-        init_usd += found
-        init_liabilities_usd += _debt(found)
-        found = perp_usd * _weight(perp_usd, parameters.perp_asset_weight[INIT, market], parameters.perp_liab_weight[INIT, market])
-        init_usd += found
-        init_liabilities_usd += _debt(found)
-        found = spot_usd * _weight(spot_usd, parameters.spot_asset_weight[MAINT, market], parameters.spot_liab_weight[MAINT, market])
-        maint_usd += found
-        maint_liabilities_usd += _debt(found)
-        found = perp_usd * _weight(perp_usd, parameters.perp_asset_weight[MAINT, market], parameters.perp_liab_weight[MAINT, market])
-        maint_usd += found
-        maint_liabilities_usd += _debt(found)
-
-        held_usd = inputs.spot[leg] * price
-        ordered_usd = (inputs.order_base_free[leg] + inputs.order_base_locked[leg]) * price
-        ordered_usd += inputs.order_quote_free[leg] + inputs.order_quote_locked[leg]
-        base_usd = inputs.perp_base[leg] * price
-        redeemable_usd += base_usd + inputs.perp_quote[leg]
-        value_usd += held_usd + ordered_usd + base_usd + inputs.perp_quote[leg]
-        liabilities_usd += _debt(held_usd) + _debt(base_usd) + _debt(inputs.perp_quote[leg])
-        gross_usd += abs(held_usd) + abs(ordered_usd) + abs(base_usd)
-    init_usd += quote_usd
-    maint_usd += quote_usd
-    init_liabilities_usd += _debt(quote_usd)
-    maint_liabilities_usd += _debt(quote_usd)
-    return _Sums(init_usd, maint_usd, init_liabilities_usd, maint_liabilities_usd, value_usd, liabilities_usd, gross_usd, redeemable_usd)
+def _sums(inputs: Inputs, parameters: ParameterArrays) -> Floats:
+    """(accounts, _SUMS). Arrays are taken out of their tuples once: each use of a tuple's field costs more than the arithmetic."""
+    start, markets, price_usd = inputs.start, inputs.market, inputs.price_usd
+    spot, in_basket, own_quote = inputs.spot, inputs.in_basket, inputs.quote_usd
+    base_free, base_locked = inputs.order_base_free, inputs.order_base_locked
+    quote_free, quote_locked = inputs.order_quote_free, inputs.order_quote_locked
+    perp_base, perp_quote, perp_bids, perp_asks = inputs.perp_base, inputs.perp_quote, inputs.perp_bids, inputs.perp_asks
+    spot_asset, spot_liab = parameters.spot_asset_weight, parameters.spot_liab_weight
+    perp_asset, perp_liab = parameters.perp_asset_weight, parameters.perp_liab_weight
+    sums = np.zeros((start.shape[0] - 1, _SUMS))
+    for account in range(start.shape[0] - 1):
+        own_usd = own_quote[account]
+        quote_usd = own_usd
+        value_usd = own_usd
+        liabilities_usd = _debt(own_usd)
+        gross_usd = abs(own_usd)
+        redeemable_usd = 0.0
+        for leg in range(start[account], start[account + 1]):
+            market = markets[leg]
+            price = price_usd[market]
+            spot_usd, spot_quote_usd = _worst_spot(
+                price, spot[leg], in_basket[leg], base_free[leg], base_locked[leg], quote_free[leg], quote_locked[leg]
+            )
+            perp_usd, perp_quote_usd = _worst_perp(price, perp_base[leg], perp_quote[leg], perp_bids[leg], perp_asks[leg])
+            quote_usd += spot_quote_usd + perp_quote_usd
+            for level in range(LEVELS):
+                for found in (
+                    _weighted(spot_usd, spot_asset[level, market], spot_liab[level, market]),
+                    _weighted(perp_usd, perp_asset[level, market], perp_liab[level, market]),
+                ):
+                    sums[account, level] += found
+                    sums[account, _INIT_LIABILITIES + level] += _debt(found)
+            held_usd = spot[leg] * price
+            ordered_usd = (base_free[leg] + base_locked[leg]) * price + quote_free[leg] + quote_locked[leg]
+            base_usd = perp_base[leg] * price
+            redeemable_usd += base_usd + perp_quote[leg]
+            value_usd += held_usd + ordered_usd + base_usd + perp_quote[leg]
+            liabilities_usd += _debt(held_usd) + _debt(base_usd) + _debt(perp_quote[leg])
+            gross_usd += abs(held_usd) + abs(ordered_usd) + abs(base_usd)
+        for level in range(LEVELS):
+            sums[account, level] += quote_usd
+            sums[account, _INIT_LIABILITIES + level] += _debt(quote_usd)
+        sums[account, _VALUE] = value_usd
+        sums[account, _LIABILITIES] = liabilities_usd
+        sums[account, _GROSS] = gross_usd
+        sums[account, _REDEEMABLE] = redeemable_usd
+    return sums
 
 
 @kernel
-def _worst(inputs: Inputs, leg: int) -> tuple[float, float, float, float]:
-    """(spot base, spot quote, perpetual base, perpetual quote), USD, with open orders at the side that leaves the larger base."""
-    price = inputs.price_usd[inputs.market[leg]]
-    spot = inputs.spot[leg]
-    spot_usd, spot_quote_usd = spot * price, 0.0
-    if inputs.in_basket[leg]:
-        free = spot + inputs.order_base_free[leg]
-        locked, quote_locked = inputs.order_base_locked[leg], inputs.order_quote_locked[leg]
-        bought_usd = (free + locked) * price + quote_locked
-        sold_usd = free * price
-        if np.isnan(bought_usd + sold_usd):
-            spot_usd = np.nan
-        elif abs(bought_usd) > abs(sold_usd):
-            spot_usd, spot_quote_usd = bought_usd, inputs.order_quote_free[leg]
-        else:
-            spot_usd, spot_quote_usd = sold_usd, inputs.order_quote_free[leg] + quote_locked + locked * price
-    bids, asks = inputs.perp_bids[leg], inputs.perp_asks[leg]
-    bought, sold = inputs.perp_base[leg] + bids, inputs.perp_base[leg] - asks
+def _worst_spot(
+    price: float, spot: float, in_basket: bool, base_free: float, base_locked: float, quote_free: float, quote_locked: float
+) -> tuple[float, float]:
+    """(base, quote) of a market's spot, USD, with open orders at the side that leaves the larger base."""
+    if not in_basket:
+        return spot * price, 0.0
+    sold_usd = (spot + base_free) * price
+    bought_usd = sold_usd + base_locked * price + quote_locked
+    if np.isnan(bought_usd):
+        return np.nan, np.nan
+    if abs(bought_usd) > abs(sold_usd):
+        return bought_usd, quote_free
+    return sold_usd, quote_free + quote_locked + base_locked * price
+
+
+@kernel
+def _worst_perp(price: float, base: float, quote: float, bids: float, asks: float) -> tuple[float, float]:
+    """(base, quote) of a market's perpetual, USD, with open orders at the side that leaves the larger base."""
+    bought, sold = base + bids, base - asks
     if np.isnan(bought + sold):
-        return spot_usd, spot_quote_usd, np.nan, np.nan
+        return np.nan, np.nan
     if abs(bought) > abs(sold):
-        return spot_usd, spot_quote_usd, bought * price, inputs.perp_quote[leg] - bids * price
-    return spot_usd, spot_quote_usd, sold * price, inputs.perp_quote[leg] + asks * price
+        return bought * price, quote - bids * price
+    return sold * price, quote + asks * price
 
 
 @kernel
-def _weight(value_usd: float, asset_weight: float, liab_weight: float) -> float:
-    return liab_weight if value_usd < 0.0 else asset_weight
+def _weighted(value_usd: float, asset_weight: float, liab_weight: float) -> float:
+    return value_usd * (liab_weight if value_usd < 0.0 else asset_weight)
 
 
 @kernel

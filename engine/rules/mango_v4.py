@@ -192,7 +192,7 @@ class Inputs(NamedTuple):
 
 
 class _Work(NamedTuple):
-    """Made once a call: prices x weights (LEVELS, tokens), and what one account's sum needs (tokens,) and (orders,)."""
+    """Made once a level: prices and weights (tokens,), and what one account's sum needs (tokens,), (orders,)."""
 
     asset_price: Floats
     liab_price: Floats
@@ -200,8 +200,8 @@ class _Work(NamedTuple):
     liab_weight: Floats
     balance: Floats
     reserved: Floats
-    seen: Integers  # the account and level that a token's `balance` and `reserved` belong to
-    touched: Integers
+    seen: Integers  # the account that a token's `balance` and `reserved` belong to
+    touched: Integers  # the account's tokens
     token_health: Floats
     order_health: Floats
 
@@ -216,32 +216,35 @@ def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
     Initial and maintenance are equity less init health and less maint health, so that what remains is the venue's own number. Gross
     notional, for the distance, is what tokens, reserved amounts and perpetuals' base are worth without signs.
     """
-    work = _work(inputs, parameters)
-    for account in range(inputs.token_start.shape[0] - 1):
-        equity_usd, gross_usd = _equity(inputs, parameters, account)
-        init_usd = _health(inputs, parameters, account, INIT, work)[0]
-        maint_usd = _health(inputs, parameters, account, MAINT, work)[0]
-        write_row(out, account, equity_usd, init_usd, maint_usd, gross_usd)
+    accounts = inputs.token_start.shape[0] - 1
+    left_usd = np.empty((2, accounts))
+    _level_healths(inputs, parameters, INIT, 0, accounts, _work(inputs, parameters, INIT), left_usd[0])
+    _level_healths(inputs, parameters, MAINT, 0, accounts, _work(inputs, parameters, MAINT), left_usd[1])
+    worth_usd = _equities(inputs, parameters)
+    for account in range(accounts):
+        write_row(out, account, worth_usd[0, account], left_usd[0, account], left_usd[1, account], worth_usd[1, account])
 
 
 @kernel
 def healths(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
     """Fills `out` (accounts, LEVELS) with init, liquidation end and maint health, USD."""
-    work = _work(inputs, parameters)
-    for account in range(inputs.token_start.shape[0] - 1):
-        for level in range(LEVELS):
-            out[account, level] = _health(inputs, parameters, account, level, work)[0]
+    accounts = inputs.token_start.shape[0] - 1
+    left_usd = np.empty(accounts)
+    for level in range(LEVELS):
+        _level_healths(inputs, parameters, level, 0, accounts, _work(inputs, parameters, level), left_usd)
+        out[:, level] = left_usd
 
 
 def parts(inputs: Inputs, parameters: ParameterArrays, account: int, level: int = INIT) -> list[tuple[str, float]]:
     """What an account's health at `level` is made of, USD: each token with the perpetuals that settle in it, each spot market; the sum."""
-    work = _work(inputs, parameters)
-    health_usd, touched = _health(inputs, parameters, account, level, work)
+    work = _work(inputs, parameters, level)
+    health_usd = np.empty(account + 1)
+    touched = _level_healths(inputs, parameters, level, account, account + 1, work, health_usd)
     found = [(f"token {int(token)}", float(work.token_health[token])) for token in work.touched[:touched]]
     for order in range(int(inputs.order_start[account]), int(inputs.order_start[account + 1])):
         base, quote = int(inputs.order_base_token[order]), int(inputs.order_quote_token[order])
         found.append((f"open orders {base}/{quote}", float(work.order_health[order])))
-    return [*found, (("init health", "liquidation end health", "maint health")[level], float(health_usd))]
+    return [*found, (("init health", "liquidation end health", "maint health")[level], float(health_usd[account]))]
 
 
 @kernel
@@ -261,22 +264,20 @@ def scaled_liab_weight(weight: float, borrows_usd: float, scale_start_usd: float
 
 
 @kernel
-def _work(inputs: Inputs, parameters: ParameterArrays) -> _Work:
+def _work(inputs: Inputs, parameters: ParameterArrays, level: int) -> _Work:
     tokens = inputs.oracle_usd.shape[0]
-    asset_price, liab_price = np.empty((LEVELS, tokens)), np.empty((LEVELS, tokens))
-    asset_weight, liab_weight = parameters.asset_weight.copy(), parameters.liab_weight.copy()
-    for token in range(tokens):
-        oracle, stable = inputs.oracle_usd[token], inputs.stable_usd[token]
-        for level in range(LEVELS):
-            asset_price[level, token] = oracle
-            liab_price[level, token] = oracle
-        low, high = np.minimum(oracle, stable), np.maximum(oracle, stable)
-        asset_price[INIT, token] = low
-        liab_price[INIT, token] = high
-        deposits_usd = (inputs.deposits[token] + inputs.potential_order_tokens[token]) * low
-        asset_weight[INIT, token] = scaled_asset_weight(asset_weight[INIT, token], deposits_usd, parameters.deposit_scale_start_usd[token])
-        borrows_usd = inputs.borrows[token] * high
-        liab_weight[INIT, token] = scaled_liab_weight(liab_weight[INIT, token], borrows_usd, parameters.borrow_scale_start_usd[token])
+    asset_price, liab_price = inputs.oracle_usd.copy(), inputs.oracle_usd.copy()
+    asset_weight, liab_weight = parameters.asset_weight[level].copy(), parameters.liab_weight[level].copy()
+    if level == INIT:
+        for token in range(tokens):
+            low = np.minimum(inputs.oracle_usd[token], inputs.stable_usd[token])
+            high = np.maximum(inputs.oracle_usd[token], inputs.stable_usd[token])
+            asset_price[token] = low
+            liab_price[token] = high
+            deposits_usd = (inputs.deposits[token] + inputs.potential_order_tokens[token]) * low
+            asset_weight[token] = scaled_asset_weight(asset_weight[token], deposits_usd, parameters.deposit_scale_start_usd[token])
+            borrows_usd = inputs.borrows[token] * high
+            liab_weight[token] = scaled_liab_weight(liab_weight[token], borrows_usd, parameters.borrow_scale_start_usd[token])
     return _Work(
         asset_price,
         liab_price,
@@ -292,134 +293,165 @@ def _work(inputs: Inputs, parameters: ParameterArrays) -> _Work:
 
 
 @kernel
-def _touch(token: int, stamp: int, touched: int, work: _Work) -> int:
-    """Empties a token's slot at its first use for this account and level; returns how many tokens are in use."""
-    if work.seen[token] == stamp:
-        return touched
-    work.seen[token] = stamp
-    work.balance[token] = 0.0
-    work.reserved[token] = 0.0
-    work.touched[touched] = token
-    return touched + 1
+def _level_healths(inputs: Inputs, parameters: ParameterArrays, level: int, first: int, last: int, work: _Work, out: Floats) -> int:
+    """Healths in USD of accounts `first` to `last` into `out` (accounts,); leaves the last one's contributions in `work`.
+
+    Returns how many tokens these are. Arrays are taken out of their tuples once: each use of a tuple's field costs more than the
+    arithmetic.
+    """
+    token_start, order_start, perp_start = inputs.token_start, inputs.order_start, inputs.perp_start
+    tokens, token_balance = inputs.token, inputs.token_balance
+    base_token, quote_token = inputs.order_base_token, inputs.order_quote_token
+    base_reserved, quote_reserved = inputs.order_base_reserved, inputs.order_quote_reserved
+    highest_bid, lowest_ask = inputs.order_highest_bid, inputs.order_lowest_ask
+    perps, perp_base, perp_quote = inputs.perp, inputs.perp_base, inputs.perp_quote
+    perp_bids, perp_asks = inputs.perp_bids, inputs.perp_asks
+    perp_oracle, perp_stable = inputs.perp_oracle_usd, inputs.perp_stable_usd
+    settle_token, overall_weight = parameters.settle_token, parameters.overall_weight[level]
+    base_asset, base_liab = parameters.base_asset_weight[level], parameters.base_liab_weight[level]
+    asset_price, liab_price, asset_weight, liab_weight = work.asset_price, work.liab_price, work.asset_weight, work.liab_weight
+    balance, reserved, seen, touched = work.balance, work.reserved, work.seen, work.touched
+    token_health, order_health = work.token_health, work.order_health
+    count = 0
+    for account in range(first, last):
+        count = 0
+        for leg in range(token_start[account], token_start[account + 1]):
+            token = tokens[leg]
+            count = _touch(token, account, count, seen, touched, balance, reserved)
+            balance[token] += token_balance[leg]
+        for leg in range(perp_start[account], perp_start[account + 1]):
+            perp = perps[leg]
+            token = settle_token[perp]
+            count = _touch(token, account, count, seen, touched, balance, reserved)
+            low = high = perp_oracle[perp]
+            if level == INIT:
+                low = np.minimum(perp_oracle[perp], perp_stable[perp])
+                high = np.maximum(perp_oracle[perp], perp_stable[perp])
+            unweighted = perp_quote[leg] + _worst_base(
+                perp_base[leg], perp_bids[leg], perp_asks[leg], low, high, base_asset[perp], base_liab[perp]
+            )
+            balance[token] += unweighted * overall_weight[perp] if unweighted > 0.0 else unweighted
+        for order in range(order_start[account], order_start[account + 1]):
+            base, quote = base_token[order], quote_token[order]
+            count = _touch(base, account, count, seen, touched, balance, reserved)
+            count = _touch(quote, account, count, seen, touched, balance, reserved)
+            reserved[base] += _all_in_one(
+                base_reserved[order], quote_reserved[order], asset_price[quote] / liab_price[base], 1.0 / highest_bid[order]
+            )
+            reserved[quote] += _all_in_one(
+                quote_reserved[order], base_reserved[order], asset_price[base] / liab_price[quote], _or_any(lowest_ask[order])
+            )
+
+        health_usd = 0.0
+        for position in range(count):
+            token = touched[position]
+            if balance[token] < 0.0:
+                found = balance[token] * liab_weight[token] * liab_price[token]
+            else:
+                found = balance[token] * asset_weight[token] * asset_price[token]
+            token_health[token] = found
+            health_usd += found
+        for order in range(order_start[account], order_start[account + 1]):
+            base, quote = base_token[order], quote_token[order]
+            as_base = _all_in_one(
+                base_reserved[order], quote_reserved[order], asset_price[quote] / liab_price[base], 1.0 / highest_bid[order]
+            )
+            as_quote = _all_in_one(
+                quote_reserved[order], base_reserved[order], asset_price[base] / liab_price[quote], _or_any(lowest_ask[order])
+            )
+            in_base = _reserved_effect(
+                as_base, balance[base] + reserved[base], asset_weight[base] * asset_price[base], liab_weight[base] * liab_price[base]
+            )
+            in_quote = _reserved_effect(
+                as_quote,
+                balance[quote] + reserved[quote],
+                asset_weight[quote] * asset_price[quote],
+                liab_weight[quote] * liab_price[quote],
+            )
+            order_health[order] = np.minimum(in_base, in_quote)
+            health_usd += order_health[order]
+        out[account] = health_usd
+    return count
 
 
 @kernel
-def _health(inputs: Inputs, parameters: ParameterArrays, account: int, level: int, work: _Work) -> tuple[float, int]:
-    """Health in USD and the number of tokens that it is made of; leaves the contributions in `work`."""
-    stamp, touched = account * LEVELS + level, 0
-    for leg in range(inputs.token_start[account], inputs.token_start[account + 1]):
-        token = inputs.token[leg]
-        touched = _touch(token, stamp, touched, work)
-        work.balance[token] += inputs.token_balance[leg]
-    for leg in range(inputs.perp_start[account], inputs.perp_start[account + 1]):
-        token = parameters.settle_token[inputs.perp[leg]]
-        touched = _touch(token, stamp, touched, work)
-        work.balance[token] += _perp_balance(inputs, parameters, leg, level)
-    for order in range(inputs.order_start[account], inputs.order_start[account + 1]):
-        base, quote = inputs.order_base_token[order], inputs.order_quote_token[order]
-        touched = _touch(base, stamp, touched, work)
-        touched = _touch(quote, stamp, touched, work)
-        as_base, as_quote = _reserved(inputs, order, level, work)
-        work.reserved[base] += as_base
-        work.reserved[quote] += as_quote
-
-    health_usd = 0.0
-    for position in range(touched):
-        token = work.touched[position]
-        balance = work.balance[token]
-        if balance < 0.0:
-            found = balance * work.liab_weight[level, token] * work.liab_price[level, token]
-        else:
-            found = balance * work.asset_weight[level, token] * work.asset_price[level, token]
-        work.token_health[token] = found
-        health_usd += found
-    for order in range(inputs.order_start[account], inputs.order_start[account + 1]):
-        as_base, as_quote = _reserved(inputs, order, level, work)
-        found = 0.0
-        if as_base != 0.0 or as_quote != 0.0:
-            in_base = _reserved_effect(inputs.order_base_token[order], as_base, level, work)
-            in_quote = _reserved_effect(inputs.order_quote_token[order], as_quote, level, work)
-            found = np.minimum(in_base, in_quote)
-        work.order_health[order] = found
-        health_usd += found
-    return health_usd, touched
+def _touch(token: int, account: int, count: int, seen: Integers, touched: Integers, balance: Floats, reserved: Floats) -> int:
+    """Empties a token's slot at its first use for this account; returns how many tokens are in use."""
+    if seen[token] == account:
+        return count
+    seen[token] = account
+    balance[token] = 0.0
+    reserved[token] = 0.0
+    touched[count] = token
+    return count + 1
 
 
 @kernel
-def _perp_balance(inputs: Inputs, parameters: ParameterArrays, leg: int, level: int) -> float:
-    """What a perpetual adds to its settlement token's balance."""
-    perp = inputs.perp[leg]
-    low = high = inputs.perp_oracle_usd[perp]
-    if level == INIT:
-        low = np.minimum(inputs.perp_oracle_usd[perp], inputs.perp_stable_usd[perp])
-        high = np.maximum(inputs.perp_oracle_usd[perp], inputs.perp_stable_usd[perp])
-    bids, asks = inputs.perp_bids[leg], inputs.perp_asks[leg]
-    bought = _base_health(parameters, perp, inputs.perp_base[leg] + bids, level, low, high) - bids * high
-    sold = _base_health(parameters, perp, inputs.perp_base[leg] - asks, level, low, high) + asks * low
-    unweighted = float(inputs.perp_quote[leg] + np.minimum(bought, sold))
-    if unweighted > 0.0:
-        return unweighted * float(parameters.overall_weight[level, perp])
-    return unweighted
+def _worst_base(base: float, bids: float, asks: float, low: float, high: float, asset_weight: float, liab_weight: float) -> float:
+    """The worse of all bids filled and all asks, in the settlement token: the weighted base, and what was paid for it."""
+    bought = _base_health(base + bids, low, high, asset_weight, liab_weight) - bids * high
+    sold = _base_health(base - asks, low, high, asset_weight, liab_weight) + asks * low
+    return float(np.minimum(bought, sold))
 
 
 @kernel
-def _base_health(parameters: ParameterArrays, perp: int, base: float, level: int, low: float, high: float) -> float:
-    if base < 0.0:
-        return base * float(parameters.base_liab_weight[level, perp]) * high
-    return base * float(parameters.base_asset_weight[level, perp]) * low
+def _base_health(base: float, low: float, high: float, asset_weight: float, liab_weight: float) -> float:
+    return base * liab_weight * high if base < 0.0 else base * asset_weight * low
 
 
 @kernel
-def _reserved(inputs: Inputs, order: int, level: int, work: _Work) -> tuple[float, float]:
-    """What is reserved in a spot market, all of it as base, and all of it as quote."""
-    base, quote = inputs.order_base_token[order], inputs.order_quote_token[order]
-    base_reserved, quote_reserved = inputs.order_base_reserved[order], inputs.order_quote_reserved[order]
-    bought = quote_reserved * work.asset_price[level, quote] / work.liab_price[level, base]
-    bid = inputs.order_highest_bid[order]
-    if bid != 0.0:
-        bought = np.minimum(bought, quote_reserved / bid)
-    sold = base_reserved * work.asset_price[level, base] / work.liab_price[level, quote]
-    ask = inputs.order_lowest_ask[order]
-    if ask != 0.0:
-        sold = np.minimum(sold, base_reserved * ask)
-    return base_reserved + bought, quote_reserved + sold
+def _or_any(price: float) -> float:
+    """The price of the account's own best order; inf where that is not known, which bounds nothing."""
+    return np.inf if price == 0.0 else price
 
 
 @kernel
-def _reserved_effect(token: int, amount: float, level: int, work: _Work) -> float:
-    """Health gained where `amount` is the last to be added to the token, after every other order of the account."""
-    most = work.balance[token] + work.reserved[token]
+def _all_in_one(own: float, other: float, market_price: float, order_price: float) -> float:
+    """All that is reserved as one token: the other converted at the market's price, or at that of the orders where it gives less."""
+    if other == 0.0 and not np.isnan(order_price):
+        return own
+    return own + float(np.minimum(other * market_price, other * order_price))
+
+
+@kernel
+def _reserved_effect(amount: float, most: float, asset_worth: float, liab_worth: float) -> float:
+    """Health gained where `amount` is the last to come to a balance of `most`, after every other order of the account."""
     if most >= amount:
-        as_asset, as_liability = amount, 0.0
-    elif most < 0.0:
-        as_asset, as_liability = 0.0, amount
-    else:
-        as_asset, as_liability = most, amount - most
-    asset_usd = as_asset * work.asset_weight[level, token] * work.asset_price[level, token]
-    return float(asset_usd + as_liability * work.liab_weight[level, token] * work.liab_price[level, token])
+        return amount * asset_worth
+    if most < 0.0:
+        return amount * liab_worth
+    return most * asset_worth + (amount - most) * liab_worth
 
 
 @kernel
-def _equity(inputs: Inputs, parameters: ParameterArrays, account: int) -> tuple[float, float]:
-    """Marked to the oracle without weights, and gross notional; both USD."""
-    equity_usd = 0.0
-    gross_usd = 0.0
-    for leg in range(inputs.token_start[account], inputs.token_start[account + 1]):
-        value_usd = inputs.token_balance[leg] * inputs.oracle_usd[inputs.token[leg]]
-        equity_usd += value_usd
-        gross_usd += abs(value_usd)
-    for order in range(inputs.order_start[account], inputs.order_start[account + 1]):
-        value_usd = inputs.order_base_reserved[order] * inputs.oracle_usd[inputs.order_base_token[order]]
-        value_usd += inputs.order_quote_reserved[order] * inputs.oracle_usd[inputs.order_quote_token[order]]
-        equity_usd += value_usd
-        gross_usd += abs(value_usd)
-    for leg in range(inputs.perp_start[account], inputs.perp_start[account + 1]):
-        perp = inputs.perp[leg]
-        settle_usd = inputs.oracle_usd[parameters.settle_token[perp]]
-        value_usd = inputs.perp_base[leg] * inputs.perp_oracle_usd[perp] * settle_usd
-        equity_usd += value_usd + inputs.perp_quote[leg] * settle_usd
-        gross_usd += abs(value_usd)
-    return equity_usd, gross_usd
+def _equities(inputs: Inputs, parameters: ParameterArrays) -> Floats:
+    """(2, accounts): marked to the oracle without weights, and gross notional; both USD."""
+    token_start, order_start, perp_start = inputs.token_start, inputs.order_start, inputs.perp_start
+    tokens, token_balance, oracle_usd = inputs.token, inputs.token_balance, inputs.oracle_usd
+    base_token, quote_token = inputs.order_base_token, inputs.order_quote_token
+    base_reserved, quote_reserved = inputs.order_base_reserved, inputs.order_quote_reserved
+    perps, perp_base, perp_quote, perp_oracle = inputs.perp, inputs.perp_base, inputs.perp_quote, inputs.perp_oracle_usd
+    settle_token = parameters.settle_token
+    worth_usd = np.zeros((2, token_start.shape[0] - 1))
+    for account in range(token_start.shape[0] - 1):
+        equity_usd = 0.0
+        gross_usd = 0.0
+        for leg in range(token_start[account], token_start[account + 1]):
+            value_usd = token_balance[leg] * oracle_usd[tokens[leg]]
+            equity_usd += value_usd
+            gross_usd += abs(value_usd)
+        for order in range(order_start[account], order_start[account + 1]):
+            value_usd = base_reserved[order] * oracle_usd[base_token[order]] + quote_reserved[order] * oracle_usd[quote_token[order]]
+            equity_usd += value_usd
+            gross_usd += abs(value_usd)
+        for leg in range(perp_start[account], perp_start[account + 1]):
+            settle_usd = oracle_usd[settle_token[perps[leg]]]
+            value_usd = perp_base[leg] * perp_oracle[perps[leg]] * settle_usd
+            equity_usd += value_usd + perp_quote[leg] * settle_usd
+            gross_usd += abs(value_usd)
+        worth_usd[0, account] = equity_usd
+        worth_usd[1, account] = gross_usd
+    return worth_usd
 
 
 # ---- liquidation ----------------------------------------------------------------------------------------------------------------------
