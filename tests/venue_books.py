@@ -86,7 +86,7 @@ def mango_v4_book(accounts: int, seed: int) -> Subject:
         ),
         "perp_start": ("perp", "perp_base", "perp_quote", "perp_bids", "perp_asks"),
     }
-    parameters = mango_v4.parameter_arrays(mango_v4.Parameters(tokens=tokens, perps=perps))
+    parameters = mango_v4.terms(mango_v4.Parameters(tokens=tokens, perps=perps))
     feeds = ("oracle_usd", "stable_usd", "deposits", "borrows", "potential_order_tokens", "perp_oracle_usd", "perp_stable_usd")
     return Subject(mango_v4.RULE, mango_v4.margins, inputs, parameters, (), by_kind, feeds)
 
@@ -118,7 +118,7 @@ def mango_v3_book(accounts: int, seed: int) -> Subject:
         price_usd=draw.lognormal(1.0, 1.0, TOKENS),
     )
     names = tuple(name for name in mango_v3.Inputs._fields if name not in {"start", "quote_usd", "price_usd"})
-    parameters = mango_v3.parameter_arrays(mango_v3.Parameters(markets=market))
+    parameters = mango_v3.terms(mango_v3.Parameters(markets=market))
     return Subject(mango_v3.RULE, mango_v3.margins, inputs, parameters, ("quote_usd",), {"start": names}, ("price_usd",))
 
 
@@ -176,7 +176,7 @@ def drift_v2_book(accounts: int, seed: int) -> Subject:
         "spot_start": ("spot", "spot_balance", "spot_bids", "spot_asks", "spot_orders"),
         "perp_start": ("perp", "perp_base", "perp_quote", "perp_bids", "perp_asks", "perp_orders"),
     }
-    parameters = drift_v2.parameter_arrays(drift_v2.Parameters(spots=(quote, *spots), perps=perps))
+    parameters = drift_v2.terms(drift_v2.Parameters(spots=(quote, *spots), perps=perps))
     feeds = ("spot_usd", "spot_deposits", "perp_usd")
     return Subject(drift_v2.RULE, drift_v2.margins, inputs, parameters, ("custom_ratio",), by_kind, feeds)
 
@@ -203,7 +203,7 @@ def aave_v3_book(accounts: int, seed: int) -> Subject:
         mode=draw.integers(0, 3, accounts),
         price_usd=draw.lognormal(0.0, 1.0, TOKENS),
     )
-    parameters = aave_v3.parameter_arrays(aave_v3.Parameters(reserves=reserves, categories=modes))
+    parameters = aave_v3.terms(aave_v3.Parameters(reserves=reserves, categories=modes))
     legs_of = {"start": ("reserve", "supplied", "is_collateral", "owed")}
     return Subject(aave_v3.RULE, aave_v3.margins, inputs, parameters, ("mode",), legs_of, ("price_usd",))
 

@@ -21,6 +21,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from engine.jit import kernel
+from engine.rules.indices import require_each, require_legs, require_within
 from engine.rules.interface import DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD, RuleInfo
 
 Floats = NDArray[np.float64]
@@ -101,7 +102,7 @@ class Parameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
                 raise ValueError(f"category {category.name} has a reserve beyond the {len(self.reserves)} that there are")
 
 
-class ParameterArrays(NamedTuple):
+class Terms(NamedTuple):
     """Ratios as they apply, (modes, reserves); mode 0 is none."""
 
     loan_to_value: Floats
@@ -109,7 +110,7 @@ class ParameterArrays(NamedTuple):
     bonus: Floats
 
 
-def parameter_arrays(parameters: Parameters) -> ParameterArrays:
+def terms(parameters: Parameters) -> Terms:
     """`parameters` as arrays; made once for each set."""
     modes = 1 + len(parameters.categories)
     own = [(one.loan_to_value, one.liquidation_threshold, one.liquidation_bonus) for one in parameters.reserves]
@@ -117,7 +118,7 @@ def parameter_arrays(parameters: Parameters) -> ParameterArrays:
     for mode, category in enumerate(parameters.categories, start=1):
         for reserve in category.collateral:
             ratios[mode, reserve] = category.loan_to_value, category.liquidation_threshold, category.liquidation_bonus
-    return ParameterArrays(*(np.ascontiguousarray(ratios[:, :, column]) for column in range(3)))
+    return Terms(*(np.ascontiguousarray(ratios[:, :, column]) for column in range(3)))
 
 
 class Inputs(NamedTuple):
@@ -135,12 +136,22 @@ class Inputs(NamedTuple):
     price_usd: Floats
 
 
+def require_indices(inputs: Inputs, parameters: Terms) -> None:
+    """The kernels do not check indices: ValueError says which of `inputs` has another shape or points outside of what it points into."""
+    accounts = len(inputs.mode)
+    modes, reserves = parameters.threshold.shape
+    require_legs("start", inputs.start, accounts, inputs[1:5])
+    require_within("reserve", inputs.reserve, reserves)
+    require_within("mode", inputs.mode, modes)
+    require_each(reserves, [("price_usd", inputs.price_usd)])
+
+
 # ---- margins --------------------------------------------------------------------------------------------------------------------------
 
 
 @kernel
-def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
-    """Fills `out` (accounts, 4), columns of engine.rules.interface.
+def margins(inputs: Inputs, parameters: Terms, out: Floats) -> None:
+    """Fills `out` (accounts, 4), columns of engine.rules.interface. Indices are not checked: `require_indices` first.
 
     Equity is everything supplied less debt. Initial is such that equity - initial is collateral x loan-to-value less debt; maintenance
     such that equity - maintenance is collateral x threshold less debt. The distance is the fraction by which the collateral's value may
@@ -160,7 +171,7 @@ def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
 
 
 @kernel
-def health_factors(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
+def health_factors(inputs: Inputs, parameters: Terms, out: Floats) -> None:
     """Fills `out` (accounts,): inf without debt, NaN where a value is not known."""
     for account in range(inputs.start.shape[0] - 1):
         _, _, covered_usd, owed_usd = _sums(inputs, parameters, account)
@@ -171,14 +182,14 @@ def health_factors(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> 
 
 
 @kernel
-def available_borrows_usd(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
+def available_borrows_usd(inputs: Inputs, parameters: Terms, out: Floats) -> None:
     """Fills `out` (accounts,): what each may still borrow, collateral x loan-to-value less debt, at least 0."""
     for account in range(inputs.start.shape[0] - 1):
         _, borrowable_usd, _, owed_usd = _sums(inputs, parameters, account)
         out[account] = np.maximum(borrowable_usd - owed_usd, 0.0)
 
 
-def parts(inputs: Inputs, parameters: ParameterArrays, account: int) -> list[tuple[str, float]]:
+def parts(inputs: Inputs, parameters: Terms, account: int) -> list[tuple[str, float]]:
     """What an account's health factor is made of, USD: each reserve's collateral at its threshold, and its debt; the health factor."""
     mode = int(inputs.mode[account])
     found: list[tuple[str, float]] = []
@@ -195,7 +206,7 @@ def parts(inputs: Inputs, parameters: ParameterArrays, account: int) -> list[tup
 
 
 @kernel
-def _sums(inputs: Inputs, parameters: ParameterArrays, account: int) -> tuple[float, float, float, float]:
+def _sums(inputs: Inputs, parameters: Terms, account: int) -> tuple[float, float, float, float]:
     """(supplied, collateral x loan-to-value, collateral x threshold, owed), USD."""
     supplied_usd = borrowable_usd = covered_usd = owed_usd = 0.0
     mode = inputs.mode[account]

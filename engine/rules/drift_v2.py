@@ -23,6 +23,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from engine.jit import kernel
+from engine.rules.indices import require_each, require_legs, require_within
 from engine.rules.interface import RuleInfo
 from engine.rules.margin_row import write_row
 
@@ -133,7 +134,7 @@ class Parameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             raise ValueError(f"{self.spots[0].name}, the first spot market, is the quote and must have its defaults")
 
 
-class ParameterArrays(NamedTuple):
+class Terms(NamedTuple):
     """Parameters as kernels take them: two rows (initial, maintenance) by market, or (markets,)."""
 
     spot_asset_weight: Floats
@@ -146,14 +147,14 @@ class ParameterArrays(NamedTuple):
     pnl_imf: Floats
 
 
-def parameter_arrays(parameters: Parameters) -> ParameterArrays:
+def terms(parameters: Parameters) -> Terms:
     """`parameters` as arrays; made once for each set."""
     spots, perps = parameters.spots, parameters.perps
 
     def two(initial: list[float], maintenance: list[float]) -> Floats:
         return np.array([initial, maintenance], dtype=np.float64).reshape(2, len(initial))
 
-    return ParameterArrays(
+    return Terms(
         spot_asset_weight=two([one.initial_asset_weight for one in spots], [one.maintenance_asset_weight for one in spots]),
         spot_liability_weight=two([one.initial_liability_weight for one in spots], [one.maintenance_liability_weight for one in spots]),
         spot_imf=np.array([one.imf_factor for one in spots], dtype=np.float64),
@@ -191,6 +192,18 @@ class Inputs(NamedTuple):
     spot_usd: Floats  # (spot markets,)
     spot_deposits: Floats  # tokens, of all accounts
     perp_usd: Floats  # (perpetual markets,)
+
+
+def require_indices(inputs: Inputs, parameters: Terms) -> None:
+    """The kernels do not check indices: ValueError says which of `inputs` has another shape or points outside of what it points into."""
+    accounts, spots, perps = len(inputs.custom_ratio), len(parameters.spot_imf), len(parameters.perp_imf)
+    require_legs("spot_start", inputs.spot_start, accounts, inputs[1:6])
+    require_legs("perp_start", inputs.perp_start, accounts, inputs[7:13])
+    require_within("spot", inputs.spot, spots)
+    require_within("perp", inputs.perp, perps)
+    require_each(accounts, [("custom_ratio", inputs.custom_ratio)])
+    require_each(spots, [("spot_usd", inputs.spot_usd), ("spot_deposits", inputs.spot_deposits)])
+    require_each(perps, [("perp_usd", inputs.perp_usd)])
 
 
 # ---- weights --------------------------------------------------------------------------------------------------------------------------
@@ -244,8 +257,8 @@ def _root(size: float) -> float:
 
 
 @kernel
-def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
-    """Fills `out` (accounts, 4), columns of engine.rules.interface.
+def margins(inputs: Inputs, parameters: Terms, out: Floats) -> None:
+    """Fills `out` (accounts, 4), columns of engine.rules.interface. Indices are not checked: `require_indices` first.
 
     Equity is spot and perpetuals' profit and loss at the oracle. Initial and maintenance are equity less free collateral at each, so
     that the weights of assets are in the requirement. Gross notional is spot and perpetuals' base without signs.
@@ -259,7 +272,7 @@ def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
         write_row(out, account, worth_usd[0, account], left_usd[0, account], left_usd[1, account], worth_usd[1, account])
 
 
-def parts(inputs: Inputs, parameters: ParameterArrays, account: int, level: int = INITIAL) -> list[tuple[str, float]]:
+def parts(inputs: Inputs, parameters: Terms, account: int, level: int = INITIAL) -> list[tuple[str, float]]:
     """What an account's free collateral at `level` is made of, USD: total collateral and margin requirement of each market; the sum."""
     found: list[tuple[str, float]] = []
     free_usd = 0.0
@@ -306,7 +319,7 @@ def parts(inputs: Inputs, parameters: ParameterArrays, account: int, level: int 
 
 
 @kernel
-def _free_collaterals(inputs: Inputs, parameters: ParameterArrays, level: int, out: Floats) -> None:
+def _free_collaterals(inputs: Inputs, parameters: Terms, level: int, out: Floats) -> None:
     """Free collateral in USD into `out` (accounts,). Arrays are taken out of their tuples once: each use of a tuple's field costs."""
     spot_start, perp_start, custom_ratio = inputs.spot_start, inputs.perp_start, inputs.custom_ratio
     spots, spot_balance, spot_bids = inputs.spot, inputs.spot_balance, inputs.spot_bids
@@ -356,7 +369,7 @@ def _free_collaterals(inputs: Inputs, parameters: ParameterArrays, level: int, o
 
 
 @kernel
-def _spot_weights(inputs: Inputs, parameters: ParameterArrays, level: int) -> tuple[Floats, Floats]:
+def _spot_weights(inputs: Inputs, parameters: Terms, level: int) -> tuple[Floats, Floats]:
     """(asset, liability) weights (spot markets,) at a level, before size."""
     assets, liabilities = parameters.spot_asset_weight, parameters.spot_liability_weight
     markets = assets.shape[1]
@@ -370,7 +383,7 @@ def _spot_weights(inputs: Inputs, parameters: ParameterArrays, level: int) -> tu
 
 
 @kernel
-def _perp_weights(parameters: ParameterArrays, level: int) -> tuple[Floats, Floats]:
+def _perp_weights(parameters: Terms, level: int) -> tuple[Floats, Floats]:
     """(margin ratios, weights of profit) (perpetual markets,) at a level, before size; a fill weighs profit as initial does."""
     ratios, weights = parameters.perp_ratio, parameters.pnl_weight
     markets = ratios.shape[1]

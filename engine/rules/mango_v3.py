@@ -22,6 +22,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from engine.jit import kernel
+from engine.rules.indices import require_each, require_legs, require_within
 from engine.rules.interface import RuleInfo
 from engine.rules.margin_row import write_row
 
@@ -94,7 +95,7 @@ class Parameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     markets: tuple[MarketParameters, ...]
 
 
-class ParameterArrays(NamedTuple):
+class Terms(NamedTuple):
     """Parameters as kernels take them, (LEVELS, markets)."""
 
     spot_asset_weight: Floats
@@ -103,7 +104,7 @@ class ParameterArrays(NamedTuple):
     perp_liab_weight: Floats
 
 
-def parameter_arrays(parameters: Parameters) -> ParameterArrays:
+def terms(parameters: Parameters) -> Terms:
     """`parameters` as arrays; made once for each set."""
     sides = [[market.spot for market in parameters.markets], [market.perp for market in parameters.markets]]
     spot, perp = (
@@ -113,7 +114,7 @@ def parameter_arrays(parameters: Parameters) -> ParameterArrays:
         )
         for side in sides
     )
-    return ParameterArrays(*spot, *perp)
+    return Terms(*spot, *perp)
 
 
 class Inputs(NamedTuple):
@@ -139,6 +140,15 @@ class Inputs(NamedTuple):
     price_usd: Floats
 
 
+def require_indices(inputs: Inputs, parameters: Terms) -> None:
+    """The kernels do not check indices: ValueError says which of `inputs` has another shape or points outside of what it points into."""
+    accounts, markets = len(inputs.quote_usd), parameters.spot_asset_weight.shape[1]
+    require_legs("start", inputs.start, accounts, inputs[1:12])
+    require_within("market", inputs.market, markets)
+    require_each(accounts, [("quote_usd", inputs.quote_usd)])
+    require_each(markets, [("price_usd", inputs.price_usd)])
+
+
 # Columns of what an account's legs add up to, USD, after the two healths.
 _INIT_LIABILITIES: Final = 2  # weighted
 _MAINT_LIABILITIES: Final = 3
@@ -153,8 +163,8 @@ _SUMS: Final = 8
 
 
 @kernel
-def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
-    """Fills `out` (accounts, 4), columns of engine.rules.interface.
+def margins(inputs: Inputs, parameters: Terms, out: Floats) -> None:
+    """Fills `out` (accounts, 4), columns of engine.rules.interface. Indices are not checked: `require_indices` first.
 
     Equity is the account's value with all open orders. Initial and maintenance are equity less init health and less maint health. Gross
     notional is spot, open orders, perpetuals' base and the account's own quote without signs.
@@ -165,7 +175,7 @@ def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
 
 
 @kernel
-def measures(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
+def measures(inputs: Inputs, parameters: Terms, out: Floats) -> None:
     """Fills `out` (accounts, MEASURES): init and maint health, their ratios in percent, leverage, redeemable profit and loss.
 
     A ratio is 100 where nothing is owed; leverage is 0 where there is no value.
@@ -189,7 +199,7 @@ def liquidatable(maint_health_usd: float, init_health_usd: float, being_liquidat
     return not maint_health_usd >= 0.0
 
 
-def parts(inputs: Inputs, parameters: ParameterArrays, account: int, level: int = INIT) -> list[tuple[str, float]]:
+def parts(inputs: Inputs, parameters: Terms, account: int, level: int = INIT) -> list[tuple[str, float]]:
     """What an account's health at `level` is made of, USD: the quote of all, each market's spot and perpetual; the sum."""
     quote_usd = float(inputs.quote_usd[account])
     markets: list[tuple[str, float]] = []
@@ -224,7 +234,7 @@ def _ratio(health_usd: float, liabilities_usd: float) -> float:
 
 
 @kernel
-def _sums(inputs: Inputs, parameters: ParameterArrays) -> Floats:
+def _sums(inputs: Inputs, parameters: Terms) -> Floats:
     """(accounts, _SUMS). Arrays are taken out of their tuples once: each use of a tuple's field costs more than the arithmetic."""
     start, markets, price_usd = inputs.start, inputs.market, inputs.price_usd
     spot, in_basket, own_quote = inputs.spot, inputs.in_basket, inputs.quote_usd

@@ -23,6 +23,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from engine.jit import kernel
+from engine.rules.indices import require_each, require_legs, require_within
 from engine.rules.interface import RuleInfo
 from engine.rules.margin_row import write_row
 
@@ -125,7 +126,7 @@ class Parameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
                 raise ValueError(f"{perp.name} settles in token {perp.settle_token} of {len(self.tokens)}")
 
 
-class ParameterArrays(NamedTuple):
+class Terms(NamedTuple):
     """Parameters as kernels take them. (LEVELS, tokens) and (LEVELS, perps), the rest (tokens,) or (perps,)."""
 
     asset_weight: Floats
@@ -138,14 +139,14 @@ class ParameterArrays(NamedTuple):
     overall_weight: Floats
 
 
-def parameter_arrays(parameters: Parameters) -> ParameterArrays:
+def terms(parameters: Parameters) -> Terms:
     """`parameters` as arrays; made once for each set."""
     tokens, perps = parameters.tokens, parameters.perps
 
     def by_level(init: list[float], maint: list[float]) -> Floats:
         return np.array([init, init, maint], dtype=np.float64).reshape(LEVELS, len(init))
 
-    return ParameterArrays(
+    return Terms(
         asset_weight=by_level([one.init_asset_weight for one in tokens], [one.maint_asset_weight for one in tokens]),
         liab_weight=by_level([one.init_liab_weight for one in tokens], [one.maint_liab_weight for one in tokens]),
         deposit_scale_start_usd=np.array([one.deposit_weight_scale_start_usd for one in tokens], dtype=np.float64),
@@ -191,6 +192,20 @@ class Inputs(NamedTuple):
     perp_stable_usd: Floats
 
 
+def require_indices(inputs: Inputs, parameters: Terms) -> None:
+    """The kernels do not check indices: ValueError says which of `inputs` has another shape or points outside of what it points into."""
+    accounts, tokens, perps = len(inputs.token_start) - 1, parameters.asset_weight.shape[1], len(parameters.settle_token)
+    require_legs("token_start", inputs.token_start, accounts, (inputs.token, inputs.token_balance))
+    require_legs("order_start", inputs.order_start, accounts, inputs[4:10])
+    require_legs("perp_start", inputs.perp_start, accounts, inputs[11:16])
+    require_within("token", inputs.token, tokens)
+    require_within("order_base_token", inputs.order_base_token, tokens)
+    require_within("order_quote_token", inputs.order_quote_token, tokens)
+    require_within("perp", inputs.perp, perps)
+    require_each(tokens, zip(inputs._fields[16:21], inputs[16:21], strict=True))
+    require_each(perps, zip(inputs._fields[21:], inputs[21:], strict=True))
+
+
 class _Work(NamedTuple):
     """Made once a level: prices and weights (tokens,), and what one account's sum needs (tokens,), (orders,)."""
 
@@ -210,8 +225,8 @@ class _Work(NamedTuple):
 
 
 @kernel
-def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
-    """Fills `out` (accounts, 4), columns of engine.rules.interface.
+def margins(inputs: Inputs, parameters: Terms, out: Floats) -> None:
+    """Fills `out` (accounts, 4), columns of engine.rules.interface. Indices are not checked: `require_indices` first.
 
     Initial and maintenance are equity less init health and less maint health, so that what remains is the venue's own number. Gross
     notional, for the distance, is what tokens, reserved amounts and perpetuals' base are worth without signs.
@@ -226,7 +241,7 @@ def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
 
 
 @kernel
-def healths(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
+def healths(inputs: Inputs, parameters: Terms, out: Floats) -> None:
     """Fills `out` (accounts, LEVELS) with init, liquidation end and maint health, USD."""
     accounts = inputs.token_start.shape[0] - 1
     left_usd = np.empty(accounts)
@@ -235,7 +250,7 @@ def healths(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
         out[:, level] = left_usd
 
 
-def parts(inputs: Inputs, parameters: ParameterArrays, account: int, level: int = INIT) -> list[tuple[str, float]]:
+def parts(inputs: Inputs, parameters: Terms, account: int, level: int = INIT) -> list[tuple[str, float]]:
     """What an account's health at `level` is made of, USD: each token with the perpetuals that settle in it, each spot market; the sum."""
     work = _work(inputs, parameters, level)
     health_usd = np.empty(account + 1)
@@ -264,7 +279,7 @@ def scaled_liab_weight(weight: float, borrows_usd: float, scale_start_usd: float
 
 
 @kernel
-def _work(inputs: Inputs, parameters: ParameterArrays, level: int) -> _Work:
+def _work(inputs: Inputs, parameters: Terms, level: int) -> _Work:
     tokens = inputs.oracle_usd.shape[0]
     asset_price, liab_price = inputs.oracle_usd.copy(), inputs.oracle_usd.copy()
     asset_weight, liab_weight = parameters.asset_weight[level].copy(), parameters.liab_weight[level].copy()
@@ -293,7 +308,7 @@ def _work(inputs: Inputs, parameters: ParameterArrays, level: int) -> _Work:
 
 
 @kernel
-def _level_healths(inputs: Inputs, parameters: ParameterArrays, level: int, first: int, last: int, work: _Work, out: Floats) -> int:
+def _level_healths(inputs: Inputs, parameters: Terms, level: int, first: int, last: int, work: _Work, out: Floats) -> int:
     """Healths in USD of accounts `first` to `last` into `out` (accounts,); leaves the last one's contributions in `work`.
 
     Returns how many tokens these are. Arrays are taken out of their tuples once: each use of a tuple's field costs more than the
@@ -424,7 +439,7 @@ def _reserved_effect(amount: float, most: float, asset_worth: float, liab_worth:
 
 
 @kernel
-def _equities(inputs: Inputs, parameters: ParameterArrays) -> Floats:
+def _equities(inputs: Inputs, parameters: Terms) -> Floats:
     """(2, accounts): marked to the oracle without weights, and gross notional; both USD."""
     token_start, order_start, perp_start = inputs.token_start, inputs.order_start, inputs.perp_start
     tokens, token_balance, oracle_usd = inputs.token, inputs.token_balance, inputs.oracle_usd

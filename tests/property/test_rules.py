@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -37,12 +37,7 @@ HARSHER = {
 }
 
 
-PARTS: dict[str, Callable[[Any, Any, int], list[tuple[str, float]]]] = {
-    "mango_v4": mango_v4.parts,
-    "mango_v3": mango_v3.parts,
-    "drift_v2": drift_v2.parts,
-    "aave_v3": aave_v3.parts,
-}
+MODULES: dict[str, Any] = {"mango_v4": mango_v4, "mango_v3": mango_v3, "drift_v2": drift_v2, "aave_v3": aave_v3}
 
 
 def book(venue: str, seed: int, accounts: int = ACCOUNTS) -> Subject:
@@ -60,6 +55,30 @@ def magnitude(found: Subject) -> float:
 def test_every_rule_passes_the_common_checks(venue: str, seed: int) -> None:
     """Alone as in a batch, legs in any order, empty accounts, what is not known: see tests/unit/rule_checks.py."""
     check_rule(book(venue, seed))
+
+
+@EACH
+def test_wrong_indices_and_shapes_are_found_before_the_kernel(venue: str) -> None:
+    """Each array of legs shortened, each index beyond its market, each feed too short: said by name."""
+    whole = book(venue, 3)
+    require = MODULES[venue].require_indices
+    require(whole.inputs, whole.parameters)
+    for start_name, names in whole.legs.items():
+        start = getattr(whole.inputs, start_name)
+        for wrong in (start[:-1], start + 1, np.concatenate([start[:1], start[2:], start[1:2]])):
+            with pytest.raises(ValueError, match=start_name):
+                require(whole.inputs._replace(**{start_name: wrong}), whole.parameters)
+        for name in names:
+            values = getattr(whole.inputs, name)
+            with pytest.raises(ValueError, match=start_name):
+                require(whole.inputs._replace(**{name: values[:-1]}), whole.parameters)
+            if values.dtype == np.int64 and not name.endswith("orders"):
+                for wrong in (values - 100, values + 100):
+                    with pytest.raises(ValueError, match=f"{name} names what there is not"):
+                        require(whole.inputs._replace(**{name: wrong}), whole.parameters)
+    for name in whole.feeds:
+        with pytest.raises(ValueError, match=name):
+            require(whole.inputs._replace(**{name: getattr(whole.inputs, name)[:-1]}), whole.parameters)
 
 
 @EACH
@@ -85,7 +104,7 @@ def test_the_parts_are_the_number(venue: str, seed: int) -> None:
     whole = book(venue, seed, 4)
     out = whole.evaluated()
     for account in range(whole.accounts):
-        *terms, (name, total) = PARTS[venue](whole.inputs, whole.parameters, account)
+        *terms, (name, total) = MODULES[venue].parts(whole.inputs, whole.parameters, account)
         if venue == "aave_v3":
             covered = sum(value for _, value in terms if value > 0.0)
             owed = -sum(value for _, value in terms if value < 0.0)
@@ -110,7 +129,7 @@ def test_mango_v4_is_that_of_its_twin(seed: int) -> None:
     whole = book("mango_v4", seed, 6)
     found = np.empty((whole.accounts, mango_v4.LEVELS))
     mango_v4.healths(whole.inputs, whole.parameters, found)
-    arrays: mango_v4.ParameterArrays = whole.parameters
+    arrays: mango_v4.Terms = whole.parameters
     tokens = [
         {
             "oracle": whole.inputs.oracle_usd[token].item(),
@@ -147,7 +166,7 @@ def test_mango_v4_is_that_of_its_twin(seed: int) -> None:
 def test_drift_v2_is_that_of_its_twin(seed: int) -> None:
     whole = book("drift_v2", seed, 6)
     out = whole.evaluated()
-    arrays: drift_v2.ParameterArrays = whole.parameters
+    arrays: drift_v2.Terms = whole.parameters
     spots = [
         {
             "price": whole.inputs.spot_usd[market].item(),

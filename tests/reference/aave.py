@@ -69,13 +69,13 @@ def _user_summary(summary: dict[str, Any]) -> list[CaseResult]:
 
 def _arrays(
     loan_to_value: float, threshold: float, reserves: int, mode_loan_to_value: float = 0.0, mode_threshold: float = 0.0
-) -> aave_v3.ParameterArrays:
+) -> aave_v3.Terms:
     """A pool of equal reserves, all of them in one efficiency mode."""
     reserve = aave_v3.ReserveParameters(name="token", loan_to_value=loan_to_value, liquidation_threshold=threshold)
     mode = aave_v3.CategoryParameters(
         name="mode", collateral=tuple(range(reserves)), loan_to_value=mode_loan_to_value, liquidation_threshold=mode_threshold
     )
-    return aave_v3.parameter_arrays(aave_v3.Parameters(reserves=(reserve,) * reserves, categories=(mode,)))
+    return aave_v3.terms(aave_v3.Parameters(reserves=(reserve,) * reserves, categories=(mode,)))
 
 
 def _accounts(supplied: list[float], owed: list[float], price_usd: float, modes: list[int]) -> aave_v3.Inputs:
@@ -93,9 +93,9 @@ def _accounts(supplied: list[float], owed: list[float], price_usd: float, modes:
 
 
 def _of_each(
-    kernel: Callable[[aave_v3.Inputs, aave_v3.ParameterArrays, NDArray[np.float64]], None],
+    kernel: Callable[[aave_v3.Inputs, aave_v3.Terms, NDArray[np.float64]], None],
     accounts: aave_v3.Inputs,
-    arrays: aave_v3.ParameterArrays,
+    arrays: aave_v3.Terms,
 ) -> NDArray[np.float64]:
     out = np.empty(accounts.mode.shape[0])
     kernel(accounts, arrays, out)

@@ -44,7 +44,7 @@ def health(folder: Path | None) -> list[CaseResult]:
 
 def _health(facts: Mapping[str, Any], case: Mapping[str, Any]) -> list[CaseResult]:
     parameters, account = _market(facts["setup"], case), _account(facts["setup"], case)
-    arrays = mango_v4.parameter_arrays(parameters)
+    arrays = mango_v4.terms(parameters)
     found = np.empty((1, mango_v4.LEVELS))
     mango_v4.healths(account, arrays, found)
     out = np.empty((1, 4))
@@ -216,7 +216,7 @@ def _v3_account(name: str, path: Path, expected: Mapping[str, Any]) -> list[Case
     with path.open() as file:
         rows = list(csv.DictReader(file))
     parameters, account = _v3_market(rows[:-1]), _v3_inputs(rows)
-    arrays = mango_v3.parameter_arrays(parameters)
+    arrays = mango_v3.terms(parameters)
     measures, out = np.empty((1, mango_v3.MEASURES)), np.empty((1, 4))
     mango_v3.measures(account, arrays, measures)
     mango_v3.margins(account, arrays, out)

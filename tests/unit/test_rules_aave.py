@@ -16,7 +16,7 @@ RESERVES = (
     aave_v3.ReserveParameters(name="USDC", loan_to_value=0.0, liquidation_threshold=0.0),
 )
 STAKED = aave_v3.CategoryParameters(name="staked", collateral=(0, 1), loan_to_value=0.9, liquidation_threshold=0.95, liquidation_bonus=1.01)
-ARRAYS = aave_v3.parameter_arrays(aave_v3.Parameters(reserves=RESERVES, categories=(STAKED,)))
+ARRAYS = aave_v3.terms(aave_v3.Parameters(reserves=RESERVES, categories=(STAKED,)))
 
 
 def account(

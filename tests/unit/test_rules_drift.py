@@ -56,7 +56,7 @@ def margins(
     spots = (drift_v2.SpotParameters(**QUOTE), drift_v2.SpotParameters(**(SOL | changed.get("spot", {}))))
     perps = (drift_v2.PerpParameters(**(PERP | changed.get("perp_changed", {}))),)
     out = np.empty((1, 4))
-    drift_v2.margins(inputs, drift_v2.parameter_arrays(drift_v2.Parameters(spots=spots, perps=perps)), out)
+    drift_v2.margins(inputs, drift_v2.terms(drift_v2.Parameters(spots=spots, perps=perps)), out)
     equity, initial, maintenance, distance = (float(value) for value in out[0])
     return equity, equity - initial, equity - maintenance, distance
 
@@ -157,7 +157,7 @@ def test_parts_are_collateral_and_requirement() -> None:
         spot_deposits=np.zeros(2),
         perp_usd=np.zeros(0),
     )
-    parameters = drift_v2.parameter_arrays(drift_v2.Parameters(spots=(drift_v2.SpotParameters(**QUOTE), drift_v2.SpotParameters(**SOL))))
+    parameters = drift_v2.terms(drift_v2.Parameters(spots=(drift_v2.SpotParameters(**QUOTE), drift_v2.SpotParameters(**SOL))))
     assert drift_v2.parts(inputs, parameters, 0, drift_v2.MAINTENANCE) == [
         ("spot 1, total collateral", 0.0),
         ("spot 1, margin requirement", pytest.approx(-220.01)),

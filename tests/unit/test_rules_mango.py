@@ -71,12 +71,12 @@ def one_account(
     return inputs._replace(**changed)
 
 
-def arrays(sol: dict[str, Any] | None = None) -> mango_v4.ParameterArrays:
+def arrays(sol: dict[str, Any] | None = None) -> mango_v4.Terms:
     tokens = (mango_v4.TokenParameters(**USDC), mango_v4.TokenParameters(**(SOL | (sol or {}))))
-    return mango_v4.parameter_arrays(mango_v4.Parameters(tokens=tokens, perps=(mango_v4.PerpParameters(**PERP),)))
+    return mango_v4.terms(mango_v4.Parameters(tokens=tokens, perps=(mango_v4.PerpParameters(**PERP),)))
 
 
-def healths(inputs: mango_v4.Inputs, parameters: mango_v4.ParameterArrays | None = None) -> list[float]:
+def healths(inputs: mango_v4.Inputs, parameters: mango_v4.Terms | None = None) -> list[float]:
     out = np.empty((inputs.token_start.shape[0] - 1, mango_v4.LEVELS))
     mango_v4.healths(inputs, parameters or arrays(), out)
     return [float(value) for value in out[0]]
@@ -264,7 +264,7 @@ def v3_health(**changed: Any) -> list[float]:
     side = {"init_asset_weight": 0.5, "maint_asset_weight": 0.75, "init_liab_weight": 1.5, "maint_liab_weight": 1.25}
     market = mango_v3.MarketParameters(name="M", spot=mango_v3.SideParameters(**side), perp=mango_v3.SideParameters(**side))
     out = np.empty((1, mango_v3.MEASURES))
-    mango_v3.measures(v3_account(**changed), mango_v3.parameter_arrays(mango_v3.Parameters(markets=(market,))), out)
+    mango_v3.measures(v3_account(**changed), mango_v3.terms(mango_v3.Parameters(markets=(market,))), out)
     return [float(value) for value in out[0]]
 
 
