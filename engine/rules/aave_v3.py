@@ -1,49 +1,283 @@
-"""Aave v3's own view of an account: health factor, what may still be borrowed, interest accrued.
+"""Aave v3: health factor with efficiency mode, what may still be borrowed, interest, and what a liquidator may repay and take.
 
-Sources: `calculateUserAccountData` in GenericLogic.sol (Aave v3 core) for the health factor and efficiency mode; math-utils of
-aave-utilities for the integer arithmetic of interest, which rounds as the protocol does.
+The *health factor* is collateral x liquidation threshold, summed, over the sum of debts; below 1 an account may be liquidated. New debt is
+bounded by collateral x loan-to-value instead. In an *efficiency mode* the collateral that belongs to the account's category has the
+category's ratios. Only collateral that the account has enabled counts.
+
+A liquidator repays one debt and takes one collateral at a bonus: at most half of all debt (*close factor*), or all of the one where
+the health factor is at most 0.95 or either side is worth less than 2,000 USD; and may not leave *dust*, less than 1,000 USD of either,
+unless one of them is gone.
+
+Sources: GenericLogic.calculateUserAccountData (health factor, efficiency mode) and LiquidationLogic (since v3.3) of
+aave-dao/aave-v3-origin; the integer arithmetic of interest of aave-utilities, packages/math-utils. On chain the mean threshold of an
+account is cut to 0.01% before it is used, so that the chain's health factor may be lower than this one by up to 0.0001 / threshold of
+itself.
 """
 
+from typing import Annotated, Final, NamedTuple
+
 import numpy as np
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from engine.jit import kernel
+from engine.rules.indices import require_each, require_legs, require_within
+from engine.rules.interface import DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD, RuleInfo
 
-RAY = 10**27
-SECONDS_PER_YEAR = 31_536_000
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+RULE: Final = RuleInfo(
+    name="aave_v3",
+    version="3.3",
+    title="Aave v3 health factor",
+    sources=(
+        "https://github.com/aave-dao/aave-v3-origin/blob/main/src/contracts/protocol/libraries/logic/GenericLogic.sol",
+        "https://github.com/aave/aave-utilities/tree/master/packages/math-utils",
+    ),
+    measure="health_factor",
+    published=True,
+    cases="health factors, efficiency mode, borrowing power and interest of Aave's own client tests",
+)
+LIQUIDATION: Final = RuleInfo(
+    name="aave_v3_liquidation",
+    version="3.3",
+    title="Aave v3 close factor, dust rule and liquidation bonus",
+    sources=("https://github.com/aave-dao/aave-v3-origin/blob/main/src/contracts/protocol/libraries/logic/LiquidationLogic.sol",),
+    measure="health_factor",
+    published=False,
+    cases="none are published",
+)
+
+RAY: Final = 10**27
+SECONDS_PER_YEAR: Final = 31_536_000
+
+Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+Bonus = Annotated[float, Meta(ge=1.0, le=2.0)]
 
 
-def effective_ratios(
-    ratios: NDArray[np.float64], categories: NDArray[np.int64], account_categories: NDArray[np.int64], category_ratios: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Liquidation thresholds (or loan-to-value ratios) as they apply to each account, with efficiency mode.
+# ---- parameters -----------------------------------------------------------------------------------------------------------------------
 
-    `ratios` (reserves,) are the reserves' own, `categories` (reserves,) the efficiency category each belongs to (0: none),
-    `account_categories` (accounts,) the one each account has chosen (0: none), `category_ratios` (categories,) the ratio of each
-    category, entry 0 unused. Decimals; returns (accounts, reserves). IndexError on a category that `category_ratios` does not have.
+
+class ReserveParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A reserve's own ratios, decimals; the bonus is what is taken for one USD repaid."""
+
+    name: str
+    loan_to_value: Fraction
+    liquidation_threshold: Fraction
+    liquidation_bonus: Bonus = 1.0
+    protocol_fee: Fraction = 0.0  # of the bonus
+
+    def __post_init__(self) -> None:
+        """ValueError where one could borrow what would be liquidated at once."""
+        if self.loan_to_value > self.liquidation_threshold:
+            raise ValueError("loan_to_value must not be above liquidation_threshold")
+
+
+class CategoryParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An efficiency mode: the ratios of those reserves, by position, that are collateral in it."""
+
+    name: str
+    collateral: tuple[Annotated[int, Meta(ge=0)], ...]
+    loan_to_value: Fraction
+    liquidation_threshold: Fraction
+    liquidation_bonus: Bonus = 1.0
+
+    def __post_init__(self) -> None:
+        """ValueError where one could borrow what would be liquidated at once."""
+        if self.loan_to_value > self.liquidation_threshold:
+            raise ValueError("loan_to_value must not be above liquidation_threshold")
+
+
+class Parameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A pool's reserves and efficiency modes; an account names its mode by position + 1, and none by 0."""
+
+    reserves: tuple[ReserveParameters, ...]
+    categories: tuple[CategoryParameters, ...] = ()
+
+    def __post_init__(self) -> None:
+        """ValueError where a category has a reserve that is not there."""
+        for category in self.categories:
+            if any(reserve >= len(self.reserves) for reserve in category.collateral):
+                raise ValueError(f"category {category.name} has a reserve beyond the {len(self.reserves)} that there are")
+
+
+class Terms(NamedTuple):
+    """Ratios as they apply, (modes, reserves); mode 0 is none."""
+
+    loan_to_value: Floats
+    threshold: Floats
+    bonus: Floats
+
+
+def terms(parameters: Parameters) -> Terms:
+    """`parameters` as arrays; made once for each set."""
+    modes = 1 + len(parameters.categories)
+    own = [(one.loan_to_value, one.liquidation_threshold, one.liquidation_bonus) for one in parameters.reserves]
+    ratios = np.repeat(np.array(own, dtype=np.float64).reshape(1, len(own), 3), modes, axis=0)
+    for mode, category in enumerate(parameters.categories, start=1):
+        for reserve in category.collateral:
+            ratios[mode, reserve] = category.loan_to_value, category.liquidation_threshold, category.liquidation_bonus
+    return Terms(*(np.ascontiguousarray(ratios[:, :, column]) for column in range(3)))
+
+
+class Inputs(NamedTuple):
+    """Accounts and prices. A leg is one reserve of one account: `start` (accounts + 1,), tokens supplied and owed (legs,), both >= 0.
+
+    `mode` (accounts,) is the account's efficiency mode, 0 for none; `price_usd` (reserves,).
     """
-    in_category = (account_categories[:, None] != 0) & (account_categories[:, None] == categories[None, :])
-    return np.where(in_category, category_ratios[account_categories][:, None], ratios[None, :])
+
+    start: Integers
+    reserve: Integers
+    supplied: Floats
+    is_collateral: NDArray[np.bool_]
+    owed: Floats
+    mode: Integers
+    price_usd: Floats
 
 
-def health_factors(
-    collateral_usd: NDArray[np.float64], thresholds: NDArray[np.float64], debt_usd: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Health factor of each account: sum over reserves of collateral x liquidation threshold, over the sum of debts; inf without debt.
+def require_indices(inputs: Inputs, parameters: Terms) -> None:
+    """The kernels do not check indices: ValueError says which of `inputs` has another shape or points outside of what it points into."""
+    accounts = len(inputs.mode)
+    modes, reserves = parameters.threshold.shape
+    require_legs("start", inputs.start, accounts, inputs[1:5])
+    require_within("reserve", inputs.reserve, reserves)
+    require_within("mode", inputs.mode, modes)
+    require_each(reserves, [("price_usd", inputs.price_usd)])
 
-    All three are (accounts, reserves), values in USD, thresholds decimals; returns (accounts,). NaN where a value is NaN, so that what
-    can't be valued is never read as healthy.
+
+# ---- margins --------------------------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def margins(inputs: Inputs, parameters: Terms, out: Floats) -> None:
+    """Fills `out` (accounts, 4), columns of engine.rules.interface. Indices are not checked: `require_indices` first.
+
+    Equity is everything supplied less debt. Initial is such that equity - initial is collateral x loan-to-value less debt; maintenance
+    such that equity - maintenance is collateral x threshold less debt. The distance is the fraction by which the collateral's value may
+    fall until the health factor is 1: 1 - 1 / health factor; inf without debt, -inf with debt and no collateral. If one of the
+    account's numbers is NaN the whole row is.
     """
-    _require_same_shape(collateral_usd, thresholds, debt_usd)
-    return _health_factors(collateral_usd, thresholds, debt_usd)
+    for account in range(inputs.start.shape[0] - 1):
+        supplied_usd, borrowable_usd, covered_usd, owed_usd = _sums(inputs, parameters, account)
+        equity_usd = supplied_usd - owed_usd
+        if np.isnan(equity_usd + borrowable_usd + covered_usd):
+            out[account, :] = np.nan
+            continue
+        out[account, EQUITY_USD] = equity_usd
+        out[account, INITIAL_USD] = equity_usd - (borrowable_usd - owed_usd)
+        out[account, MAINTENANCE_USD] = equity_usd - (covered_usd - owed_usd)
+        out[account, DISTANCE] = np.inf if owed_usd == 0.0 else 1.0 - owed_usd / covered_usd
 
 
-def available_borrows_usd(
-    collateral_usd: NDArray[np.float64], loan_to_value: NDArray[np.float64], debt_usd: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """What each account may still borrow: sum of collateral x loan-to-value less the sum of debts, at least 0. Shapes as above."""
-    _require_same_shape(collateral_usd, loan_to_value, debt_usd)
-    return _available_borrows_usd(collateral_usd, loan_to_value, debt_usd)
+@kernel
+def health_factors(inputs: Inputs, parameters: Terms, out: Floats) -> None:
+    """Fills `out` (accounts,): inf without debt, NaN where a value is not known."""
+    for account in range(inputs.start.shape[0] - 1):
+        _, _, covered_usd, owed_usd = _sums(inputs, parameters, account)
+        if owed_usd == 0.0 and not np.isnan(covered_usd):
+            out[account] = np.inf
+        else:
+            out[account] = covered_usd / owed_usd
+
+
+@kernel
+def available_borrows_usd(inputs: Inputs, parameters: Terms, out: Floats) -> None:
+    """Fills `out` (accounts,): what each may still borrow, collateral x loan-to-value less debt, at least 0."""
+    for account in range(inputs.start.shape[0] - 1):
+        _, borrowable_usd, _, owed_usd = _sums(inputs, parameters, account)
+        out[account] = np.maximum(borrowable_usd - owed_usd, 0.0)
+
+
+def parts(inputs: Inputs, parameters: Terms, account: int) -> list[tuple[str, float]]:
+    """What an account's health factor is made of, USD: each reserve's collateral at its threshold, and its debt; the health factor."""
+    mode = int(inputs.mode[account])
+    found: list[tuple[str, float]] = []
+    for leg in range(int(inputs.start[account]), int(inputs.start[account + 1])):
+        reserve = int(inputs.reserve[leg])
+        price = float(inputs.price_usd[reserve])
+        if inputs.is_collateral[leg]:
+            covered_usd = float(inputs.supplied[leg]) * price * float(parameters.threshold[mode, reserve])
+            found.append((f"reserve {reserve}, collateral at liquidation threshold", covered_usd))
+        found.append((f"reserve {reserve}, debt", -float(inputs.owed[leg]) * price))
+    factors = np.empty(inputs.start.shape[0] - 1)
+    health_factors(inputs, parameters, factors)
+    return [*found, ("health factor", float(factors[account]))]
+
+
+@kernel
+def _sums(inputs: Inputs, parameters: Terms, account: int) -> tuple[float, float, float, float]:
+    """(supplied, collateral x loan-to-value, collateral x threshold, owed), USD."""
+    supplied_usd = borrowable_usd = covered_usd = owed_usd = 0.0
+    mode = inputs.mode[account]
+    for leg in range(inputs.start[account], inputs.start[account + 1]):
+        reserve = inputs.reserve[leg]
+        price = inputs.price_usd[reserve]
+        value_usd = inputs.supplied[leg] * price
+        supplied_usd += value_usd
+        owed_usd += inputs.owed[leg] * price
+        if inputs.is_collateral[leg]:
+            borrowable_usd += value_usd * parameters.loan_to_value[mode, reserve]
+            covered_usd += value_usd * parameters.threshold[mode, reserve]
+    return supplied_usd, borrowable_usd, covered_usd, owed_usd
+
+
+# ---- liquidation ----------------------------------------------------------------------------------------------------------------------
+
+
+class LiquidationParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The pool's constants, those of v3.3 by default."""
+
+    close_factor: Fraction = 0.5  # of all debt
+    close_factor_health_factor: Fraction = 0.95  # at or below it the whole of a debt may be repaid
+    whole_below_usd: Annotated[float, Meta(ge=0.0, le=1e9)] = 2_000.0
+    leftover_min_usd: Annotated[float, Meta(ge=0.0, le=1e9)] = 1_000.0
+
+
+class Liquidation(NamedTuple):
+    """The most that may be repaid of a debt, and what it costs the account, USD."""
+
+    repaid_usd: float
+    taken_usd: float  # of the collateral, with the protocol's fee
+    protocol_fee_usd: float  # of what is taken
+    leaves_dust: bool  # the pool refuses this: less must be repaid
+
+
+def liquidation(
+    health_factor: float,
+    *,
+    all_debt_usd: float,
+    debt_usd: float,
+    collateral_usd: float,
+    bonus: float,
+    protocol_fee: float = 0.0,
+    rule: LiquidationParameters | None = None,
+) -> Liquidation:
+    """The most of one debt that may be repaid against one collateral. Nothing while the health factor is 1 or more; NaN if it is NaN."""
+    rule = rule or LiquidationParameters()
+    if health_factor >= 1.0:
+        return Liquidation(0.0, 0.0, 0.0, False)
+    if np.isnan(health_factor + all_debt_usd + debt_usd + collateral_usd):
+        return Liquidation(np.nan, np.nan, np.nan, False)
+    repaid_usd = debt_usd
+    small = debt_usd < rule.whole_below_usd or collateral_usd < rule.whole_below_usd
+    if health_factor > rule.close_factor_health_factor and not small:
+        repaid_usd = min(debt_usd, all_debt_usd * rule.close_factor)
+    taken_usd = repaid_usd * bonus
+    if taken_usd > collateral_usd:
+        repaid_usd, taken_usd = collateral_usd / bonus, collateral_usd
+    fee_usd = (taken_usd - taken_usd / bonus) * protocol_fee
+    return Liquidation(repaid_usd, taken_usd, fee_usd, leaves_dust(debt_usd - repaid_usd, collateral_usd - taken_usd, rule))
+
+
+def leaves_dust(debt_left_usd: float, collateral_left_usd: float, rule: LiquidationParameters | None = None) -> bool:
+    """Whether a liquidation that leaves so much of both would be refused: both are left, and one is less than the least leftover."""
+    rule = rule or LiquidationParameters()
+    both = debt_left_usd > 0.0 and collateral_left_usd > 0.0
+    return both and min(debt_left_usd, collateral_left_usd) < rule.leftover_min_usd
+
+
+# ---- interest -------------------------------------------------------------------------------------------------------------------------
 
 
 def linear_interest(rate_ray: int, elapsed_s: int) -> int:
@@ -76,45 +310,3 @@ def ray_multiply(left: int, right: int) -> int:
 
 def _divide_half_up(numerator: int, denominator: int) -> int:
     return (numerator + denominator // 2) // denominator
-
-
-def _require_same_shape(*arrays: NDArray[np.float64]) -> None:
-    """The kernels don't check bounds, so shapes are checked before them."""
-    shapes = {array.shape for array in arrays}
-    if len(shapes) != 1 or arrays[0].ndim != 2:
-        raise ValueError(f"collateral, ratios and debts must all have the shape (accounts, reserves), not {sorted(shapes)}")
-
-
-@kernel
-def _health_factors(
-    collateral_usd: NDArray[np.float64], thresholds: NDArray[np.float64], debt_usd: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    accounts, reserves = collateral_usd.shape
-    factors = np.empty(accounts)
-    for account in range(accounts):
-        covered_usd = 0.0
-        owed_usd = 0.0
-        for reserve in range(reserves):
-            covered_usd += collateral_usd[account, reserve] * thresholds[account, reserve]
-            owed_usd += debt_usd[account, reserve]
-        if owed_usd == 0.0 and not np.isnan(covered_usd):
-            factors[account] = np.inf
-        else:
-            factors[account] = covered_usd / owed_usd
-    return factors
-
-
-@kernel
-def _available_borrows_usd(
-    collateral_usd: NDArray[np.float64], loan_to_value: NDArray[np.float64], debt_usd: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    accounts, reserves = collateral_usd.shape
-    available_usd = np.empty(accounts)
-    for account in range(accounts):
-        room_usd = 0.0
-        for reserve in range(reserves):
-            room_usd += collateral_usd[account, reserve] * loan_to_value[account, reserve] - debt_usd[account, reserve]
-        if room_usd < 0.0:
-            room_usd = 0.0  # not max(): its result with NaN depends on the order of its arguments
-        available_usd[account] = room_usd
-    return available_usd

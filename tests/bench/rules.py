@@ -16,8 +16,10 @@ from engine.rules.interface import COLUMNS
 from tests.derive_accounts import pmrm2_subject, srm_subject
 from tests.unit.rule_checks import Subject
 from tests.venue_accounts import MAKERS
+from tests.venue_books import aave_v3_book, drift_v2_book, mango_v3_book, mango_v4_book
 
-RULES: Final[list[Callable[[int, int], Subject]]] = [pmrm2_subject, srm_subject, *MAKERS]
+BOOKS: Final = (mango_v4_book, mango_v3_book, drift_v2_book, aave_v3_book)
+RULES: Final[list[Callable[[int, int], Subject]]] = [pmrm2_subject, srm_subject, *MAKERS, *BOOKS]
 ACCOUNTS: Final = 10_000
 ROUNDS: Final = 5
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.rules.aave_v3 import (
-    accrued_balance,
-    available_borrows_usd,
-    compounded_interest,
-    effective_ratios,
-    health_factors,
-    linear_interest,
-)
+from engine.rules import aave_v3
+from engine.rules.aave_v3 import accrued_balance, compounded_interest, linear_interest
 from tests.reference.case import CaseResult
 
 FAMILY = "aave_utilities"
@@ -40,7 +35,9 @@ def run(folder: Path | None) -> list[CaseResult]:
 
 
 def _health_factor(sample: dict[str, Any]) -> CaseResult:
-    found = float(health_factors(_row(sample["collateral"]), _row(sample["lt"]), _row(sample["debt"]))[0])
+    arrays = _arrays(sample["lt"], sample["lt"], 1)
+    account = _accounts([sample["collateral"]], [sample["debt"]], 1.0, modes=[0])
+    found = float(_of_each(aave_v3.health_factors, account, arrays)[0])
     name = f"collateral {sample['collateral']}, threshold {sample['lt']}, debt {sample['debt']}"
     if sample["debt"] == 0:  # the client says -1 where we say that no price can hurt
         return CaseResult(FAMILY, name, sample["expect"].startswith("-1") and found == math.inf, f"no debt: {found}")
@@ -48,30 +45,61 @@ def _health_factor(sample: dict[str, Any]) -> CaseResult:
 
 
 def _user_summary(summary: dict[str, Any]) -> list[CaseResult]:
-    """An account with two reserves, outside and inside the efficiency mode that both reserves belong to."""
-    if summary["price"] != "1 token=10 ref=100 USD":
+    """An account outside and inside the efficiency mode that all its reserves belong to."""
+    price = re.fullmatch(r"1 token=([\d.]+) ref=([\d.]+) USD", summary["price"])
+    if price is None:
         return [CaseResult(FAMILY, "user summary", False, f"unknown price convention: {summary['price']}")]
-    price_usd = 100.0
     plain, efficient = summary["expect_non_emode"], summary["expect_emode"]
-    collateral_usd = np.array([[reserve["supply"] * price_usd for reserve in summary["reserves"]]] * 2)
-    debt_usd = np.array([[reserve["variable_debt"] * price_usd for reserve in summary["reserves"]]] * 2)
-    reserves = collateral_usd.shape[1]
-    categories = np.ones(reserves, dtype=np.int64)
-    account_categories = np.array([0, 1])
-    thresholds, loan_to_value = (
-        effective_ratios(np.full(reserves, plain[name]), categories, account_categories, np.array([np.nan, efficient[name]]))
-        for name in ("liquidation_threshold", "ltv")
-    )
-    factors = health_factors(collateral_usd, thresholds, debt_usd)
-    available_usd = available_borrows_usd(collateral_usd, loan_to_value, debt_usd)
-    results = [
-        _close("user summary, total collateral", float(collateral_usd[0].sum()), plain["totalCollateralUSD"]),
-        _close("user summary, total borrows", float(debt_usd[0].sum()), plain["totalBorrowsUSD"]),
-    ]
+    supplied = [reserve["supply"] for reserve in summary["reserves"]]
+    owed = [reserve["variable_debt"] for reserve in summary["reserves"]]
+    arrays = _arrays(plain["ltv"], plain["liquidation_threshold"], len(supplied), efficient["ltv"], efficient["liquidation_threshold"])
+    accounts = _accounts(supplied, owed, float(price[2]), modes=[0, 1])
+    factors = _of_each(aave_v3.health_factors, accounts, arrays)
+    available_usd = _of_each(aave_v3.available_borrows_usd, accounts, arrays)
+    out = np.empty((2, 4))
+    aave_v3.margins(accounts, arrays, out)
+    equity_usd = plain["totalCollateralUSD"] - plain["totalBorrowsUSD"]
+    results = [_close("user summary, collateral less borrows", float(out[0, 0]), equity_usd)]
     for row, (mode, expected) in enumerate((("plain", plain), ("efficiency mode", efficient))):
         results.append(_close(f"user summary, {mode}, health factor", float(factors[row]), expected["HF"]))
+        results.append(_close(f"user summary, {mode}, distance", float(1.0 / (1.0 - out[row, 3])), expected["HF"]))
         results.append(_close(f"user summary, {mode}, available to borrow", float(available_usd[row]), expected["availableBorrowsUSD"]))
     return results
+
+
+def _arrays(
+    loan_to_value: float, threshold: float, reserves: int, mode_loan_to_value: float = 0.0, mode_threshold: float = 0.0
+) -> aave_v3.Terms:
+    """A pool of equal reserves, all of them in one efficiency mode."""
+    reserve = aave_v3.ReserveParameters(name="token", loan_to_value=loan_to_value, liquidation_threshold=threshold)
+    mode = aave_v3.CategoryParameters(
+        name="mode", collateral=tuple(range(reserves)), loan_to_value=mode_loan_to_value, liquidation_threshold=mode_threshold
+    )
+    return aave_v3.terms(aave_v3.Parameters(reserves=(reserve,) * reserves, categories=(mode,)))
+
+
+def _accounts(supplied: list[float], owed: list[float], price_usd: float, modes: list[int]) -> aave_v3.Inputs:
+    """The same account once in each mode."""
+    reserves, accounts = len(supplied), len(modes)
+    return aave_v3.Inputs(
+        start=np.arange(accounts + 1) * reserves,
+        reserve=np.tile(np.arange(reserves), accounts),
+        supplied=np.tile(np.array(supplied, dtype=np.float64), accounts),
+        is_collateral=np.ones(accounts * reserves, dtype=np.bool_),
+        owed=np.tile(np.array(owed, dtype=np.float64), accounts),
+        mode=np.array(modes),
+        price_usd=np.full(reserves, price_usd),
+    )
+
+
+def _of_each(
+    kernel: Callable[[aave_v3.Inputs, aave_v3.Terms, NDArray[np.float64]], None],
+    accounts: aave_v3.Inputs,
+    arrays: aave_v3.Terms,
+) -> NDArray[np.float64]:
+    out = np.empty(accounts.mode.shape[0])
+    kernel(accounts, arrays, out)
+    return out
 
 
 def _accrual(sample: dict[str, Any]) -> CaseResult:
@@ -91,7 +119,3 @@ def _accrual(sample: dict[str, Any]) -> CaseResult:
 def _close(name: str, found: float, expected: float) -> CaseResult:
     passed = math.isclose(found, expected, rel_tol=RELATIVE_TOLERANCE, abs_tol=0.0)
     return CaseResult(FAMILY, name, passed, f"{found!r}, expected {expected!r}")
-
-
-def _row(value: float) -> NDArray[np.float64]:
-    return np.array([[value]], dtype=np.float64)

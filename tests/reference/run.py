@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import tests.reference
 from tests.reference.case import CaseResult
@@ -25,16 +26,25 @@ _NOT_FAMILIES = frozenset({"case", "run"})
 def collect() -> dict[str, Run]:
     """Every family of every module in this package, by name."""
     collected: dict[str, Run] = {}
-    for module in sorted(pkgutil.iter_modules(tests.reference.__path__), key=lambda found: found.name):
-        if module.name in _NOT_FAMILIES or module.name.startswith("test_"):
-            continue
-        families = getattr(importlib.import_module(f"tests.reference.{module.name}"), "families", None)
+    for module in _modules():
+        families = getattr(module, "families", None)
         if families is None:
             continue
         for name, run in families().items():
             assert name not in collected, f"two modules claim the family {name}"
             collected[name] = run
     return collected
+
+
+def collect_inputs() -> list[str]:
+    """Beginnings of the names of files that hold no answers of their own, by a module's `inputs()`: a family computes from them."""
+    return [name for module in _modules() for name in getattr(module, "inputs", tuple)()]
+
+
+def _modules() -> list[ModuleType]:
+    names = sorted(found.name for found in pkgutil.iter_modules(tests.reference.__path__))
+    wanted = [name for name in names if name not in _NOT_FAMILIES and not name.startswith("test_")]
+    return [importlib.import_module(f"tests.reference.{name}") for name in wanted]
 
 
 def entries(folder: Path) -> list[Path]:
@@ -82,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             results += run_family(name, run, folder)
 
-    for line in _table(results, absent, {} if folder is None else not_covered(folder, list(families))):
+    for line in _table(results, absent, {} if folder is None else not_covered(folder, [*families, *collect_inputs()])):
         print(line)
     for result in results:
         if result.told and not result.left_out:

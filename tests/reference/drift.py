@@ -1,0 +1,202 @@
+"""Drift's own tests against our size-scaled weights and liquidation sizes. Both count in whole numbers, so both must be the same."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.rules import drift_v2
+from engine.rules.drift_v2 import BASE_PRECISION, FEE_PRECISION, INTEREST_PRECISION, PRICE_PRECISION, QUOTE_PRECISION, WEIGHT_PRECISION
+from tests.reference.case import CaseResult
+
+WEIGHTS = "drift_v2_weights"
+SIZING = "drift_v2_liquidation_sizing"
+CARRIED = Path(__file__).parent / "data"
+# The program's tests have a dollar token of 6 decimals as the asset and one of 9 as the liability, where a case does not say otherwise.
+ASSET_DECIMALS = 6
+LIABILITY_DECIMALS = 9
+LEVELS = {"Initial": drift_v2.INITIAL, "Fill": drift_v2.FILL, "Maintenance": drift_v2.MAINTENANCE}
+
+
+def families() -> dict[str, Callable[[Path | None], list[CaseResult]]]:
+    """What this module can check, by the name its files begin with."""
+    return {WEIGHTS: weights, SIZING: sizing}
+
+
+def weights(folder: Path | None) -> list[CaseResult]:
+    """Weights by size, and initial asset weights by deposits."""
+    facts = json.loads(((folder or CARRIED) / "margin" / f"{WEIGHTS}.json").read_text())
+    results = [_weight(case) for case in facts["cases"]]
+    for case in facts["scale_initial_asset_weight"]:
+        deposits_usd = float(case["deposits"] * case["price"])
+        found = drift_v2.scaled_initial_asset_weight(case["w"] / WEIGHT_PRECISION, deposits_usd, float(case["start_usd"]))
+        results.append(_same(WEIGHTS, f"scaled, {_named(case)}", round(found * WEIGHT_PRECISION), case["expect"]))
+    return results
+
+
+def _weight(case: Mapping[str, Any]) -> CaseResult:
+    weight, imf, size = case["w"] / WEIGHT_PRECISION, case["imf"] / 1_000_000, float(case["size"])
+    kind = case["kind"]
+    if "req" in case:
+        weight = drift_v2.weight_between(weight, case["maint"] / WEIGHT_PRECISION, LEVELS[case["req"]])
+    if kind == "asset":
+        found = drift_v2.size_discounted_weight(weight, size, imf)
+    elif kind.startswith("liability"):
+        found = drift_v2.size_premium_weight(weight, size, imf)
+    else:
+        return CaseResult(WEIGHTS, _named(case), False, "a kind of weight that we don't have")
+    return _same(WEIGHTS, _named(case), round(found * WEIGHT_PRECISION), case["expect"])
+
+
+def sizing(folder: Path | None) -> list[CaseResult]:
+    """Every group of cases that the file has; a group that we don't know fails."""
+    facts = json.loads(((folder or CARRIED) / "margin" / f"{SIZING}.json").read_text())
+    results = []
+    for group, cases in facts.items():
+        if not isinstance(cases, list):
+            continue
+        for case in cases:
+            name = f"{group}, {_named(case)}"
+            if group not in GROUPS:
+                results.append(CaseResult(SIZING, name, False, "a group that we don't have"))
+                continue
+            found, unit = GROUPS[group](case)
+            expected = case.get("expect", case.get("expect_base"))
+            if "expect_raw" in case:
+                results.append(_same(SIZING, name, found, case["expect_raw"]))
+            elif isinstance(expected, str):
+                passed = expected.startswith("unbounded") and found is None
+                results.append(CaseResult(SIZING, name, passed, f"{found}, expected {expected}"))
+            else:
+                results.append(_same(SIZING, name, found, round(expected * unit)))
+    return results
+
+
+def _perp_base(case: Mapping[str, Any]) -> tuple[int | None, int]:
+    found = drift_v2.perp_base_to_cover_shortage(
+        _whole(case["shortage"], QUOTE_PRECISION),
+        margin_ratio=_whole(case["margin_ratio"], WEIGHT_PRECISION),
+        liquidation_fee=_whole(case["liq_fee"], FEE_PRECISION),
+        insurance_fee=_whole(case["if_fee"], FEE_PRECISION),
+        price=_whole(case["price"], PRICE_PRECISION),
+        quote_price=_whole(case["quote_price"], PRICE_PRECISION),
+    )
+    return found, BASE_PRECISION
+
+
+def _liability_transfer(case: Mapping[str, Any]) -> tuple[int | None, int]:
+    decimals = case.get("liab_decimals", LIABILITY_DECIMALS)
+    found = drift_v2.liability_to_cover_shortage(
+        _whole(case["shortage"], QUOTE_PRECISION),
+        asset_weight=_whole(case["asset_w"], WEIGHT_PRECISION),
+        asset_multiplier=_whole(case["asset_mult"], FEE_PRECISION),
+        liability_weight=_whole(case["liab_w"], WEIGHT_PRECISION),
+        liability_multiplier=_whole(case["liab_mult"], FEE_PRECISION),
+        liability_decimals=decimals,
+        price=_whole(case["price"], PRICE_PRECISION),
+        insurance_fee=_whole(case["if_fee"], FEE_PRECISION),
+    )
+    return found, 10**decimals
+
+
+def _exchange(case: Mapping[str, Any]) -> dict[str, int]:
+    return {
+        "asset_multiplier": _whole(case["asset_mult"], FEE_PRECISION),
+        "asset_decimals": case.get("asset_decimals", ASSET_DECIMALS),
+        "asset_price": _whole(case["asset_price"], PRICE_PRECISION),
+        "liability_multiplier": _whole(case["liab_mult"], FEE_PRECISION),
+        "liability_decimals": case.get("liab_decimals", LIABILITY_DECIMALS),
+        "liability_price": _whole(case["liab_price"], PRICE_PRECISION),
+    }
+
+
+def _liability_for_asset(case: Mapping[str, Any]) -> tuple[int | None, int]:
+    terms = _exchange(case)
+    return drift_v2.liability_for_asset(_whole(case["asset"], 10 ** terms["asset_decimals"]), **terms), 10 ** terms["liability_decimals"]
+
+
+def _asset_for_liability(case: Mapping[str, Any]) -> tuple[int | None, int]:
+    terms = _exchange(case)
+    unit = 10 ** terms["asset_decimals"]
+    owed = _whole(case["liab"], 10 ** terms["liability_decimals"])
+    return drift_v2.asset_for_liability(owed, asset_balance=_whole(case["asset_amount"], unit), **terms), unit
+
+
+def _perp_fee(case: Mapping[str, Any]) -> tuple[int | None, int]:
+    found = drift_v2.perp_insurance_fee(
+        _whole(case["shortage"], QUOTE_PRECISION),
+        base=_whole(case["base"], BASE_PRECISION),
+        margin_ratio=_whole(case["margin_ratio"], WEIGHT_PRECISION),
+        liquidator_fee=_whole(case["liq_fee"], FEE_PRECISION),
+        price=_whole(case["price"], PRICE_PRECISION),
+        quote_price=_whole(case.get("quote_price", 1), PRICE_PRECISION),
+        fee_max=_whole(case["max_if_fee"], FEE_PRECISION),
+    )
+    return found, FEE_PRECISION
+
+
+def _spot_fee(case: Mapping[str, Any]) -> tuple[int | None, int]:
+    decimals = case.get("liab_decimals", LIABILITY_DECIMALS)
+    found = drift_v2.spot_insurance_fee(
+        _whole(case["shortage"], QUOTE_PRECISION),
+        tokens=_whole(case["token"], 10**decimals),
+        asset_weight=_whole(case["asset_w"], WEIGHT_PRECISION),
+        asset_multiplier=_whole(case["asset_mult"], FEE_PRECISION),
+        liability_weight=_whole(case["liab_w"], WEIGHT_PRECISION),
+        liability_multiplier=_whole(case["liab_mult"], FEE_PRECISION),
+        liability_decimals=decimals,
+        price=_whole(case["price"], PRICE_PRECISION),
+        fee_max=_whole(case["max_if_fee"], FEE_PRECISION),
+    )
+    return found, FEE_PRECISION
+
+
+def _shared_loss(case: Mapping[str, Any]) -> tuple[int | None, int]:
+    loss = _whole(case["loss"], QUOTE_PRECISION)
+    if case["kind"].startswith("perp"):
+        base_long, base_short = (_whole(case[name], BASE_PRECISION) for name in ("base_long", "base_short"))
+        return drift_v2.funding_delta_for_loss(loss, base_long=base_long, base_short=base_short), BASE_PRECISION
+    index = _whole(case.get("index", 1), INTEREST_PRECISION)
+    deposits = _whole(case["deposits"], QUOTE_PRECISION)
+    return drift_v2.interest_delta_for_loss(loss, cumulative_interest=index, deposits=deposits), INTEREST_PRECISION
+
+
+def _share(case: Mapping[str, Any]) -> tuple[int | None, int]:
+    found = drift_v2.share_to_liquidate(
+        _whole(case["shortage"], QUOTE_PRECISION),
+        freed=_whole(case.get("freed", 0), QUOTE_PRECISION),
+        slots=case.get("slots", 0),
+        duration_slots=case.get("duration", 1),
+        initial_share=_whole(case.get("initial_pct", 0), WEIGHT_PRECISION),
+    )
+    return found, WEIGHT_PRECISION
+
+
+def _fee_growth(case: Mapping[str, Any]) -> tuple[int | None, int]:
+    base_fee, fee_max = (_whole(case[name], FEE_PRECISION) for name in ("base", "max"))
+    return drift_v2.liquidation_fee(base_fee, fee_max=fee_max, slots=case["slots"]), FEE_PRECISION
+
+
+GROUPS: dict[str, Callable[[Mapping[str, Any]], tuple[int | None, int]]] = {
+    "perp_base_to_cover_shortage": _perp_base,
+    "liability_transfer_to_cover_shortage": _liability_transfer,
+    "liability_implied_by_asset": _liability_for_asset,
+    "asset_for_liability": _asset_for_liability,
+    "perp_if_fee": _perp_fee,
+    "spot_if_fee": _spot_fee,
+    "socialized_loss": _shared_loss,
+    "max_pct_to_liquidate": _share,
+    "liq_fee_growth": _fee_growth,
+}
+
+
+def _whole(value: float, precision: int) -> int:
+    return round(value * precision)
+
+
+def _named(case: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in case.items() if not name.startswith(("expect", "note")))
+
+
+def _same(family: str, name: str, found: int | None, expected: int) -> CaseResult:
+    return CaseResult(family, name, found == expected, f"{found}, expected {expected}")

@@ -1,0 +1,43 @@
+"""The carried cases of Drift v2, each as a test of its own; and that the families notice what is wrong."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.reference import drift
+from tests.reference.case import CaseResult
+
+RESULTS = {name: run(None) for name, run in drift.families().items()}
+
+
+@pytest.mark.parametrize(
+    "result", [result for results in RESULTS.values() for result in results], ids=lambda one: f"{one.family}, {one.case}"
+)
+def test_agrees(result: CaseResult) -> None:
+    assert result.passed, result.detail
+
+
+def test_every_carried_case_ran() -> None:
+    assert {name: len(results) for name, results in RESULTS.items()} == {drift.WEIGHTS: 18, drift.SIZING: 27}
+
+
+def test_wrong_answers_and_unknown_groups_fail(tmp_path: Path) -> None:
+    shutil.copytree(drift.CARRIED / "margin", tmp_path / "margin")
+    path = tmp_path / "margin" / "drift_v2_weights.json"
+    facts = json.loads(path.read_text())
+    facts["cases"][4]["expect"] += 1
+    facts["cases"][0]["kind"] = "other"
+    path.write_text(json.dumps(facts))
+    path = tmp_path / "margin" / "drift_v2_liquidation_sizing.json"
+    facts = json.loads(path.read_text())
+    for group in drift.GROUPS:
+        case = facts[group][0]
+        name = next(one for one in ("expect", "expect_base", "expect_raw") if one in case)
+        case[name] = case[name] + 1 if name == "expect_raw" else case[name] + 1e-4
+    facts["others"] = [{"expect": 1}]
+    path.write_text(json.dumps(facts))
+    assert sum(not result.passed for result in drift.weights(tmp_path)) == 2
+    failed = [result.case.partition(",")[0] for result in drift.sizing(tmp_path) if not result.passed]
+    assert sorted(failed) == sorted([*drift.GROUPS, "others"])

@@ -1,0 +1,166 @@
+"""Aave's rule by hand: health factor, efficiency mode, collateral that is not enabled, close factor, dust, bonus."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.rules import aave_v3, faults
+
+RESERVES = (
+    aave_v3.ReserveParameters(name="ETH", loan_to_value=0.75, liquidation_threshold=0.8, liquidation_bonus=1.05),
+    aave_v3.ReserveParameters(name="stETH", loan_to_value=0.7, liquidation_threshold=0.75, liquidation_bonus=1.07),
+    aave_v3.ReserveParameters(name="USDC", loan_to_value=0.0, liquidation_threshold=0.0),
+)
+STAKED = aave_v3.CategoryParameters(name="staked", collateral=(0, 1), loan_to_value=0.9, liquidation_threshold=0.95, liquidation_bonus=1.01)
+ARRAYS = aave_v3.terms(aave_v3.Parameters(reserves=RESERVES, categories=(STAKED,)))
+
+
+def account(
+    supplied: list[float], owed: list[float], mode: int = 0, enabled: tuple[bool, bool, bool] = (True, True, True)
+) -> aave_v3.Inputs:
+    return aave_v3.Inputs(
+        start=np.array([0, 3]),
+        reserve=np.array([0, 1, 2]),
+        supplied=np.array(supplied),
+        is_collateral=np.array(enabled),
+        owed=np.array(owed),
+        mode=np.array([mode]),
+        price_usd=np.array([2_000.0, 1_900.0, 1.0]),
+    )
+
+
+def margins(inputs: aave_v3.Inputs) -> list[float]:
+    out = np.empty((1, 4))
+    aave_v3.margins(inputs, ARRAYS, out)
+    return [float(value) for value in out[0]]
+
+
+def health_factor(inputs: aave_v3.Inputs) -> float:
+    out = np.empty(1)
+    aave_v3.health_factors(inputs, ARRAYS, out)
+    return float(out[0])
+
+
+def available(inputs: aave_v3.Inputs) -> float:
+    out = np.empty(1)
+    aave_v3.available_borrows_usd(inputs, ARRAYS, out)
+    return float(out[0])
+
+
+def test_margins_leave_the_venues_own_headroom() -> None:
+    inputs = account([10.0, 0.0, 500.0], [0.0, 0.0, 12_000.0], enabled=(True, True, False))
+    equity, initial, maintenance, distance = margins(inputs)
+    assert equity == 20_000.0 + 500.0 - 12_000.0
+    assert (equity - initial, equity - maintenance) == pytest.approx((15_000.0 - 12_000.0, 16_000.0 - 12_000.0))
+    assert health_factor(inputs) == pytest.approx(16_000.0 / 12_000.0)
+    assert available(inputs) == pytest.approx(3_000.0)
+    fallen = inputs._replace(price_usd=inputs.price_usd * np.array([1.0 - distance, 1.0, 1.0]))
+    assert health_factor(fallen) == pytest.approx(1.0)
+
+
+def test_an_efficiency_mode_applies_only_inside_its_category() -> None:
+    both = [1.0, 1.0, 1_000.0]
+    owed = [0.0, 0.0, 1_000.0]
+    assert health_factor(account(both, owed)) == pytest.approx((2_000 * 0.8 + 1_900 * 0.75) / 1_000)
+    assert health_factor(account(both, owed, mode=1)) == pytest.approx((2_000 + 1_900) * 0.95 / 1_000)
+
+
+def test_what_is_not_enabled_backs_nothing() -> None:
+    assert health_factor(account([1.0, 1.0, 0.0], [0.0, 0.0, 1_000.0], enabled=(False, True, True))) == pytest.approx(1_900 * 0.75 / 1_000)
+
+
+def test_distance_without_debt_and_without_collateral() -> None:
+    assert margins(account([1.0, 0.0, 0.0], [0.0, 0.0, 0.0]))[3] == math.inf
+    assert health_factor(account([1.0, 0.0, 0.0], [0.0, 0.0, 0.0])) == math.inf
+    assert margins(account([0.0, 0.0, 0.0], [0.0, 0.0, 1.0]))[3] == -math.inf
+    assert available(account([0.0, 0.0, 0.0], [0.0, 0.0, 1.0])) == 0.0
+
+
+def test_what_cannot_be_valued_is_not_healthy() -> None:
+    for inputs in (account([math.nan, 0.0, 0.0], [0.0, 0.0, 0.0]), account([1.0, 0.0, 0.0], [0.0, 0.0, math.nan])):
+        assert all(math.isnan(value) for value in margins(inputs))
+        assert math.isnan(health_factor(inputs))
+        assert math.isnan(available(inputs))
+
+
+def test_parts_name_collateral_and_debt() -> None:
+    inputs = account([1.0, 0.0, 0.0], [0.0, 0.0, 1_000.0], enabled=(True, False, False))
+    assert aave_v3.parts(inputs, ARRAYS, 0) == [
+        ("reserve 0, collateral at liquidation threshold", 1_600.0),
+        ("reserve 0, debt", 0.0),
+        ("reserve 1, debt", 0.0),
+        ("reserve 2, debt", -1_000.0),
+        ("health factor", 1.6),
+    ]
+
+
+# ---- liquidation ----------------------------------------------------------------------------------------------------------------------
+
+
+def liquidation(health: float, *, bonus: float = 1.05, **given: Any) -> aave_v3.Liquidation:
+    return aave_v3.liquidation(
+        health, **({"all_debt_usd": 20_000.0, "debt_usd": 20_000.0, "collateral_usd": 22_000.0} | given), bonus=bonus
+    )
+
+
+def test_half_of_all_debt_until_the_health_factor_is_low() -> None:
+    assert liquidation(0.96).repaid_usd == 10_000.0
+    assert liquidation(0.96).taken_usd == pytest.approx(10_500.0)
+    assert liquidation(0.95).repaid_usd == 20_000.0
+    assert liquidation(0.9500001).repaid_usd == 10_000.0
+    assert liquidation(1.0) == (0.0, 0.0, 0.0, False)
+
+
+def test_the_close_factor_is_of_all_debts_not_of_one() -> None:
+    assert liquidation(0.96, debt_usd=8_000.0).repaid_usd == 8_000.0
+    assert liquidation(0.96, debt_usd=15_000.0).repaid_usd == 10_000.0
+
+
+def test_small_sides_may_be_closed_whole() -> None:
+    small = liquidation(0.96, all_debt_usd=1_999.0, debt_usd=1_999.0, collateral_usd=2_200.0)
+    assert small.repaid_usd == 1_999.0
+    assert liquidation(0.96, all_debt_usd=2_000.0, debt_usd=2_000.0, collateral_usd=2_200.0).repaid_usd == 1_000.0
+    little_collateral = liquidation(0.96, collateral_usd=1_999.0)
+    assert little_collateral.taken_usd == 1_999.0
+    assert little_collateral.repaid_usd == pytest.approx(1_999.0 / 1.05)
+
+
+def test_the_bonus_and_the_protocols_share_of_it() -> None:
+    found = liquidation(0.96, protocol_fee=0.1)
+    assert found.protocol_fee_usd == pytest.approx(10_000.0 * 0.05 * 0.1)
+    assert liquidation(0.96, bonus=1.0, protocol_fee=0.1).protocol_fee_usd == pytest.approx(0.0)
+
+
+def test_dust_of_either_side_is_refused_unless_one_is_gone() -> None:
+    assert not aave_v3.leaves_dust(1_000.0, 1_000.0)
+    assert aave_v3.leaves_dust(999.0, 5_000.0)
+    assert aave_v3.leaves_dust(5_000.0, 999.0)
+    assert not aave_v3.leaves_dust(0.0, 1.0)
+    assert not aave_v3.leaves_dust(1.0, 0.0)
+    assert liquidation(0.96, collateral_usd=11_000.0).leaves_dust  # 10,000 owed and 500 of collateral would be left
+    assert not liquidation(0.96).leaves_dust
+
+
+def test_what_is_not_known_is_not_liquidated_by_a_number() -> None:
+    assert math.isnan(liquidation(math.nan).repaid_usd)
+    assert math.isnan(liquidation(0.9, collateral_usd=math.nan).taken_usd)
+
+
+def test_faults_of_parameters_are_named_at_once() -> None:
+    eth = {"name": "ETH", "loan_to_value": 0.75, "liquidation_threshold": 1.2, "liquidation_bonus": 0.9, "colour": "red"}
+    found = "\n".join(faults.faults(aave_v3.Parameters, {"reserves": [eth]}))
+    for place in ("liquidation_threshold", "liquidation_bonus", "colour"):
+        assert f"reserves[0].{place}" in found
+    good = {"name": "ETH", "loan_to_value": 0.75, "liquidation_threshold": 0.8}
+    mode = {"name": "m", "collateral": [1], "loan_to_value": 0.9, "liquidation_threshold": 0.95}
+    for wrong in (
+        {"reserves": [good | {"loan_to_value": 0.9}]},
+        {"reserves": [good], "categories": [mode]},
+        {"reserves": [good, good], "categories": [mode | {"loan_to_value": 0.96}]},
+    ):
+        assert isinstance(faults.read(aave_v3.Parameters, wrong), list)
+    assert isinstance(faults.read(aave_v3.Parameters, {"reserves": [good, good], "categories": [mode]}), aave_v3.Parameters)

@@ -1,0 +1,260 @@
+"""Drift's rules by hand: weights by size, an account's free collateral, what a liquidation takes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.rules import drift_v2, faults
+
+QUOTE: dict[str, Any] = {"name": "USDC"}
+SOL: dict[str, Any] = {
+    "name": "SOL",
+    "initial_asset_weight": 0.8,
+    "maintenance_asset_weight": 0.9,
+    "initial_liability_weight": 1.2,
+    "maintenance_liability_weight": 1.1,
+}
+PERP: dict[str, Any] = {
+    "name": "SOL-PERP",
+    "margin_ratio_initial": 0.1,
+    "margin_ratio_maintenance": 0.05,
+    "unrealized_pnl_initial_asset_weight": 0.5,
+}
+
+
+def margins(
+    quote: float = 0.0,
+    sol: tuple[float, float, float, int] = (0.0, 0.0, 0.0, 0),
+    perp: tuple[float, float, float, float, int] = (0.0, 0.0, 0.0, 0.0, 0),
+    custom: float = 0.0,
+    **changed: Any,
+) -> tuple[float, float, float, float]:
+    """Equity, free collateral at initial and maintenance, distance. SOL is at 20; legs are balance (or base, quote), bids, asks, orders."""
+    inputs = drift_v2.Inputs(
+        spot_start=np.array([0, 2]),
+        spot=np.array([0, 1]),
+        spot_balance=np.array([quote, sol[0]]),
+        spot_bids=np.array([0.0, sol[1]]),
+        spot_asks=np.array([0.0, sol[2]]),
+        spot_orders=np.array([0, sol[3]]),
+        perp_start=np.array([0, 1]),
+        perp=np.array([0]),
+        perp_base=np.array([perp[0]]),
+        perp_quote=np.array([perp[1]]),
+        perp_bids=np.array([perp[2]]),
+        perp_asks=np.array([perp[3]]),
+        perp_orders=np.array([perp[4]]),
+        custom_ratio=np.array([custom]),
+        spot_usd=np.array([1.0, 20.0]),
+        spot_deposits=np.array([0.0, 1_000.0]),
+        perp_usd=np.array([20.0]),
+    )
+    spots = (drift_v2.SpotParameters(**QUOTE), drift_v2.SpotParameters(**(SOL | changed.get("spot", {}))))
+    perps = (drift_v2.PerpParameters(**(PERP | changed.get("perp_changed", {}))),)
+    out = np.empty((1, 4))
+    drift_v2.margins(inputs, drift_v2.terms(drift_v2.Parameters(spots=spots, perps=perps)), out)
+    equity, initial, maintenance, distance = (float(value) for value in out[0])
+    return equity, equity - initial, equity - maintenance, distance
+
+
+def approximately(*values: float) -> Any:
+    return pytest.approx(values, abs=1e-9)
+
+
+# ---- weights --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_weights_without_a_factor_do_not_depend_on_size() -> None:
+    assert drift_v2.size_discounted_weight(0.9, 1e9, 0.0) == 0.9
+    assert drift_v2.size_premium_weight(1.1, 1e9, 0.0) == 1.1
+
+
+def test_a_fill_is_half_way_and_cut_off() -> None:
+    levels = (drift_v2.INITIAL, drift_v2.FILL, drift_v2.MAINTENANCE)
+    assert [drift_v2.weight_between(0.8, 0.9001, level) for level in levels] == [0.8, 0.85, 0.9001]
+
+
+def test_scaling_by_deposits_begins_at_its_start() -> None:
+    assert drift_v2.scaled_initial_asset_weight(0.9, 1e12, 0.0) == 0.9
+    assert drift_v2.scaled_initial_asset_weight(0.9, 999.0, 1_000.0) == 0.9
+    assert drift_v2.scaled_initial_asset_weight(0.9, 3_000.0, 1_000.0) == 0.3
+
+
+# ---- an account -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_spot_and_quote_by_their_sign() -> None:
+    assert margins(100.0, (10.0, 0.0, 0.0, 0))[:3] == approximately(300.0, 100 + 160, 100 + 180)
+    assert margins(500.0, (-10.0, 0.0, 0.0, 0))[:3] == approximately(300.0, 500 - 240, 500 - 220)
+    assert margins(-100.0, (10.0, 0.0, 0.0, 0))[:3] == approximately(100.0, 160 - 100, 180 - 100)
+
+
+def test_spot_orders_count_on_the_worse_side_and_a_cent_each() -> None:
+    # bids: 20 tokens less 200 USD; asks of nothing
+    assert margins(500.0, (10.0, 10.0, 0.0, 2))[1] == pytest.approx(500 + 20 * 20 * 0.8 - 200 - 0.02)
+    # asks that go short are worse than keeping: -5 at 1.2 and 300 USD
+    assert margins(500.0, (10.0, 0.0, 15.0, 1))[1] == pytest.approx(min(500 + 160, 500 - 5 * 20 * 1.2 + 300) - 0.01)
+
+
+def test_perpetuals_need_their_ratio_of_the_worse_side() -> None:
+    assert margins(100.0, perp=(10.0, -200.0, 0.0, 0.0, 0))[:3] == approximately(100.0, 100 - 20, 100 - 10)
+    assert margins(100.0, perp=(10.0, -200.0, 5.0, 30.0, 1))[1] == pytest.approx(100 - 20 * 20 * 0.1 - 0.01)
+    assert margins(100.0, perp=(-10.0, 150.0, 0.0, 0.0, 0))[:3] == approximately(50.0, 100 - 50 - 20, 100 - 50 - 10)
+
+
+def test_profit_counts_in_part_at_initial_and_is_bounded() -> None:
+    assert margins(100.0, perp=(10.0, -150.0, 0.0, 0.0, 0))[:3] == approximately(150.0, 100 + 25 - 20, 100 + 50 - 10)
+    assert margins(100.0, perp=(100.0, -1_500.0, 0.0, 0.0, 0))[1] == pytest.approx(100 + 100 - 200)
+
+
+def test_size_and_deposits_change_weights() -> None:
+    spot = {"imf_factor": 0.3}
+    weight = drift_v2.size_discounted_weight(0.8, 10.0, 0.3)
+    assert weight == pytest.approx(1.1 / (1 + 0.3 * math.sqrt(10.0)), abs=1e-4)
+    assert margins(0.0, (10.0, 0.0, 0.0, 0), spot=spot)[1] == pytest.approx(200 * weight)
+    # 1,000 deposited at 20: four times the start, so a quarter of the weight, at initial alone
+    scaled = {"scale_initial_asset_weight_start_usd": 5_000.0}
+    assert margins(0.0, (10.0, 0.0, 0.0, 0), spot=scaled)[1:3] == approximately(200 * 0.2, 200 * 0.9)
+    ratio = drift_v2.size_premium_weight(0.1, 100.0, 0.01)
+    assert ratio == pytest.approx(0.08 + 0.01 * 10.0, abs=1e-4)
+    grown = margins(500.0, perp=(100.0, -2_000.0, 0.0, 0.0, 0), perp_changed={"imf_factor": 0.01})
+    assert grown[1] == pytest.approx(500 - 2_000 * ratio)
+
+
+def test_an_accounts_own_ratio_counts_at_initial() -> None:
+    found = margins(500.0, (10.0, 0.0, 0.0, 0), (10.0, -200.0, 0.0, 0.0, 0), 0.5)
+    assert found[:3] == approximately(700.0, 500 + 200 * 0.5 - 200 * 0.5, 500 + 180 - 10)
+
+
+def test_distance_is_what_is_left_of_gross() -> None:
+    equity, _, left, distance = margins(100.0, (-1.0, 0.0, 0.0, 0), (10.0, -200.0, 0.0, 0.0, 0))
+    assert (equity, distance) == approximately(80.0, left / (100 + 20 + 200))
+    assert margins()[3] == math.inf
+    assert margins(perp=(0.0, -1.0, 0.0, 0.0, 0))[3] == -math.inf
+
+
+def test_parts_are_collateral_and_requirement() -> None:
+    inputs = drift_v2.Inputs(
+        spot_start=np.array([0, 1]),
+        spot=np.array([1]),
+        spot_balance=np.array([-10.0]),
+        spot_bids=np.zeros(1),
+        spot_asks=np.zeros(1),
+        spot_orders=np.array([1]),
+        perp_start=np.array([0, 0]),
+        perp=np.zeros(0, dtype=np.int64),
+        perp_base=np.zeros(0),
+        perp_quote=np.zeros(0),
+        perp_bids=np.zeros(0),
+        perp_asks=np.zeros(0),
+        perp_orders=np.zeros(0, dtype=np.int64),
+        custom_ratio=np.zeros(1),
+        spot_usd=np.array([1.0, 20.0]),
+        spot_deposits=np.zeros(2),
+        perp_usd=np.zeros(0),
+    )
+    parameters = drift_v2.terms(drift_v2.Parameters(spots=(drift_v2.SpotParameters(**QUOTE), drift_v2.SpotParameters(**SOL))))
+    assert drift_v2.parts(inputs, parameters, 0, drift_v2.MAINTENANCE) == [
+        ("spot 1, total collateral", 0.0),
+        ("spot 1, margin requirement", pytest.approx(-220.01)),
+        ("free collateral", pytest.approx(-220.01)),
+    ]
+
+
+# ---- liquidation ----------------------------------------------------------------------------------------------------------------------
+
+USD = drift_v2.QUOTE_PRECISION
+
+
+def test_what_cannot_cover_a_shortage_is_unbounded() -> None:
+    terms = {"liquidation_fee": 10_000, "insurance_fee": 0, "quote_price": USD}
+    assert drift_v2.perp_base_to_cover_shortage(USD, margin_ratio=100, price=USD, **terms) is None
+    assert drift_v2.perp_base_to_cover_shortage(USD, margin_ratio=500, price=0, **terms) is None
+    costly = terms | {"insurance_fee": 100_000}
+    assert drift_v2.perp_base_to_cover_shortage(USD, margin_ratio=500, price=USD, **costly) is None
+    spot = {"asset_multiplier": 1_000_000, "liability_multiplier": 1_000_000, "liability_decimals": 9, "price": USD}
+    assert drift_v2.liability_to_cover_shortage(USD, asset_weight=10_000, liability_weight=10_000, insurance_fee=0, **spot) is None
+    assert drift_v2.liability_to_cover_shortage(USD, asset_weight=9_000, liability_weight=10_000, insurance_fee=200_000, **spot) is None
+
+
+def test_sizes_follow_the_tokens_decimals() -> None:
+    terms = {"asset_weight": 8_000, "liability_weight": 12_000, "asset_multiplier": 1_000_000, "liability_multiplier": 1_000_000}
+    found = [
+        drift_v2.liability_to_cover_shortage(10 * USD, liability_decimals=decimals, price=100 * USD, insurance_fee=0, **terms)
+        for decimals in (4, 6, 9)
+    ]
+    assert found == [2_500, 250_000, 250_000_000]
+
+
+def test_an_asset_that_is_nearly_gone_is_taken_whole() -> None:
+    terms = {
+        "asset_multiplier": 1_000_000,
+        "asset_decimals": 9,
+        "asset_price": 100 * USD,
+        "liability_multiplier": 1_000_000,
+        "liability_decimals": 6,
+        "liability_price": USD,
+    }
+    one = 10**9
+    assert drift_v2.asset_for_liability(100 * USD, asset_balance=one, **terms) == one
+    assert drift_v2.asset_for_liability(99_500_000, asset_balance=one, **terms) == one
+    assert drift_v2.asset_for_liability(98_000_000, asset_balance=one, **terms) == 980_000_000
+
+
+def test_a_shortage_is_covered_bit_by_bit() -> None:
+    terms = {"duration_slots": 150, "initial_share": 1_000}
+    assert drift_v2.share_to_liquidate(49 * USD, freed=0, slots=0, **terms) == 10_000
+    assert drift_v2.share_to_liquidate(100 * USD, freed=0, slots=0, **terms) == 1_000
+    assert drift_v2.share_to_liquidate(100 * USD, freed=0, slots=75, **terms) == 6_000
+    # half of 200 in all is released less the 100 that are freed: nothing now
+    assert drift_v2.share_to_liquidate(100 * USD, freed=100 * USD, slots=60, **terms) == 0
+    assert drift_v2.share_to_liquidate(100 * USD, freed=0, slots=10_000, **terms) == 10_000
+    assert drift_v2.share_to_liquidate(100 * USD, freed=0, slots=1, duration_slots=0, initial_share=0) == 10_000
+
+
+def test_fees_that_nobody_can_bear_are_none() -> None:
+    perp = {"base": 10**9, "margin_ratio": 500, "liquidator_fee": 10_000, "price": USD, "quote_price": USD, "fee_max": 50_000}
+    assert drift_v2.perp_insurance_fee(0, **perp) == 38_000
+    for nothing in ({"base": 0}, {"price": 0}, {"quote_price": 0}, {"liquidator_fee": 50_000}):
+        assert drift_v2.perp_insurance_fee(0, **(perp | nothing)) == 0
+    spot = {
+        "tokens": 10**9,
+        "asset_weight": 8_000,
+        "asset_multiplier": 1_000_000,
+        "liability_weight": 10_000,
+        "liability_multiplier": 1_000_000,
+        "liability_decimals": 9,
+        "price": USD,
+        "fee_max": 50_000,
+    }
+    assert drift_v2.spot_insurance_fee(0, **spot) == 50_000
+    for nothing in ({"tokens": 0}, {"price": 0}, {"asset_weight": 10_000}):
+        assert drift_v2.spot_insurance_fee(0, **(spot | nothing)) == 0
+
+
+def test_a_loss_is_shared_by_those_who_are_there() -> None:
+    with pytest.raises(ValueError, match="nobody"):
+        drift_v2.funding_delta_for_loss(USD, base_long=0, base_short=0)
+    assert drift_v2.funding_delta_for_loss(-USD, base_long=10**9, base_short=-(10**9)) == 500_000_000
+    assert drift_v2.interest_delta_for_loss(1, cumulative_interest=10**10, deposits=0) == 0
+
+
+def test_faults_of_parameters_are_named_at_once() -> None:
+    given = {"spots": [QUOTE, SOL | {"imf_factor": 2.0}], "perps": [PERP | {"margin_ratio_initial": 0.0}, {"name": "P"}]}
+    found = "\n".join(faults.faults(drift_v2.Parameters, given))
+    for place in ("spots[1].imf_factor", "perps[0].margin_ratio_initial", "perps[1].margin_ratio_maintenance"):
+        assert place in found
+    wrong: dict[str, Any]
+    for wrong in (
+        {"spots": [QUOTE, SOL | {"initial_asset_weight": 0.95}]},
+        {"spots": [QUOTE, SOL | {"initial_liability_weight": 1.0}]},
+        {"spots": [QUOTE], "perps": [PERP | {"margin_ratio_initial": 0.01}]},
+        {"spots": []},
+        {"spots": [SOL]},
+    ):
+        assert isinstance(faults.read(drift_v2.Parameters, wrong), list)
+    assert isinstance(faults.read(drift_v2.Parameters, {"spots": [QUOTE, SOL], "perps": [PERP]}), drift_v2.Parameters)
