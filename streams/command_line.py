@@ -11,7 +11,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from streams.commands import backtest, cluster, looking, margin, operator, parameters
+from streams.commands import backtest, cluster, looking, margin, models, operator, parameters
 from streams.commands.common import FAULT, FOUND_WANTING, LOG_FORMAT, SettingsFile, settings_of
 
 __all__ = ["FAULT", "FOUND_WANTING", "app"]
@@ -98,6 +98,7 @@ app.command()(operator.unfreeze)
 app.command()(operator.quarantine)
 app.command()(operator.guardians)
 app.command()(margin.margin)
+app.command()(models.models)
 
 if __name__ == "__main__":
     app()

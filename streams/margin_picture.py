@@ -13,7 +13,8 @@ from engine.explanations import HaircutTerms
 from engine.greeks import AccountGreeks
 from engine.inspection import AccountReport
 from engine.scenario_report import GroupLosses, ScenarioReport
-from streams.margin_models import AaveHealth, AaveMargin, MarginReport, PortfolioMargin
+from streams.margin_models import MarginReport, PortfolioMargin, VenueMargin
+from streams.venue_margin import VenueFinding
 from streams.wording import number, safe, utc_ns
 
 _STYLES = {"BANKRUPT": "bold red", "LIQUIDATABLE": "red", "UNKNOWN": "magenta", "WARNING": "yellow", "HEALTHY": "green"}
@@ -24,8 +25,8 @@ def picture(report: MarginReport) -> RenderableType:
     match report:
         case PortfolioMargin():
             return Group(*_head(report), *_of_portfolio(report))
-        case AaveMargin():
-            return Group(*_head(report), *(part for pool in report.pools for part in _pool(pool)))
+        case VenueMargin():
+            return Group(*_head(report), *_of_venue(report.finding))
     raise AssertionError(f"say here how a {type(report).__name__} looks")
 
 
@@ -165,24 +166,30 @@ def _greeks(greeks: AccountGreeks) -> list[RenderableType]:
 # ---- Aave v3 --------------------------------------------------------------------------------------------------------------------------
 
 
-def _pool(pool: AaveHealth) -> list[RenderableType]:
-    factor = pool.health_factor
-    known = pool.collateral_usd is not None and pool.debt_usd is not None
-    words = "nothing is owed" if factor is None and known else "not known" if factor is None else f"{factor:.4f}"
-    title, table = _table(
-        f"{safe(pool.venue)}: health factor {words}", ["asset", "side", "value USD", "threshold", "loan to value", ""], left=2
-    )
-    for one in pool.positions:
-        told = "" if one.counts or one.side == "debt" else "no reserve of the file"
-        lent = one.side == "collateral"
-        ratios = (_percent(one.liquidation_threshold), _percent(one.loan_to_value)) if lent else ("", "")
-        table.add_row(safe(one.asset), one.side, _usd(one.value_usd), *ratios, told)
-    sums = Text(
-        f"collateral {_usd(pool.collateral_usd)} USD, debt {_usd(pool.debt_usd)} USD, "
-        f"may still borrow {_usd(pool.available_borrows_usd)} USD"
-    )
-    left = [Text(f"left out: {', '.join(map(safe, pool.left_out))}")] if pool.left_out else []
-    return [title, table, sums, *left]
+def _of_venue(found: VenueFinding) -> list[RenderableType]:
+    evidence = "held against published numbers" if found.published else "no published number of it is known"
+    head = Text(f"\n{safe(found.venue)} by {found.title} ({found.rule} {found.version}; {evidence})", style="bold")
+    title, table = _table("What the venue sees", ["", "USD", "equity over it"], left=1)
+    equity = found.equity_usd
+    for name, usd in (("equity", equity), ("initial requirement", found.initial_usd), ("maintenance requirement", found.maintenance_usd)):
+        over = "" if name == "equity" else "?" if usd is None or equity is None else _usd(equity - usd)
+        table.add_row(name, _usd(usd), over)
+    words, parts = _table("In the venue's words", ["", "USD"], left=1)
+    for part in found.parts:
+        is_ratio = part.name.endswith(("factor", "ratio"))
+        parts.add_row(safe(part.name), "none" if is_ratio and part.value is None else number(part.value) if is_ratio else _usd(part.value))
+    return [head, Text(_until_liquidation(found)), Text(f"holds {', '.join(map(safe, found.instruments))}"), title, table, words, parts]
+
+
+def _until_liquidation(found: VenueFinding) -> str:
+    if found.left_usd is None:
+        return "not known: something that it holds has no value"
+    if found.left_usd < 0.0:
+        return f"below maintenance by {_usd(-found.left_usd)} USD: the venue may liquidate"
+    if found.distance is None:
+        return "nothing there can be liquidated"
+    of = "a fall of the collateral by" if found.measure == "health_factor" else "a loss of the notional's"
+    return f"{of} {_percent(found.distance)} from the venue's liquidation"
 
 
 # ---- cells ----------------------------------------------------------------------------------------------------------------------------

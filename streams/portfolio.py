@@ -30,14 +30,15 @@ from engine.tables import POSITIONS_MAX
 from streams.json_faults import faults_of
 
 PORTFOLIO_BYTES_MAX: Final = 4 * 1024 * 1024
-LOT_SIZE: Final = 0.0001  # units, where an instrument does not say; a dollar for inverse perpetuals
+LOT_SIZE: Final = 0.0001  # units, where an instrument does not say; a dollar for inverse perpetuals and futures
 TICK_SIZE: Final = 0.01
 WHOLE_TOLERANCE: Final = 1e-9  # a quantity is a product of decimals written as doubles
+_LOTS_OF_USD: Final = ("inverse_perpetual", "inverse_future")
 
 Moment = Annotated[str | int, Meta(description="ISO 8601 with its zone (2025-10-10T21:20:00Z), or nanoseconds since 1970.")]
 Sigma = Annotated[float, Meta(gt=0.0, le=20.0, description="Implied volatility, an annualised decimal: 0.8 is 80 %.")]
 Seconds = Annotated[float, Meta(ge=0.0, le=31_536_000.0)]
-Ratio = Annotated[float, Meta(ge=0.0, le=1.0)]
+Number = Annotated[float, Meta(ge=-1e18, le=1e18)]
 
 
 class PortfolioFault(ValueError):
@@ -80,7 +81,7 @@ class Instrument(InstrumentDefinition, frozen=True, kw_only=True, tag="instrumen
 
     v: Version = 1
     time_ns: TimeNs = 0
-    contract: Literal["spot", "loan", "perpetual", "inverse_perpetual", "option", "inverse_option"] = "spot"
+    contract: Literal["spot", "loan", "perpetual", "inverse_perpetual", "future", "inverse_future", "option", "inverse_option"] = "spot"
     quote: Name | None = None  # type: ignore[assignment]
     lot_size: Positive | None = None  # type: ignore[assignment]
     tick_size: Positive = TICK_SIZE
@@ -98,7 +99,7 @@ class DepthAndSpread(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Held(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One position: `lots`, or `quantity` in units of the underlying (of inverse perpetuals in USD), below 0 for a short or a debt.
+    """One position: `lots`, or `quantity` in units of the underlying, below 0 for a short or a debt; of inverse perpetuals and futures in USD.
 
     An instrument that is not defined and has the name of an asset is spot of it. `entry_price`: what was paid for all of it, in cash of the
     quote; `cash` comes on top (premiums, realised profits, funding), in units of the quote.
@@ -112,23 +113,12 @@ class Held(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     entry_price: Price | None = None
 
 
-class AaveReserve(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What Aave lets be borrowed against an asset, and where it liquidates: fractions of its value."""
+class VenueRule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """By which rule a venue goes (`plimsoll models`), the rule's own parameters, and what it needs that no position says."""
 
-    liquidation_threshold: Ratio
-    loan_to_value: Ratio = 0.0
-
-
-class AavePool(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A venue that is an Aave v3 pool: its reserves by asset. Assets that are not among them count as collateral nowhere."""
-
-    reserves: dict[Name, AaveReserve]
-
-
-class Rules(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the models of single venues need and the engine does not: by model, by venue."""
-
-    aave_v3: dict[Name, AavePool] = {}
+    rule: Name
+    parameters: dict[str, Any] = {}
+    given: dict[Name, Number | dict[Name, Number]] = {}  # docs/rules.md: by rule
 
 
 class Portfolio(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -146,7 +136,7 @@ class Portfolio(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     lags: dict[Name, Seconds] = {}  # chain -> how long its word takes, 95 times of 100
     interest_indexes: dict[str, Positive] = {}  # "venue/instrument" of a loan -> debt = lots x index
     positions: Annotated[list[Held], Meta(min_length=1, max_length=POSITIONS_MAX)]
-    rules: Rules = Rules()
+    rules: dict[Name, VenueRule] = {}  # by venue, for --venue
 
 
 def portfolio_schema() -> dict[str, Any]:
@@ -253,8 +243,8 @@ def instruments_of(portfolio: Portfolio) -> dict[tuple[str, str], InstrumentDefi
 
 
 def _defined(one: Instrument) -> InstrumentDefinition:
-    inverse = one.contract in ("inverse_perpetual", "inverse_option")
-    default_lot = 1.0 if one.contract == "inverse_perpetual" else LOT_SIZE
+    inverse = one.contract.startswith("inverse")
+    default_lot = 1.0 if one.contract in _LOTS_OF_USD else LOT_SIZE
     return InstrumentDefinition(
         v=1,
         time_ns=0,
@@ -290,6 +280,6 @@ def cash_quote_of(held: Held, instrument: InstrumentDefinition) -> float:
     if held.entry_price is None:
         return held.cash
     units = lots_of(held, instrument) * instrument.lot_size
-    paid = -units / held.entry_price if instrument.contract == "inverse_perpetual" else units * held.entry_price
+    paid = -units / held.entry_price if instrument.contract in _LOTS_OF_USD else units * held.entry_price
     assert math.isfinite(paid)
     return held.cash - paid

@@ -19,7 +19,9 @@ def margin(
     portfolio: Annotated[Path | None, typer.Argument(help="JSON: what exists, marks, positions (docs/margin.md).", dir_okay=False)] = None,
     parameters: Annotated[Path | None, typer.Option(help="A set file, as `plimsoll parameters check` reads it.", dir_okay=False)] = None,
     preset: Annotated[str | None, typer.Option(metavar="NAME", help="Instead: one of `plimsoll parameters presets`.")] = None,
-    model: Annotated[str, typer.Option(metavar="NAME", help="portfolio, the engine's own; or a venue's rule: aave_v3.")] = "portfolio",
+    venue: Annotated[
+        str | None, typer.Option(metavar="NAME", help="By this venue's own rule, which the file names, on its leg alone.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole report, for programs.")] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schemas of the file and of the report instead.")] = False,
 ) -> None:
@@ -35,16 +37,14 @@ def margin(
     if parameters is not None and preset is not None:
         fail(ValueError("say once by what: --parameters FILE, which may name a preset, or --preset NAME"))
 
-    from streams.margin_models import ModelFault, ModelNotKnown
-    from streams.margin_models import model as model_of
+    from streams.margin_models import portfolio_margin, venue_margin
     from streams.portfolio import PortfolioFault
+    from streams.venue_margin import LegFault
 
     try:
-        chosen = model_of(model)
-        report = chosen.report(_book(portfolio, parameters, preset))
-    except ModelNotKnown as error:
-        fail(error)
-    except (PortfolioFault, ModelFault) as fault:
+        book = _book(portfolio, parameters, preset)
+        report = portfolio_margin(book) if venue is None else venue_margin(book, venue)
+    except (PortfolioFault, LegFault) as fault:
         fail(fault, FOUND_WANTING)
     if as_json:
         from streams.messages import encode

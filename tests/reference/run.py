@@ -6,6 +6,7 @@ with that name. What nobody covers is listed too, so that the count of passed ca
 
 import argparse
 import importlib
+import json
 import pkgutil
 import sys
 import traceback
@@ -14,13 +15,14 @@ from pathlib import Path
 from types import ModuleType
 
 import tests.reference
+from tests.reference import rules
 from tests.reference.case import CaseResult
 
 Run = Callable[[Path | None], list[CaseResult]]
 
 # Topics that hold prices, not answers: what demonstration and backtest replay. A family may name what lies there; it need not be covered.
 INPUT_TOPICS = frozenset({"market"})
-_NOT_FAMILIES = frozenset({"case", "run"})
+_NOT_FAMILIES = frozenset({"case", "rules", "run"})
 
 
 def collect() -> dict[str, Run]:
@@ -75,11 +77,32 @@ def run_family(name: str, run: Run, folder: Path | None) -> list[CaseResult]:
     return results or [CaseResult(name, "the whole family", False, "found no case")]
 
 
+def cases_of_rules() -> str:
+    """JSON: by rule, how many cases there are and how many passed. Families of other things than rules are not run."""
+    families = {name: run for name, run in collect().items() if rules.has_rules(name)}
+    results = [result for name, run in families.items() for result in run_family(name, run, None) if not result.left_out]
+    counts: dict[str, dict[str, int]] = {}
+    for result in results:
+        rule = rules.rule_of(result.family, result.case)
+        if rule is not None:
+            count = counts.setdefault(rule, {"cases": 0, "passed": 0})
+            count["cases"] += 1
+            count["passed"] += bool(result.passed)
+    return json.dumps(dict(sorted(counts.items())), indent=2) + "\n"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs what is asked for and prints the outcome; 1 if any case failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.reference.run", description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--reference", type=Path, help="a folder of reference data; without it, the facts carried with the tests")
-    folder: Path | None = parser.parse_args(arguments).reference
+    parser.add_argument("--models", type=Path, help="write how many carried cases of each venue's rule passed, for `plimsoll models`")
+    options = parser.parse_args(arguments)
+    folder: Path | None = options.reference
+    if options.models is not None:
+        if folder is not None:
+            parser.error("--models counts the facts carried with the tests: say no folder")
+        options.models.write_text(cases_of_rules())
+        return 0
     if folder is not None and not folder.is_dir():
         parser.error(f"{folder} is not a folder")
 
