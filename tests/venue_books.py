@@ -146,7 +146,7 @@ def drift_v2_book(accounts: int, seed: int) -> Subject:
             imf_factor=0.001,
             unrealized_pnl_initial_asset_weight=0.8,
             unrealized_pnl_maintenance_asset_weight=1.0,
-            unrealized_pnl_imf_factor=0.001,
+            unrealized_pnl_imf_factor=0.05,
         )
         for position in range(PERPS)
     )

@@ -34,7 +34,7 @@ _REPOSITORY: Final = "https://github.com/drift-labs/protocol-v2/blob/master/prog
 
 RULE: Final = RuleInfo(
     name="drift_v2",
-    version="2",
+    version="2, commit 0ae3e3b of its tests",
     title="Drift v2 margin of an account",
     sources=(f"{_REPOSITORY}/math/margin.rs", f"{_REPOSITORY}/state/perp_market.rs"),
     measure="margin",
@@ -43,7 +43,7 @@ RULE: Final = RuleInfo(
 )
 WEIGHTS: Final = RuleInfo(
     name="drift_v2_weights",
-    version="2",
+    version="2, commit 0ae3e3b of its tests",
     title="Drift v2 size-scaled weights",
     sources=(f"{_REPOSITORY}/math/margin.rs", f"{_REPOSITORY}/state/spot_market.rs"),
     measure="margin",
@@ -52,7 +52,7 @@ WEIGHTS: Final = RuleInfo(
 )
 LIQUIDATION: Final = RuleInfo(
     name="drift_v2_liquidation_sizing",
-    version="2",
+    version="2, commit 0ae3e3b of its tests",
     title="Drift v2 liquidation sizes, fees and shared losses",
     sources=(f"{_REPOSITORY}/math/liquidation.rs",),
     measure="margin",

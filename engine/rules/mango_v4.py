@@ -34,7 +34,7 @@ _REPOSITORY: Final = "https://github.com/blockworks-foundation/mango-v4/blob/mai
 
 RULE: Final = RuleInfo(
     name="mango_v4",
-    version="0.24",
+    version="4, commit 1303a4a of its tests",
     title="Mango v4 health",
     sources=(f"{_REPOSITORY}/health/cache.rs", f"{_REPOSITORY}/state/bank.rs"),
     measure="margin",
@@ -43,7 +43,7 @@ RULE: Final = RuleInfo(
 )
 STABLE_PRICE: Final = RuleInfo(
     name="mango_v4_stable_price",
-    version="0.24",
+    version="4, commit 1303a4a of its tests",
     title="Mango v4 stable price",
     sources=(f"{_REPOSITORY}/state/stable_price.rs",),
     measure="margin",
@@ -52,7 +52,7 @@ STABLE_PRICE: Final = RuleInfo(
 )
 LIQUIDATION: Final = RuleInfo(
     name="mango_v4_liquidation",
-    version="0.24",
+    version="4, commit 1303a4a of its tests",
     title="Mango v4: a token liability against a token asset",
     sources=(f"{_REPOSITORY}/instructions/token_liq_with_token.rs",),
     measure="margin",

@@ -109,6 +109,9 @@ def test_perpetuals_need_their_ratio_of_the_worse_side() -> None:
 def test_profit_counts_in_part_at_initial_and_is_bounded() -> None:
     assert margins(100.0, perp=(10.0, -150.0, 0.0, 0.0, 0))[:3] == approximately(150.0, 100 + 25 - 20, 100 + 50 - 10)
     assert margins(100.0, perp=(100.0, -1_500.0, 0.0, 0.0, 0))[1] == pytest.approx(100 + 100 - 200)
+    # a profit of 49 at a factor of 0.3: 1.1 / 3.1 of it at initial, all of it at maintenance
+    sized = margins(100.0, perp=(10.0, -151.0, 0.0, 0.0, 0), perp_changed={"unrealized_pnl_imf_factor": 0.3})
+    assert sized[1:3] == approximately(100 + 49 * 0.3548 - 20, 100 + 49 - 10)
 
 
 def test_size_and_deposits_change_weights() -> None:
