@@ -322,7 +322,11 @@ class Book:
                     ended.add(a)
                 if a not in concerned:
                     concerned[a] = Valued(a, int(c.state[a]), int(c.reason[a]))
-            for change in self.breakers.advance(self.market, self.limits, c.health[:n, UNHAIRCUT]):
+            is_unknown = c.reason[:n] != 0
+            for one in concerned.values():
+                is_unknown[one.account] = one.reason != 0
+            sure_usd = np.where(is_unknown, np.nan, c.health[:n, UNHAIRCUT])  # what an account owes that is UNKNOWN is not known
+            for change in self.breakers.advance(self.market, self.limits, sure_usd):
                 self._note_breaker(change)
         for one in sorted(concerned.values(), key=self._supervisor.excess_order):
             woken = one.account in ended or (ticks and self._supervisor.is_retry_due(one.account))
