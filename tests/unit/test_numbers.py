@@ -1,4 +1,4 @@
-"""How far sums of positions are from the exact ones: float64 within its bound, float32 beyond what is allowed (docs/model.md, section 13)."""
+"""How far sums of positions are from the exact ones: float64 within its bound, float32 beyond what is allowed (docs/model.md, 13)."""
 
 from fractions import Fraction
 
