@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.market_arrays import RiskInputs, new_inputs, new_table_set, new_touched
+from engine.tables import IS_STRESSED
 
 if TYPE_CHECKING:
     from engine.derived_market import DerivedMarket
@@ -72,7 +73,11 @@ class CauseTables:
         theirs.settings[:] = ours.settings
         theirs.settings_int[:] = ours.settings_int
         theirs.atomic_chains[:chains] = ours.atomic_chains[:chains]
-        theirs.correlation[:, :, :groups, :groups] = ours.correlation[:, :, :groups, :groups] if correlations is None else correlations
+        if correlations is None:
+            theirs.correlation[:, :, :groups, :groups] = ours.correlation[:, :, :groups, :groups]
+        else:
+            theirs.correlation[:, :, :groups, :groups] = correlations
+            theirs.settings_int[IS_STRESSED] = 1  # there may have been stress before: regimes are read, not derived
         if self._parameters is not market.parameters:
             set_.option_inputs[:] = math.nan
         market.fill_set(set_, inputs, new_touched(), everything=True)

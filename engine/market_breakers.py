@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 SYSTEM: Final = "system"
 SYSTEM_GROUPS_MIN: Final = 3  # with a known mark: of fewer, no share is looked at
+LAYER_HEARD_LEAST: Final = 2  # chains: one late chain is no late layer
 RESET_SHARE: Final = 0.5  # of the trip, of breakers that look at shares
 QUARANTINED: Final = 1.0  # what a quarantine's value is while it lasts
 
@@ -144,7 +145,7 @@ def advance_layers(
     layer: Breakers,
     touched: Touched,
 ) -> None:
-    """Of each messaging layer: the share of its chains (of those ever heard) whose lag breaker is not closed; 0 where none was heard."""
+    """Of each messaging layer: the share of its chains (of those ever heard) whose lag breaker is not closed; 0 of fewer than two."""
     for n in range(layer_count):
         heard = 0
         late = 0
@@ -154,7 +155,7 @@ def advance_layers(
             heard += 1
             if lag.state[j] != CLOSED:
                 late += 1
-        share = late / heard if heard > 0 else 0.0
+        share = late / heard if heard >= LAYER_HEARD_LEAST else 0.0
         calm_ns = layer.calm_ns[n]
         trip = settings.layer_share
         if breakers.advance(n, share, trip, RESET_SHARE * trip, settings.cooldown_ns, now_ns, layer):

@@ -176,8 +176,7 @@ def _of_venue(found: VenueFinding) -> list[RenderableType]:
         table.add_row(name, _usd(usd), over)
     words, parts = _table("In the venue's words", ["", "USD"], left=1)
     for part in found.parts:
-        is_ratio = part.name.endswith(("factor", "ratio"))
-        parts.add_row(safe(part.name), "none" if is_ratio and part.value is None else number(part.value) if is_ratio else _usd(part.value))
+        parts.add_row(safe(part.name), _ratio(part.value) if part.name.endswith(("factor", "ratio")) else _usd(part.value))
     return [head, Text(_until_liquidation(found)), Text(f"holds {', '.join(map(safe, found.instruments))}"), title, table, words, parts]
 
 
@@ -206,6 +205,10 @@ def _table(title: str, heads: list[str], *, left: int) -> tuple[Text, Table]:
 
 def _usd(amount: float | None) -> str:
     return "?" if amount is None else f"{amount + 0.0:,.2f}"
+
+
+def _ratio(value: float | None) -> str:
+    return "none" if value is None else number(value)
 
 
 def _percent(fraction: float) -> str:

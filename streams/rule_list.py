@@ -42,6 +42,12 @@ class ListedRule(Struct, frozen=True, kw_only=True):
     takes_no_legs: str  # why not; empty where it does, and for parts of rules
 
 
+class RuleList(Struct, frozen=True, kw_only=True):
+    """What `plimsoll models --json` prints."""
+
+    rules: list[ListedRule]
+
+
 def listed_rules() -> list[ListedRule]:
     """All of them, by name."""
     counts = msgspec.json.decode((files("streams") / CASES_FILE).read_bytes(), type=dict[str, CaseCount])

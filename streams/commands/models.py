@@ -9,13 +9,13 @@ import typer
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="For programs, sources and all.")] = False) -> None:
     """List the rules of venues: version, sources, and how many published answers come out of each."""
-    from streams.rule_list import in_words, listed_rules
+    from streams.rule_list import RuleList, in_words, listed_rules
 
     found = listed_rules()
     if as_json:
         from streams.messages import encode
 
-        typer.echo(encode(found))
+        typer.echo(encode(RuleList(rules=found)))
         return
     from rich import box
     from rich.console import Console

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from engine.book import Accounts, Columns
 from engine.fills import value_accounts
+from engine.inputs import InstrumentDefinition
 from engine.jit import kernel
 from engine.margin import OUT
 from engine.market import Market
@@ -26,12 +27,26 @@ from engine.tables import DELTA_LONG, EXTREME_DOWN, EXTREME_UP, GRID_STEPS, GROU
 from tests.bench import numpy_book
 from tests.bench.ledger import NOW_NS, fill_frame, open_book
 from tests.bench.looking import looked_at
-from tests.bench.world import COINS, OPTION_STRIKES, PERPETUALS, POSITIONS, SEED, VENUES, Population, market, option, perpetual
+from tests.bench.world import (
+    COINS,
+    OPTION_LIFE_NS,
+    OPTION_STRIKES,
+    PERPETUALS,
+    POSITIONS,
+    SEED,
+    VENUES,
+    Population,
+    market,
+    option,
+    perpetual,
+    volatility,
+)
 
 SCENARIOS: Final = 28  # 13 price steps x 2 volatility shocks, and two extremes, for each driving group
 ACCOUNTS: Final = (100_000, 1_000_000)
 OPTION_ACCOUNTS: Final = 0.2  # of the second book: so many of its accounts hold OPTIONS_HELD options among their eight positions
 OPTIONS_HELD: Final = 3
+MATRIX_INSTRUMENTS: Final = 2_000
 STREAM_DOUBLES: Final = 16_000_000  # of each array of the bandwidth test: beyond any cache
 TOLERANCE: Final = 1e-9  # of an account's value
 # What a valuation must read and write of one account: slots of (instrument, quantity, cash), their number, states; and the health row.
@@ -275,6 +290,47 @@ def fills_in_frames(accounts: int, frame_events: int, frames: int) -> dict[str, 
     }
 
 
+def scenario_matrix(instruments: int, rounds: int) -> dict[str, Any]:
+    """The scan rows of so many options made again, both levels, as a frame that moves their underlying does."""
+    found = Market()
+    for message in market(NOW_NS, options=False):
+        assert _observe(found, message) is None
+    strikes = np.geomspace(40_000.0, 250_000.0, instruments // 2)
+    for number in range(instruments):
+        definition = InstrumentDefinition(
+            v=1,
+            time_ns=NOW_NS,
+            venue=VENUES[0],
+            name=f"OPTION-{number}",
+            contract="option",
+            underlying="BTC",
+            lot_size=0.01,
+            tick_size=0.01,
+            strike=float(strikes[number // 2]),
+            expiry_ns=NOW_NS + OPTION_LIFE_NS,
+            is_call=number % 2 == 0,
+        )
+        assert found.define(definition) is None
+    assert found.observe_volatility(volatility(NOW_NS)) is None
+    found.tick(NOW_NS)
+    found.revalue()
+    seconds = []
+    for round_number in range(rounds + 1):
+        found._set.option_inputs[:] = np.nan
+        found._defined = True  # everything is made again
+        started = time.perf_counter()
+        found.revalue()
+        if round_number:
+            seconds.append(time.perf_counter() - started)
+    taken = float(np.median(seconds))
+    return {
+        "instruments": instruments,
+        "scenarios": SCENARIOS,
+        "ms": round(taken * 1e3, 2),
+        "ns_per_price": round(taken / (instruments * SCENARIOS * 2) * 1e9, 1),
+    }
+
+
 def measured(accounts: list[int], rounds: int, *, doubles: int = STREAM_DOUBLES, frames: int = 40) -> dict[str, Any]:
     """All of it."""
     bandwidth = bandwidth_test(doubles)
@@ -282,6 +338,8 @@ def measured(accounts: list[int], rounds: int, *, doubles: int = STREAM_DOUBLES,
     for count in accounts:
         found[f"linear_{count}"] = revaluation(count, rounds, bandwidth)
         found[f"options_{count}"] = revaluation(count, rounds, bandwidth, option_accounts=OPTION_ACCOUNTS)
+    found["memory_per_account_bytes"] = found[f"linear_{accounts[0]}"]["memory_per_account_bytes"]
+    found["matrix"] = scenario_matrix(MATRIX_INSTRUMENTS, rounds)
     found["fills"] = fills_in_frames(5_000, 8_000, frames)
     found["looked_at"] = looked_at(min(accounts), rounds)
     return found

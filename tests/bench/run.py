@@ -236,15 +236,22 @@ def _engine_table(found: dict[str, Any]) -> str:
                     f"{one['numpy_accounts_per_s']:,}",
                     f"{one['numpy_ends_only_accounts_per_s']:,}" if "numpy_ends_only_accounts_per_s" in one else "",
                     f"{one['times_numpy']:.1f}",
+                    f"{one['bare_ns_per_account']:,.0f}",
+                    f"{one['times_bare']:.1f}",
                     f"{one['share_of_bandwidth']:.1%}",
                 ]
             )
     fills, looked = found["fills"], found["looked_at"]
-    heads = ["revaluation", "accounts/s", "ns each", "spread", "numpy", "numpy, ends only", "times numpy", "share of memory bandwidth"]
+    matrix = found["matrix"]
+    heads = ["revaluation", "accounts/s", "ns each", "spread", "numpy", "numpy, ends only", "times numpy"]
+    heads += ["bare kernel, ns each", "times its time", "share of memory bandwidth"]
     return (
         as_table(heads, rows)
         + f"\nMemory: {found['bandwidth_gb_per_s']:.1f} GB/s (a = b + f c, one thread). The book without a bus: {fills['us_per_fill']:.2f} "
-        f"us a fill with health after each, {fills['cut_us_per_row']:.2f} us a row of a cut.\n"
+        f"us a fill with health after each, {fills['cut_us_per_row']:.2f} us a row of a cut. "
+        f"An account takes {found['memory_per_account_bytes']} bytes in the book's arrays.\n"
+        + f"\nThe scenario matrix of {matrix['instruments']:,} options, {matrix['scenarios']} scenarios at two levels: "
+        f"{matrix['ms']:.1f} ms; {matrix['ns_per_price']:.0f} ns a price.\n"
         + f"\nLooked at: a survey of {looked['accounts']:,} accounts and a scrape ({looked['series']} series) every second leave "
         f"{looked['watched/unwatched']:.1%} of the revaluations; one look takes {looked['look_ms']} ms.\n"
         f"A look at their leverage is spread over {looked['leverage_calls']} of them: {looked['leverage_s']:.2f} s in all, "

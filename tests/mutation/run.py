@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 
-os.environ["NUMBA_DISABLE_JIT"] = "1"  # read when numba is imported; kernels run as Python
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a forked process should have one thread
+if __name__ == "__main__":  # never in a process that only reads our rules: numba looks at this again and again
+    os.environ["NUMBA_DISABLE_JIT"] = "1"  # kernels run as Python
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a forked process should have one thread
 
 import argparse
 import json

@@ -292,6 +292,8 @@ class World:
             yield FrameKind.LAGS, [LagObservation("three", self.lag_s * SECOND, self.now_ns, quarantined=dice.random() < 0.05)]
         if dice.random() < 0.2:
             yield FrameKind.LAGS, [LagObservation(name, dice.choice((20, 1_500)) * SECOND, self.now_ns) for name in ("one", "two")]
+        if dice.random() < 0.02:
+            yield FrameKind.LAGS, [LagObservation("three", 0, 0, quarantined=True)]  # of an attestor that hears none of its heartbeats
         if dice.random() < 0.05:
             yield (
                 FrameKind.COMMANDS,

@@ -1,6 +1,8 @@
 """The runner's own conduct: what it counts, what it lists, when it fails."""
 
+import json
 import shutil
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,24 @@ def test_all_passed_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.setattr(run, "collect", lambda: {"good": _passing})
     assert run.main([]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "1 passed, 0 failed"
+
+
+def test_the_counts_that_plimsoll_models_shows_are_those_of_the_carried_cases() -> None:
+    written = files("streams") / "rule_cases.json"
+    assert run.cases_of_rules() == written.read_text(), "run: python -m tests.reference.run --models streams/rule_cases.json"
+
+
+def test_counts_are_by_rule_and_failures_are_not_among_those_that_passed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def mixed(_: Path | None) -> list[CaseResult]:
+        out = CaseResult("doc_worked_examples", "okx_mr9", False, "cannot be compared", left_out=True)
+        told = [("okx_mr9", True), ("okx_other", False), ("bybit_put, MM", True), ("nobody's", True)]
+        return [out, *(CaseResult("doc_worked_examples", case, passed, "") for case, passed in told)]
+
+    monkeypatch.setattr(run, "collect", lambda: {"doc_worked_examples": mixed, "some": _failing})
+    counts = {"bybit_uta": {"cases": 1, "passed": 1}, "okx": {"cases": 2, "passed": 1}}
+    assert json.loads(run.cases_of_rules()) == counts
+    file = tmp_path / "counts.json"
+    assert run.main(["--models", str(file)]) == 0
+    assert json.loads(file.read_text()) == counts
+    with pytest.raises(SystemExit):
+        run.main(["--models", str(file), "--reference", str(tmp_path)])

@@ -178,9 +178,10 @@ class Market:
 
     def observe_lag(self, message: Message) -> str:
         chain = message["chain"]
-        if chain in self.lags and message["last_heartbeat_ns"] < self.lags[chain]["last_heartbeat_ns"]:
-            return "out_of_order"
-        self.lags[chain] = message
+        if message["last_heartbeat_ns"] > 0:  # else the attestor hears none of this chain, and says nothing of its lag
+            if chain in self.lags and message["last_heartbeat_ns"] < self.lags[chain]["last_heartbeat_ns"]:
+                return "out_of_order"
+            self.lags[chain] = message
         if message.get("quarantined", False):
             self.quarantine(chain, True)
         return ""
@@ -279,20 +280,16 @@ class Market:
 
     def _step_lags(self) -> None:
         """The lag breakers of the chains that ever sent a heartbeat."""
-        for chain in self._heard():
-            lag = self.lags[chain]
+        for chain, lag in self.lags.items():
             value = max(lag["lag_p95_ns"], self.clock_ns - lag["last_heartbeat_ns"]) / NANOSECONDS
             self._step("attestation_lag", chain, value, self.parameters["lag_trip_s"], self.parameters["lag_reset_s"])
 
-    def _heard(self) -> list[str]:
-        return [chain for chain, lag in self.lags.items() if lag["last_heartbeat_ns"] > 0]
-
     def _step_layers(self) -> None:
         for layer in self.universe.layers():
-            chains = [chain for chain in self._heard() if self.universe.layer_of(chain) == layer]
+            chains = [chain for chain in self.lags if self.universe.layer_of(chain) == layer]
             late = sum(not self.breaker("attestation_lag", chain).closed for chain in chains)
             trip = self.parameters["layer_share"]
-            self._step("layer_lag", layer, late / len(chains) if chains else 0.0, trip, trip / 2)
+            self._step("layer_lag", layer, late / len(chains) if len(chains) > 1 else 0.0, trip, trip / 2)
 
     def _step_system(self) -> None:
         known = [group for group in self.universe.groups() if self.price(group) is not None]

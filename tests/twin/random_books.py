@@ -297,6 +297,8 @@ def _market(dice: random.Random) -> Iterator[Step]:
                 if name != silent
             ],
         )
+        if dice.random() < 0.05:
+            yield "lags", [{"chain": silent, "lag_p95_ns": 0, "last_heartbeat_ns": 0, "quarantined": True}]
         yield "fundings", list(_observed(dice, now_ns))
         if dice.random() < 0.3:
             yield "grants", [_grant("SOL", dice.choice((1.0, 0.6)))]

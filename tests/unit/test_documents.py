@@ -19,6 +19,7 @@ from streams.metrics import METRICS_TABLE, Metrics
 from streams.parameters import CLASSES_TABLE, OF_A_CLASS, OF_A_SET, PARAMETERS_TABLE, read_parameters
 from streams.presets import PRESETS_TABLE
 from streams.replay_watch import REPLAY_METRICS_TABLE, ReplayMetrics
+from streams.rule_list import TABLE as RULES_TABLE
 from streams.settings import OTHER_VARIABLES, SETTINGS_TABLE, Security, Settings, load_settings
 from tests.given_commands import parse_command
 
@@ -33,6 +34,7 @@ MADE = [
     ("docs/operation.md", PARAMETERS_TABLE),
     ("docs/operation.md", CLASSES_TABLE),
     ("docs/operation.md", PRESETS_TABLE),
+    ("docs/rules.md", RULES_TABLE),
     ("docs/margin.md", HEDGE_BLOCK),
     ("docs/margin.md", POOL_BLOCK),
     ("docs/margin.md", OPTIONS_BLOCK),

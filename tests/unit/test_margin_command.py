@@ -26,7 +26,7 @@ from engine.inputs import (
 from engine.tables import INITIAL_LEVEL, MAINTENANCE_LEVEL
 from streams.command_line import FAULT, FOUND_WANTING, app
 from streams.margin_examples import EXAMPLES
-from streams.margin_models import MODELS, AaveMargin, ModelFault, PortfolioMargin, aave_margin, portfolio_margin, report_schema
+from streams.margin_models import portfolio_margin, report_schema
 from streams.messages import encode
 from streams.portfolio import PORTFOLIO_BYTES_MAX, PortfolioFault, moment_ns, parse_portfolio, portfolio_schema, read_portfolio
 from streams.portfolio_book import SETTLE_TICKS_MAX, PortfolioBook, book_of
@@ -398,47 +398,35 @@ def test_no_more_positions_than_an_account_has() -> None:
 # ---- models ---------------------------------------------------------------------------------------------------------------------------
 
 
-def test_aave_sees_its_own_leg_alone() -> None:
-    said = said_of(HEDGE, "--model", "aave_v3")
-    (pool,) = said["pools"]
+def test_a_venue_sees_its_own_leg_alone() -> None:
+    said = said_of(HEDGE, "--venue", "aave-v3-ethereum")
     file = json.loads(HEDGE.read_text())
-    reserves = file["rules"]["aave_v3"]["aave-v3-ethereum"]["reserves"]
+    reserves = {one["name"]: one for one in file["rules"]["aave-v3-ethereum"]["parameters"]["reserves"]}
     collateral = {"BTC": 10 * 116_200, "wstETH": 200 * 4_935}
     debt = 1_400_000 * 1.0412 * 0.9999
     covered = sum(usd * reserves[asset]["liquidation_threshold"] for asset, usd in collateral.items())
     lent = sum(usd * reserves[asset]["loan_to_value"] for asset, usd in collateral.items())
-    assert said["model"] == "aave_v3"
-    assert pool["health_factor"] == pytest.approx(covered / debt)
-    assert pool["available_borrows_usd"] == pytest.approx(lent - debt)
-    assert (pool["collateral_usd"], pool["debt_usd"]) == (pytest.approx(sum(collateral.values())), pytest.approx(debt))
+    found = said["finding"]
+    parts = {part["name"]: part["value"] for part in found["parts"]}
+    assert said["model"] == "venue"
+    assert (found["rule"], found["measure"], found["published"]) == ("aave_v3", "health_factor", True)
+    assert parts["health factor"] == pytest.approx(covered / debt)
+    assert parts["USDC, debt"] == pytest.approx(-debt)
+    assert found["equity_usd"] == pytest.approx(sum(collateral.values()) - debt)
+    assert found["equity_usd"] - found["initial_usd"] == pytest.approx(lent - debt)
+    assert found["left_usd"] == pytest.approx(covered - debt)
+    assert found["distance"] == pytest.approx(1 - debt / covered)
     jsonschema.Draft202012Validator(report_schema()).validate(said)
+    printed = plimsoll(str(HEDGE), "--venue", "aave-v3-ethereum").output
+    assert f"a fall of the collateral by {1 - debt / covered:.2%} from the venue's liquidation" in printed
+    assert f"{covered - debt:,.2f}" in printed
 
 
-def test_an_aave_pool_without_debt_without_marks_and_with_other_things() -> None:
-    rules = {"aave_v3": {"ex": {"reserves": {"BTC": {"liquidation_threshold": 0.8}}}}}
-    held = {"positions": [*SMALL["positions"], {"venue": "ex", "instrument": "BTC", "quantity": 2}], "rules": rules}
-    (pool,) = aave_margin(a_book(held)).pools
-    assert (pool.health_factor, pool.collateral_usd, pool.debt_usd) == (None, 200_000.0, 0.0)
-    assert pool.left_out == ["PERP", "USD"]
-    assert [one.counts for one in pool.positions] == [True]
-    (unknown,) = aave_margin(a_book({**held, "marks": {}})).pools
-    assert (unknown.health_factor, unknown.collateral_usd, unknown.debt_usd) == (None, None, 0.0)
-    (elsewhere,) = aave_margin(a_book({**held, "rules": {"aave_v3": {"ex": {"reserves": {}}}}})).pools
-    assert [one.counts for one in elsewhere.positions] == [False]
-    with pytest.raises(ModelFault, match="no venue is called so"):
-        aave_margin(a_book({"rules": {"aave_v3": {"elsewhere": {"reserves": {}}}}}))
-
-
-def test_models_are_told_apart_and_named(tmp_path: Path) -> None:
+def test_what_a_venue_cannot_say_ends_with_the_reason(tmp_path: Path) -> None:
     file = written(tmp_path, {})
-    assert list(MODELS) == ["portfolio", "aave_v3"]
-    assert {PortfolioMargin.__struct_config__.tag, AaveMargin.__struct_config__.tag} == set(MODELS)
-    unknown = plimsoll(str(file), "--model", "aave")
-    assert unknown.exit_code == FAULT
-    assert "no model is called 'aave'; there are portfolio, aave_v3; did you mean aave_v3?" in unknown.output
-    without = plimsoll(str(file), "--model", "aave_v3")
+    without = plimsoll(str(file), "--venue", "ex")
     assert without.exit_code == FOUND_WANTING
-    assert "rules.aave_v3" in without.output
+    assert "the file names no rule of ex: say rules.ex.rule, one of aave_v3, " in without.output
 
 
 # ---- what is printed ------------------------------------------------------------------------------------------------------------------
