@@ -99,7 +99,7 @@ class DepthAndSpread(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Held(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One position: `lots`, or `quantity` in units of the underlying, below 0 for a short or a debt; of inverse perpetuals and futures in USD.
+    """One position, short or owed below 0: `lots`, or `quantity` in units of the underlying; of inverse perpetuals and futures in USD.
 
     An instrument that is not defined and has the name of an asset is spot of it. `entry_price`: what was paid for all of it, in cash of the
     quote; `cash` comes on top (premiums, realised profits, funding), in units of the quote.

@@ -15,7 +15,7 @@ from streams.portfolio_book import PortfolioBook, book_of
 from streams.presets import preset, whole
 from streams.venue_margin import LegFault, VenueFinding
 from tests.derive_accounts import pmrm2_parameters
-from tests.reference.derive_srm import carried as srm_portfolios
+from tests.reference.derive_srm import cases as srm_portfolios
 
 BTC_USD = 100_000.0
 CLOCK, EXPIRY = "2025-10-10T20:30:00Z", "2025-10-31T08:00:00Z"
@@ -89,7 +89,7 @@ def a_book(positions: list[dict[str, Any]], rule: dict[str, Any] | None, more: d
             instrument("CALL", "option", expiry=EXPIRY, strike=110_000),
         ],
         "marks": {"BTC": BTC_USD, "ETH": 4_000},
-        "implied_volatilities": {"BTC": {EXPIRY: 0.6}},
+        "implied_volatilities": {"BTC": {EXPIRY: 0.6}} if CALL in positions else {},  # a book waits for them to be believed
         "positions": [*positions, {"venue": "other", "instrument": "USD", "cash": 1_000_000}],
         "rules": {} if rule is None else {"ex": rule},
         **(more or {}),
@@ -146,6 +146,7 @@ def test_coin_margined_contracts_on_deribit() -> None:
     assert parts["mmp_margin"] == pytest.approx(0.25 * BTC_USD)
     assert parts["risk_matrix_margin"] is not None
     assert found.maintenance_usd == pytest.approx(0.8 * parts["risk_matrix_margin"])
+    assert found.maintenance_usd is not None
     assert found.maintenance_usd > 0.8 * 0.5 * (1 - 1 / 1.16) * BTC_USD
     later = {**INVERSE, "instrument": "COIN-FUTURE"}
     dated = parts_of(found_of([COIN, later], {"rule": "deribit_pm", "parameters": {**DERIBIT_PM, "annualised_move_risk": 1.0}}))
@@ -172,7 +173,7 @@ def test_a_short_option_on_bybit() -> None:
 
 
 def test_a_perpetual_by_derives_rules() -> None:
-    srm: Any = msgspec.to_builtins(srm_portfolios()[0].parameters)
+    srm: Any = msgspec.to_builtins(srm_portfolios(None)[0].parameters)
     srm["markets"] = [{**srm["markets"][0], "name": "BTC"}]
     given = {"confidence": 1.0, "stable_usd": 1.0}
     found = found_of([LONG, CASH], {"rule": "derive_srm", "parameters": srm, "given": given})
@@ -303,7 +304,7 @@ def test_weights_that_scale_need_what_all_accounts_hold() -> None:
 
 
 def test_what_derives_rules_lack() -> None:
-    srm: Any = msgspec.to_builtins(srm_portfolios()[0].parameters)
+    srm: Any = msgspec.to_builtins(srm_portfolios(None)[0].parameters)
     text = missing([LONG, INVERSE], {"rule": "derive_srm", "parameters": srm})
     for words in ("given.confidence: is missing", "given.stable_usd: is missing", "no market of the parameters is called BTC", "COIN-PERP"):
         assert words in text
@@ -331,8 +332,11 @@ def shown(margin: VenueMargin) -> str:
 
 
 def test_how_far_it_is_from_liquidation_in_words() -> None:
-    near = shown(venue_margin(a_book([COIN, DOLLARS, SHORT], MANGO_V3), "ex"))
-    assert f"a loss of the notional's {38_000 / 200_000:.2%} from the venue's liquidation" in near or "from the venue's liquidation" in near
+    margin = venue_margin(a_book([COIN, DOLLARS, SHORT], MANGO_V3), "ex")
+    assert margin.finding.left_usd == pytest.approx(38_000.0)
+    assert margin.finding.distance is not None
+    assert 0.15 < margin.finding.distance < 0.3
+    assert f"a loss of the notional's {margin.finding.distance:.2%} from the venue's liquidation" in shown(margin)
     below = shown(venue_margin(a_book([FUTURE, {**DOLLARS, "cash": 1_000}], {"rule": "dederi"}), "ex"))
     assert "below maintenance by 28,200.00 USD: the venue may liquidate" in below
     unknown = shown(venue_margin(a_book([COIN], {"rule": "aave_v3", "parameters": AAVE}, {"marks": {}}), "ex"))
