@@ -106,7 +106,10 @@ def test_a_hedge_nets_across_chains() -> None:
 def test_the_options_books_binding_loss_is_in_the_table() -> None:
     said = said_of(OPTIONS)
     (group,) = said["maintenance"]["groups"]
-    assert max(group["volatility_up_usd"]) == pytest.approx(said["report"]["maintenance_usd"])
+    parts = dict(said["maintenance"]["add_ons"])
+    scenarios, least = parts.pop("scenarios"), parts.pop("short_option_minimum")
+    assert max(group["volatility_up_usd"]) == pytest.approx(scenarios)
+    assert max(scenarios, least) + sum(parts.values()) == pytest.approx(said["report"]["maintenance_usd"])
     assert said["report"]["binding"].startswith("BTC falls")
     total = sum(one["gamma_usd"] for one in said["report"]["greeks"]["by_position"])
     assert said["report"]["greeks"]["by_asset"][0]["gamma_usd"] == pytest.approx(total)
