@@ -7,8 +7,11 @@ import numpy as np
 
 from engine.book_breakers import BookBreakers
 from engine.effects import Breaker, Effects, Order
+from engine.inputs import RiskParameters
+from engine.limits import Limits
 from engine.monitor import Book
-from tests.small_world import Log
+from tests.small_market import SECOND, new_market, say
+from tests.small_world import PLAIN, Log
 
 TERMS: dict[str, Any] = {"breakers_enabled": True, "cooldown_s": 5.0, "move_trip": 0.9, "move_reset": 0.5, "silence_trip": 2}
 
@@ -182,3 +185,20 @@ def test_the_sum_of_debts_does_not_depend_on_the_order_of_accounts() -> None:
         values.add(float(breakers.debt.value[0]))
     assert len(values) == 1
     assert values.pop() > 1.0
+
+
+def test_bad_debt_waits_for_its_minute_when_breakers_come_on_again() -> None:
+    """Breakers that were off don't look back: the first tick of the next minute is the next one."""
+    breakers, limits, market = BookBreakers(1), Limits(), new_market({"breakers_enabled": False})
+    owed = np.array([-5e6])
+    market.tick(market.clock_ns - market.clock_ns % (60 * SECOND) + 60 * SECOND)
+    market.revalue()
+    assert breakers.advance(market, limits, owed) == []
+    say(market.set_parameters(RiskParameters(v=1, version="on", parameters={**PLAIN}, time_ns=0)))
+    market.tick(market.clock_ns + SECOND)
+    market.revalue()
+    assert breakers.advance(market, limits, owed) == []
+    market.tick(market.clock_ns + 60 * SECOND)
+    market.revalue()
+    (change,) = breakers.advance(market, limits, owed)
+    assert (change.trigger, change.state) == ("bad_debt", "tripped")
