@@ -87,7 +87,7 @@ def _leverage(book: Book) -> dict[str, Any]:
 
 
 def shadowed(linear: Book) -> dict[str, Any]:
-    """CPU time that the shadow check takes of one account: of eight linear positions, and of one to sixteen of every kind, options most of all."""
+    """CPU time that the shadow check takes of one account: of eight linear positions, and of one to sixteen of every kind."""
     mixed = fed(random_book(1, wild=False, accounts=CHECKED)).book
     found: dict[str, Any] = {}
     for name, book in (("linear", linear), ("mixed", mixed)):
