@@ -10,8 +10,8 @@ from engine.greeks import AssetGreeks, PositionGreeks, account_greeks, position_
 from engine.inputs import Funding
 from engine.market import Market
 from engine.tables import OPTION
+from streams.shadow.values import black76
 from tests.small_market import DAY, EXPIRIES, PRICES, SECOND, START, new_market, number_of, say, tell_prices
-from tests.twin.values import black76
 
 LOT = 0.01  # units of every instrument of the small market but inverse perpetuals
 YEAR_S = 365.0 * 86_400.0

@@ -31,8 +31,8 @@ from streams.messages import encode
 from streams.portfolio import PORTFOLIO_BYTES_MAX, PortfolioFault, moment_ns, parse_portfolio, portfolio_schema, read_portfolio
 from streams.portfolio_book import SETTLE_TICKS_MAX, PortfolioBook, book_of
 from streams.presets import preset, whole
-from tests.twin.market import INITIAL, MAINTENANCE
-from tests.twin.scenarios import Grid
+from streams.shadow.scenarios import Grid
+from streams.shadow.view import INITIAL, MAINTENANCE
 from tests.two_books import TwoBooks
 
 HEDGE, OPTIONS = (EXAMPLES / f"{name}.json" for name in ("cross-chain-hedge", "options-book"))
