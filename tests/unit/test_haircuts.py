@@ -156,7 +156,7 @@ def test_a_haircut_is_at_most_everything(market: Market) -> None:
 def test_a_haircut_is_at_least_nothing() -> None:
     market = new_market()
     account = Account(market, [("vault-one", "BTC", 100, 0)])
-    market.tables.instrument_float[account.instrument[0], HAIRCUT_FLAT] = -10.0
+    market.tables.instrument_float[account.instrument[0], HAIRCUT_FLAT : HAIRCUT_FLAT + 2] = -10.0
     _, out = account.value()
     assert out[UNHAIRCUT] == out[EQUITY] == out[EQUITY_INITIAL]
 
