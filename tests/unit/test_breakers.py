@@ -56,6 +56,16 @@ def test_switched_off_it_closes() -> None:
     assert not breakers.switch_off(1, 8, one)
 
 
+def test_tripped_by_a_word() -> None:
+    one = new_breakers(2)
+    assert breakers.trip(1, 3.5, 7, one)
+    assert [column.tolist() for column in one] == [[CLOSED, TRIPPED], [0, 7], [0, 0], [0.0, 3.5]]
+    assert not breakers.trip(1, 4.5, 8, one)
+    one.state[1] = RECOVERING
+    assert not breakers.trip(1, 4.5, 8, one)
+    assert (one.state[1], one.since_ns[1], one.value[1]) == (RECOVERING, 7, 3.5)
+
+
 def test_numbers_of_states_are_those_of_every_cut() -> None:
     assert (CLOSED, TRIPPED, RECOVERING) == (0, 1, 2)
     assert BREAKER_STATES == ("closed", "tripped", "recovering")
