@@ -26,7 +26,9 @@ from engine.margin import (
     closing_cost_usd,
     evaluate,
     requirements_by_mode,
+    scenario_name,
 )
+from engine.requirement import binding_regime, hold_groups
 from engine.tables import RiskTables, new_tables
 
 INSTRUMENTS: Final = 14
@@ -435,10 +437,34 @@ def agrees(book: Book) -> None:
         pieces = np.full(t.PIECES, math.nan)
         total = break_down(*book.columns, level, pieces)
         assert [*pieces, total] == pytest.approx(plain.pieces(mode, level), abs=slack)
-    for slot in plain.slots:
+    groups = plain.groups()
+    held = hold_groups(book.count, book.instrument, tables.lots, book.cash, book.has_pending, book.pending, tables)
+    assert tables.scratch_int[:held, t.HELD_GROUP].tolist() == groups
+    assert not tables.place.any()
+    for number, slot in enumerate(plain.slots):
+        places = groups.index(plain.number(slot, t.GROUP)) if plain.number(slot, t.GROUP) >= 0 and (slot.lots or slot.ordered) else -1
+        assert tables.scratch_int[number, t.SLOT_GROUP] == places
+        quotes = groups.index(plain.number(slot, t.QUOTE_GROUP)) if plain.number(slot, t.QUOTE_GROUP) >= 0 and slot.cash else -1
+        assert tables.scratch_int[number, t.SLOT_QUOTE_GROUP] == quotes
         assert closing_cost_usd(slot.instrument, slot.lots, tables) == closing_cost_usd(slot.instrument, -slot.lots, tables)
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_kernels_agree_with_the_formulas(seed: int) -> None:
     agrees(Book(random.Random(seed)))
+
+
+def test_codes_of_scenarios() -> None:
+    """Group * 256 + regime * 64 + column, 60 for the volatility haircut."""
+    names = ["BTC", "ETH"]
+    codes = {
+        -1.0: ("", "none"),
+        0.0: ("observed", "BTC -2/2 volatility up"),
+        5.0: ("observed", "BTC +0/2 volatility down"),
+        9.0: ("observed", "BTC +2/2 volatility down"),
+        256.0 + 64 + 10: ("high", "ETH extreme up, high correlation"),
+        256.0 + 128 + 11: ("low", "ETH extreme down, low correlation"),
+        128.0 + 60: ("low", "BTC volatility haircut, low correlation"),
+    }
+    assert {code: (binding_regime(code), scenario_name(code, 2, names)) for code in codes} == codes
+    assert scenario_name(math.nan, 2, names) == "none"
