@@ -33,7 +33,7 @@ from engine.tables import RiskTables, new_tables
 
 INSTRUMENTS: Final = 14
 ASSETS: Final = 5
-GROUPS: Final = 5
+GROUPS: Final = (0, 3, 17, 18, t.ASSETS_MAX - 1)  # numbers, by asset; the last one is where an index of -1 leads
 CHAINS: Final = 4
 VENUES: Final = 3
 ISOLATED, PROTOCOL, PORTFOLIO = 0, 1, 2
@@ -63,6 +63,10 @@ class Scenario(NamedTuple):
 def random_tables(dice: random.Random) -> RiskTables:
     """Columns have their own signs and bounds, and otherwise nothing to do with each other."""
     tables = new_tables()
+    for scratch in (tables.scratch, tables.pieces):  # as an account before may have left it
+        scratch[:] = math.nan
+    tables.scratch_int[:] = 10**6
+    tables.lots[:] = 77
     steps = dice.choice((1, 2, 3))
     tables.settings_int[:] = steps, dice.randrange(3), dice.randrange(2)
     tables.settings[:] = [0.0] * t.SETTINGS
@@ -82,7 +86,7 @@ def random_tables(dice: random.Random) -> RiskTables:
     for j in range(CHAINS):
         tables.atomic_chains[j] = 1 << j | dice.choice((0, 1 << dice.randrange(CHAINS)))
     for level in range(2):
-        for g in range(GROUPS):
+        for g in GROUPS:
             scan = dice.uniform(0.05, 0.4)
             row = (
                 scan,
@@ -93,7 +97,7 @@ def random_tables(dice: random.Random) -> RiskTables:
             )
             tables.group_float[level, g] = row
             tables.group_float[level, g, t.THIN] = dice.uniform(0.01, 0.2)
-            for h in range(GROUPS):
+            for h in GROUPS:
                 _correlate(tables, dice, level, g, h)
     caps = [dice.choice((50.0, 500.0, 1e15)) for _ in range(dice.choice((1, 2, ASSETS)))]
     for i in range(INSTRUMENTS):
@@ -118,8 +122,8 @@ def _instrument(tables: RiskTables, dice: random.Random, i: int, caps: list[floa
     ints, floats = tables.instrument_int[i], tables.instrument_float[i]
     derivative = contract not in (t.SPOT, t.LOAN)
     ints[t.CONTRACT], ints[t.ASSET], ints[t.QUOTE] = contract, asset, 0
-    ints[t.GROUP] = dice.choice((asset, asset, asset, -1)) if contract in (t.SPOT, t.LOAN) else asset
-    ints[t.QUOTE_GROUP] = dice.choice((-1, dice.randrange(GROUPS)))
+    ints[t.GROUP] = dice.choice((GROUPS[asset], GROUPS[asset], -1)) if contract in (t.SPOT, t.LOAN) else GROUPS[asset]
+    ints[t.QUOTE_GROUP] = dice.choice((-1, dice.choice(GROUPS)))
     ints[t.CHAIN], ints[t.VENUE] = dice.randrange(CHAINS), dice.randrange(VENUES)
     ints[t.SCAN_ROW] = i if contract == t.OPTION else -1
     ints[t.ELIGIBLE] = dice.choice((0, 1, 1))
@@ -353,16 +357,19 @@ class Plain:
 
     def gap(self, options: list[Slot], level: int) -> float:
         total = 0.0
-        for group in range(GROUPS):
+        for group in GROUPS:
             mine = [slot for slot in options if self.number(slot, t.GROUP) == group]
             total += max(0.0, *(sum(slot.lots * self.usd(slot, column + level) for slot in mine) for column in (t.GAP_UP, t.GAP_DOWN)))
         return self.setting(t.GAP_FRACTION) * total
 
+    def of_derivatives(self, group: int, column: int) -> float:
+        mine = [slot for slot in self.slots if self.number(slot, t.IS_DERIVATIVE) and self.number(slot, t.GROUP) == group]
+        return sum(abs(slot.lots) * self.usd(slot, column) for slot in mine)
+
     def concentration(self, level: int) -> float:
         total = 0.0
-        for group in range(GROUPS):
-            mine = [slot for slot in self.slots if self.number(slot, t.IS_DERIVATIVE) and self.number(slot, t.GROUP) == group]
-            gross = sum(abs(slot.lots) * self.usd(slot, t.EXPOSURE) for slot in mine)
+        for group in GROUPS:
+            gross = self.of_derivatives(group, t.EXPOSURE)
             longer = max(0.0, math.sqrt(gross) * self.of_group(group, level, t.THIN) - 1)
             total += min(gross, self.setting(t.CONCENTRATION_K) * gross * self.of_group(group, level, t.SCAN) * longer)
         return total
@@ -441,6 +448,8 @@ def agrees(book: Book) -> None:
     held = hold_groups(book.count, book.instrument, tables.lots, book.cash, book.has_pending, book.pending, tables)
     assert tables.scratch_int[:held, t.HELD_GROUP].tolist() == groups
     assert not tables.place.any()
+    assert tables.scratch[:held, t.GROSS] == pytest.approx([plain.of_derivatives(group, t.EXPOSURE) for group in groups], rel=1e-12)
+    assert tables.scratch[:held, t.LIMITED] == pytest.approx([plain.of_derivatives(group, t.NOTIONAL) for group in groups], rel=1e-12)
     for number, slot in enumerate(plain.slots):
         places = groups.index(plain.number(slot, t.GROUP)) if plain.number(slot, t.GROUP) >= 0 and (slot.lots or slot.ordered) else -1
         assert tables.scratch_int[number, t.SLOT_GROUP] == places
