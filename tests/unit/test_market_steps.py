@@ -30,7 +30,7 @@ from engine.market_arrays import (
     new_touched,
 )
 from engine.market_breakers import advance_lag_breakers, advance_layers, advance_system
-from engine.marks import NEVER_NS, Marks
+from engine.marks import NEVER_NS, Marks, new_marks
 from engine.parameters import Parameters
 from engine.slow_rise import (
     SlowRises,
@@ -202,7 +202,7 @@ def test_stress(seed: int) -> None:
     dice = random.Random(seed)
     settings, slow, groups = random_settings(dice), new_slow_rises(), np.array(dice.sample(range(ASSETS), 3), dtype=np.int64)
     slow.stress[0, :ASSETS] = [dice.choice((math.nan, 0.0, 0.4, 1.0)) for _ in range(ASSETS)]
-    slow.stress[1] = slow.stress[0]
+    slow.stress[1, :ASSETS] = [dice.choice((0.0, 0.4, 1.0)) for _ in range(ASSETS)]
     quiet = (CLOSED, CLOSED, CLOSED, TRIPPED, RECOVERING)
     move, jump, system = (random_breakers(dice, count, quiet) for count in (ASSETS, ASSETS, 1))
     for elapsed_ns in ELAPSED_NS:
@@ -325,8 +325,9 @@ def test_breakers_of_lags_and_layers(seed: int) -> None:
 
 
 def some_marks(known: Sequence[bool]) -> Marks:
-    marks = Marks(*(np.zeros(len(known)) for _ in Marks._fields))
-    return marks._replace(status=np.array([0 if one else 3 for one in known], dtype=np.int32))
+    marks = new_marks()
+    marks.status[: len(known)] = [0 if one else 3 for one in known]
+    return marks
 
 
 @pytest.mark.parametrize("seed", range(24))
