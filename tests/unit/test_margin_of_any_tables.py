@@ -180,13 +180,13 @@ class Book:
         self.count = len(chosen)
         for slot, i in enumerate(chosen):
             self.instrument[slot] = i
-            self.quantity[slot] = dice.choice((0, dice.randint(1, 300), -dice.randint(1, 300), dice.randint(1, 300)))
+            self.quantity[slot] = dice.choice((0, 1, -1, dice.randint(1, 300), -dice.randint(1, 300), dice.randint(1, 300)))
             self.cash[slot] = dice.choice((0, dice.randint(-300, 300)))
             if not linear and dice.random() < 0.4:
                 self.pending[slot] = dice.choice((0, 1)) * dice.randint(1, 300), dice.choice((0, 1)) * dice.randint(1, 300), 0
             if dice.random() < 0.2:
                 self.pending[slot, t.LEAVING] = dice.randint(1, 300)
-        self.has_pending = bool(self.pending.any())
+        self.has_pending = bool(self.pending.any()) and dice.random() < 0.8  # without it, nothing of `pending` counts
 
     @property
     def columns(self) -> tuple[int, NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], bool, NDArray[np.int64], RiskTables]:
@@ -196,7 +196,7 @@ class Book:
         found = []
         for slot in range(self.count):
             i, quantity = int(self.instrument[slot]), int(self.quantity[slot])
-            buy, sell, leaving = self.pending[slot].tolist()
+            buy, sell, leaving = self.pending[slot].tolist() if self.has_pending else (0, 0, 0)
             stays = quantity
             if quantity > 0 and self.tables.instrument_int[i, t.CONTRACT] == t.SPOT:
                 stays = max(quantity - leaving, 0)
