@@ -56,7 +56,7 @@ LAYERS: Final = 2
 SPOTS: Final = 6
 ELAPSED_NS: Final = (0, 1, 7 * 60 * SECOND, 3 * HOUR)
 STATES: Final = (CLOSED, CLOSED, TRIPPED, RECOVERING)
-Arrays = TypeVar("Arrays", SlowRises, RiskInputs, Touched, Breakers)
+Arrays = TypeVar("Arrays", SlowRises, RiskInputs, Breakers)
 
 
 class Terms(NamedTuple):
@@ -67,6 +67,14 @@ class Terms(NamedTuple):
 
 def a_copy(arrays: Arrays) -> Arrays:
     return copy.deepcopy(arrays)
+
+
+def marks_of(touched: Touched) -> Touched:
+    """A copy with its own views."""
+    every = new_touched()
+    for mine, other in zip(every, touched, strict=True):
+        mine[:] = other
+    return every
 
 
 def same(found: NamedTuple, expected: NamedTuple) -> None:
@@ -136,7 +144,7 @@ class Collateral:
         )
 
     def expected(self, everything: bool, elapsed_ns: int) -> tuple[SlowRises, RiskInputs, Touched]:
-        slow, inputs, touched = a_copy(self.slow), a_copy(self.inputs), a_copy(self.touched)
+        slow, inputs, touched = a_copy(self.slow), a_copy(self.inputs), marks_of(self.touched)
         (instruments, assets, chains), hours = self.terms, elapsed_ns / HOUR
         kept, rise = halved(self.settings.fear_half_life_s, hours), self.settings.haircut_rise_per_hour
         for i in self.spots.tolist():
@@ -208,7 +216,7 @@ def test_stress(seed: int) -> None:
     move, jump, system = (random_breakers(dice, count, quiet) for count in (ASSETS, ASSETS, 1))
     for elapsed_ns in ELAPSED_NS:
         touched, moves = new_touched(), dice.random() < 0.6
-        expected, marked = a_copy(slow), a_copy(touched)
+        expected, marked = a_copy(slow), marks_of(touched)
         hours = elapsed_ns / HOUR
         for g, a in enumerate(groups.tolist()):
             if not moves and not math.isnan(slow.stress[0, g]):
@@ -245,7 +253,7 @@ def test_recognition(seed: int) -> None:
     lag, layer, quarantine = (random_breakers(dice, count, few) for count in (CHAINS, LAYERS, CHAINS))
     for elapsed_ns in ELAPSED_NS:
         touched = new_touched()
-        expected, marked = a_copy(slow), a_copy(touched)
+        expected, marked = a_copy(slow), marks_of(touched)
         for j in range(CHAINS):
             held = any(one != CLOSED for one in (lag.state[j], layer.state[chains.layer[j]], quarantine.state[j]))
             assert holds_credit(j, chains, lag, layer, quarantine) == held
@@ -306,7 +314,7 @@ def test_breakers_of_lags_and_layers(seed: int) -> None:
     lag, layer = random_breakers(dice, CHAINS), random_breakers(dice, LAYERS)
     touched = new_touched()
     touched.lag_breaker[0] = touched.layer_breaker[0] = seed % 4 == 0  # earlier in this frame
-    expected, marked = a_copy(lag), a_copy(touched)
+    expected, marked = a_copy(lag), marks_of(touched)
     for j in range(CHAINS):
         if lags.heartbeat_ns[j] == NEVER_NS:
             continue
@@ -316,10 +324,10 @@ def test_breakers_of_lags_and_layers(seed: int) -> None:
     advance_lag_breakers(CHAINS, lags, NOW, settings, lag, touched)
     same(lag, expected)
     same(touched, marked)
-    expected, marked = a_copy(layer), a_copy(touched)
+    expected, marked = a_copy(layer), marks_of(touched)
     for n in range(LAYERS):
         heard = [j for j in range(CHAINS) if chains.layer[j] == n and lags.heartbeat_ns[j] != NEVER_NS]
-        share = sum(lag.state[j] != CLOSED for j in heard) / max(len(heard), 1)
+        share = sum(lag.state[j] != CLOSED for j in heard) / len(heard) if len(heard) >= 2 else 0.0
         marked.layer_breaker[n] |= advance(n, share, settings.layer_share, settings.layer_share / 2, 300 * SECOND, NOW, expected)
         marked.layer_state[n] = marked.layer_breaker[n] or expected.calm_ns[n] != layer.calm_ns[n]
     advance_layers(LAYERS, CHAINS, chains, lags, lag, NOW, settings, layer, touched)
@@ -342,7 +350,7 @@ def test_the_breaker_of_the_system(seed: int) -> None:
     marks = some_marks([dice.random() < 0.7 for _ in range(count)])
     move, system, touched = random_breakers(dice, count), random_breakers(dice, 1), new_touched()
     touched.system_breaker[0] = seed % 5 == 0
-    expected, marked = a_copy(system), a_copy(touched)
+    expected, marked = a_copy(system), marks_of(touched)
     known = [a for a in groups.tolist() if marks.status[a] == 0]
     share = sum(move.state[a] != CLOSED for a in known) / len(known) if len(known) >= 3 else 0.0
     marked.system_breaker[0] |= advance(0, share, settings.system_share, settings.system_share / 2, 300 * SECOND, NOW, expected)
@@ -375,7 +383,7 @@ def test_fitness_as_collateral(seed: int, enabled: bool) -> None:
     eligibility, uptime = random_breakers(dice, ASSETS), np.array([dice.choice((1.0, 0.93, 0.4)) for _ in range(ASSETS)])
     for elapsed_ns in ELAPSED_NS[:3]:
         touched = new_touched()
-        expected, marked, kept = a_copy(eligibility), a_copy(touched), math.exp(-elapsed_ns / SECOND / 1_000.0)
+        expected, marked, kept = a_copy(eligibility), marks_of(touched), math.exp(-elapsed_ns / SECOND / 1_000.0)
         ups = uptime.copy()
         for a in range(ASSETS):
             if elapsed_ns > 0:
