@@ -65,6 +65,7 @@ def random_tables(dice: random.Random) -> RiskTables:
     tables = new_tables()
     for scratch in (tables.scratch, tables.pieces):  # as an account before may have left it
         scratch[:] = math.nan
+    tables.option_scan[:, -1] = 1_000.0  # of the last instrument, which an index of -1 would find
     tables.scratch_int[:] = 10**6
     tables.lots[:] = 77
     steps = dice.choice((1, 2, 3))
