@@ -464,6 +464,21 @@ def test_kernels_agree_with_the_formulas(seed: int) -> None:
     agrees(Book(random.Random(seed)))
 
 
+def test_what_gains_in_every_scenario_needs_nothing() -> None:
+    dice = random.Random(0)
+    book = Book(dice)
+    book.count, book.has_pending, book.quantity[0], book.cash[0] = 1, False, 1, 0
+    book.instrument[0] = option = next(i for i in range(INSTRUMENTS) if book.tables.instrument_int[i, t.SCAN_ROW] >= 0)
+    book.tables.option_scan[:, option] = 0.1
+    for column in (t.OPTION_DELTA, t.BASIS_CHARGE, t.VEGA_CHARGE, t.GAP_UP, t.GAP_DOWN):
+        book.tables.instrument_float[option, column] = -0.1 if column == t.OPTION_DELTA else 0.0
+    out, pieces = np.zeros(OUT), np.full(t.PIECES, math.nan)
+    assert evaluate(*book.columns, out) == 0
+    assert (out[MAINTENANCE], out[DRIVER]) == (0.0, -1.0)
+    assert break_down(*book.columns, t.MAINTENANCE_LEVEL, pieces) == 0.0
+    assert not pieces.any()
+
+
 def test_codes_of_scenarios() -> None:
     """Group * 256 + regime * 64 + column, 60 for the volatility haircut."""
     names = ["BTC", "ETH"]
