@@ -27,8 +27,9 @@ from engine.margin import (
     evaluate,
     requirements_by_mode,
     scenario_name,
+    take_lots,
 )
-from engine.requirement import binding_regime, hold_groups
+from engine.requirement import binding_regime, divide, hold_groups, requirement_of_part
 from engine.tables import RiskTables, new_tables
 
 INSTRUMENTS: Final = 14
@@ -410,14 +411,16 @@ class Plain:
             total += notional * (self.usd(slot, t.COST_RATE) + self.usd(slot, t.IMPACT) * math.sqrt(notional))
         return total
 
-    def driver(self, mode: int) -> float:
-        """Code of the first scenario that loses most, -1 where nothing loses or the mode has several parts."""
-        (first, *others) = self.parts(mode) or [[]]
-        found = self.scenarios(first, t.MAINTENANCE_LEVEL)
+    def binding(self, part: list[Slot], level: int) -> float:
+        """Code of the first scenario that loses most, -1 where nothing loses."""
+        found = self.scenarios(part, level)
         worst = max([0.0, *(one.loss for one in found)])
-        if others or worst == 0.0:
-            return -1.0
-        return float(next(one.code for one in found if one.loss >= worst - 1e-9 * self.gross()))
+        return float(next(one.code for one in found if one.loss >= worst - 1e-9 * self.gross())) if worst > 0.0 else -1.0
+
+    def driver(self, mode: int) -> float:
+        """-1 where the mode has several parts."""
+        (first, *others) = self.parts(mode) or [[]]
+        return -1.0 if others else self.binding(first, t.MAINTENANCE_LEVEL)
 
 
 def agrees(book: Book) -> None:
@@ -462,6 +465,22 @@ def agrees(book: Book) -> None:
 @pytest.mark.parametrize("seed", range(60))
 def test_kernels_agree_with_the_formulas(seed: int) -> None:
     agrees(Book(random.Random(seed)))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_first_scenario_that_loses_most_binds(seed: int) -> None:
+    book = Book(random.Random(seed))
+    plain, pending = Plain(book), (book.has_pending, book.pending)
+    take_lots(book.count, book.instrument, book.quantity, *pending, book.tables)
+    held = hold_groups(book.count, book.instrument, book.tables.lots, book.cash, *pending, book.tables)
+    for mode in (ISOLATED, PORTFOLIO):
+        parts = plain.parts(mode)
+        assert divide(book.count, book.instrument, mode, book.tables) == len(parts)
+        for level in range(2):
+            for number, part in enumerate(parts):
+                loss, code = requirement_of_part(book.count, book.instrument, book.cash, *pending, book.tables, held, level, number)
+                assert code == plain.binding(part, level)
+                assert loss >= 0.0
 
 
 def test_what_gains_in_every_scenario_needs_nothing() -> None:
