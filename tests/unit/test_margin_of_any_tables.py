@@ -512,3 +512,8 @@ def test_codes_of_scenarios() -> None:
     }
     assert {code: (binding_regime(code), scenario_name(code, 2, names)) for code in codes} == codes
     assert scenario_name(math.nan, 2, names) == "none"
+
+
+def test_what_is_written_has_places_of_its_own() -> None:
+    places = [EQUITY, EQUITY_INITIAL, UNHAIRCUT, MAINTENANCE, INITIAL, CLOSE_COST, DRIVER, LIMIT]
+    assert places == list(range(OUT))
