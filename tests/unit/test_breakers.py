@@ -5,7 +5,7 @@ import math
 import pytest
 
 from engine import breakers
-from engine.breakers import BREAKER_STATES, CLOSED, RECOVERING, TRIPPED, new_breakers, new_move_samples
+from engine.breakers import BREAKER_STATES, CLOSED, RECOVERING, TRIGGERS, TRIPPED, new_breakers, new_move_samples
 
 SECOND = 10**9
 COOLDOWN = 300 * SECOND
@@ -66,9 +66,22 @@ def test_tripped_by_a_word() -> None:
     assert (one.state[1], one.since_ns[1], one.value[1]) == (RECOVERING, 7, 3.5)
 
 
-def test_numbers_of_states_are_those_of_every_cut() -> None:
+def test_numbers_and_names_are_those_of_every_cut() -> None:
     assert (CLOSED, TRIPPED, RECOVERING) == (0, 1, 2)
     assert BREAKER_STATES == ("closed", "tripped", "recovering")
+    assert TRIGGERS == (
+        "asset_move",
+        "volatility_jump",
+        "source_divergence",
+        "eligibility",
+        "attestation_lag",
+        "layer_lag",
+        "system_move",
+        "quarantine",
+        "liquidation_volume",
+        "venue_silence",
+        "bad_debt",
+    )
 
 
 def test_a_mark_is_kept_every_ten_seconds() -> None:

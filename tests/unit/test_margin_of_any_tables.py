@@ -190,6 +190,10 @@ class Book:
                 self.pending[slot, t.LEAVING] = dice.randint(1, 300)
         self.has_pending = bool(self.pending.any()) and dice.random() < 0.8  # without it, nothing of `pending` counts
 
+        if dice.random() < 0.2:
+            for i in range(INSTRUMENTS):
+                self.tables.instrument_int[i, t.UNIT_UNKNOWN : t.CASH_UNKNOWN + 1] = dice.choice((0, 1, 4)), dice.choice((0, 2, 3))
+
     @property
     def columns(self) -> tuple[int, NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], bool, NDArray[np.int64], RiskTables]:
         return self.count, self.instrument, self.quantity, self.cash, self.has_pending, self.pending, self.tables
@@ -228,6 +232,11 @@ class Plain:
 
     def of_group(self, group: int, level: int, column: int) -> float:
         return float(self.tables.group_float[level, group, column])
+
+    def unknown(self) -> int:
+        """The lowest code of what cannot be valued."""
+        lots = [self.number(slot, t.UNIT_UNKNOWN) for slot in self.slots if slot.lots or slot.ordered]
+        return min((code for code in lots + [self.number(slot, t.CASH_UNKNOWN) for slot in self.slots if slot.cash] if code), default=0)
 
     # ---- values and haircuts ----
 
@@ -426,7 +435,11 @@ class Plain:
 def agrees(book: Book) -> None:
     plain, tables = Plain(book), book.tables
     out = np.zeros(OUT)
-    assert evaluate(*book.columns, out) == 0
+    status = evaluate(*book.columns, out)
+    assert status == plain.unknown()
+    if status != 0:
+        assert np.isnan(out).all()
+        return
     slack = CLOSE * plain.gross()
     mode = int(tables.settings_int[t.DECISION_MODE])
     differ = any(plain.number(slot, t.LEVELS_DIFFER) for slot in plain.slots if slot.lots or slot.cash or slot.ordered)
