@@ -211,6 +211,7 @@ def step(
 
 def test_debts_are_looked_at_once_a_minute(market: Market) -> None:
     breakers = BookBreakers(10)  # 100 USD each
+    assert breakers.debt.state.tolist() == [0]
     assert step(breakers, market, BEGINS, (-60.0, 0.5, -40.0)) == []  # as much as may be
     assert breakers.debt_minute == MINUTE
     assert step(breakers, market, BEGINS + 60 * SECOND - 1, (-1e6,)) == []

@@ -183,7 +183,7 @@ class Book:
         for slot, i in enumerate(chosen):
             self.instrument[slot] = i
             self.quantity[slot] = dice.choice((0, 1, -1, dice.randint(1, 300), -dice.randint(1, 300), dice.randint(1, 300)))
-            self.cash[slot] = dice.choice((0, dice.randint(-300, 300)))
+            self.cash[slot] = dice.choice((0, 0, 1, -1, dice.randint(-300, 300), dice.randint(-300, 300)))
             if not linear and dice.random() < 0.4:
                 self.pending[slot] = dice.choice((0, 1)) * dice.randint(1, 300), dice.choice((0, 1)) * dice.randint(1, 300), 0
             if dice.random() < 0.2:
