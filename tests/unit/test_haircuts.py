@@ -57,10 +57,15 @@ def test_a_position_elsewhere_makes_the_route_count(market: Market) -> None:
     assert lost(account) == pytest.approx(100_000.0 * (0.05 + size_term(100_000.0) + latency), rel=1e-12)
 
 
-def test_cash_alone_is_a_position_too(market: Market) -> None:
+def test_cash_alone_is_a_position_too_and_so_is_a_single_lot(market: Market) -> None:
     with_cash = Account(market, [("vault-one", "BTC", 100, 0), ("venue-two", "BTC-perp", 0, 1)])
     without = Account(market, [("vault-one", "BTC", 100, 0), ("venue-two", "BTC-perp", 0, 0)])
     assert lost(with_cash) > lost(without)
+    for lots in (1, -1):
+        single = Account(market, [("vault-one", "BTC", 100, 0), ("venue-two", "BTC-perp", lots, 0)])
+        assert lost(single) == pytest.approx(lost(with_cash), rel=1e-12)
+    without.expect(1, buy=1)  # an order is not there yet
+    assert lost(without) < lost(with_cash)
 
 
 def test_an_atomic_group_is_one_place(market: Market) -> None:
