@@ -106,7 +106,13 @@ def test_a_hedge_nets_across_chains() -> None:
 def test_the_options_books_binding_loss_is_in_the_table() -> None:
     said = said_of(OPTIONS)
     (group,) = said["maintenance"]["groups"]
-    assert max(group["volatility_up_usd"]) == pytest.approx(said["report"]["maintenance_usd"])
+    pieces = said["maintenance"]["add_ons"]
+    assert max(group["volatility_up_usd"]) == pytest.approx(pieces["scenarios"])
+    beside = sum(usd for name, usd in pieces.items() if name not in ("scenarios", "short_option_minimum"))
+    whole_usd = max(pieces["scenarios"], pieces["short_option_minimum"]) + beside
+    assert said["maintenance"]["requirement_usd"] == pytest.approx(whole_usd)
+    assert said["report"]["maintenance_usd"] == pytest.approx(whole_usd)
+    assert min(pieces["vega"], pieces["gap"], pieces["basis"]) > 0.0
     assert said["report"]["binding"].startswith("BTC falls")
     total = sum(one["gamma_usd"] for one in said["report"]["greeks"]["by_position"])
     assert said["report"]["greeks"]["by_asset"][0]["gamma_usd"] == pytest.approx(total)
