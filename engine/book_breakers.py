@@ -46,7 +46,7 @@ class BookBreakers:
         self.silence = new_breakers(VENUES_MAX)
         self.debt = new_breakers(1)
         self.unheard = np.zeros(VENUES_MAX, np.int64)  # orders in a row that ended by their time without a word
-        self.debt_minute = -1  # of the clock, in which bad debt was looked at last
+        self.debt_minute = -1  # of the last tick
 
     # ---- what it is told ----
 
@@ -75,6 +75,8 @@ class BookBreakers:
         if not market.live:
             return []
         assets, venues = range(universe.asset_count), range(len(universe.venues))
+        new_minute = now_ns // MINUTE_NS > self.debt_minute  # noted while breakers are off too, so that they don't look back
+        self.debt_minute = max(self.debt_minute, now_ns // MINUTE_NS)
         if not parameters.breakers_enabled:
             return [
                 *(self._told(LIQUIDATION_VOLUME, a, self.volume, market) for a in assets if switch_off(a, now_ns, self.volume)),
@@ -94,8 +96,7 @@ class BookBreakers:
                 if self.silence.state[v] == TRIPPED:
                     self.unheard[v] = 0  # what was counted has had its effect: nothing more is sent there that could be answered
                 changes.append(self._told(VENUE_SILENCE, v, self.silence, market))
-        if now_ns // MINUTE_NS > self.debt_minute:
-            self.debt_minute = now_ns // MINUTE_NS
+        if new_minute:
             share = _debt_usd(unhaircut_usd) / (parameters.bad_debt_limit_usd / self._partitions)
             if advance(0, share, BAD_DEBT_TRIP, BAD_DEBT_RESET, cooldown_ns, now_ns, self.debt):
                 changes.append(self._told(BAD_DEBT, 0, self.debt, market))

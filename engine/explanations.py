@@ -118,9 +118,8 @@ def haircut_terms(
         here = sum(v for _, k, v in held if terms.underlying[k] == asset and terms.chain[k] == chain)
         away = any(k != chain and (on.atomic_group is None or universe.chains[k].atomic_group != on.atomic_group) for k in chains)
         haircut = rates.total(here, away=away)
-        inside = value
+        inside = min(value, max(0.0, definition.cap_usd_per_account - used.get(asset, 0.0)))
         if rates.eligible:
-            inside = min(value, max(0.0, definition.cap_usd_per_account - used.get(asset, 0.0)))
             used[asset] = used.get(asset, 0.0) + value
         stable = float(market.tables.instrument_float[i, STABLE_LONG]) if level == INITIAL_LEVEL else 1.0
         result.append(

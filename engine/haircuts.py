@@ -34,7 +34,8 @@ def haircut_losses(
     """USD taken off an account's spot collateral, at maintenance and at initial volatility.
 
     `chains` has the bits of the chains where the account has a position. The part of an asset over its cap, in slot order, is lost whole.
-    What its definition makes not eligible on its chain uses up none of the cap; its haircut is 1, to which it rises slowly at maintenance.
+    What its definition makes not eligible on its chain has what those before it left of the cap, and uses up none of it; its haircut is 1,
+    to which it rises slowly at maintenance.
     """
     ints = tables.instrument_int
     floats = tables.instrument_float
@@ -52,7 +53,7 @@ def haircut_losses(
             k = instrument[other]
             if ints[k, ASSET] == ints[i, ASSET] and ints[k, CONTRACT] == SPOT and quantity[other] > 0:
                 held = quantity[other] * floats[k, UNIT_LONG]
-                if other < slot and ints[k, ELIGIBLE] != 0 and ints[i, ELIGIBLE] != 0:
+                if other < slot and ints[k, ELIGIBLE] != 0:
                     earlier += held
                 if ints[k, CHAIN] == ints[i, CHAIN]:
                     on_chain += held

@@ -77,9 +77,8 @@ from engine.tables import (
     RiskTables,
 )
 
-# Modes, in the order of parameters.MODES.
+# Modes, in the order of parameters.MODES; 1, by protocol, is what is neither of these.
 ISOLATED: Final = 0
-PROTOCOL: Final = 1
 PORTFOLIO: Final = 2
 
 # The binding scenario is driver group * SCENARIO_BASE + regime * REGIME_BASE + scan column (or HAIRCUT_SCENARIO).

@@ -79,8 +79,6 @@ def limit_stable(previous: float, mark: float, rate_per_hour: float, hours: floa
     """The delay-limited price of a known mark after so many hours (one at most counts); it begins at the mark."""
     if math.isnan(previous):
         return mark
-    if hours == 0.0:
-        return previous
     room = rate_per_hour * min(hours, 1.0)
     return min(max(mark, previous * (1.0 - room)), previous * (1.0 + room))
 

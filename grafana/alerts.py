@@ -159,6 +159,14 @@ def _state(windows: Windows) -> list[Alert]:
             "What was published is not what the ledgers ask for: an order was forged or lost, or two releases decide differently.",
         ),
         Alert(
+            "PlimsollShadowDifference",
+            f"sum by (job, partition) ({recorded_increase('plimsoll_shadow_differences_total')}) > 0",
+            "30s",
+            Severity.PAGE,
+            "Accounts of partition {{ $labels.partition }} are not worth what the engine says",
+            "A second valuation of sampled accounts came to something else: what is decided about them may be wrong.",
+        ),
+        Alert(
             "PlimsollReplayFails",
             f"sum by (job) (increase(plimsoll_replay_failures_total[{windows('10m')}])) > 0",
             "1m",

@@ -24,6 +24,7 @@ SELDOM: Final[dict[str, tuple[str, ...]]] = {
     "plimsoll_cut_failures_total": ("machine", "partition"),
     "plimsoll_frames_set_aside_total": ("machine", "partition"),
     "plimsoll_feeder_restarts_total": ("feeder",),
+    "plimsoll_shadow_differences_total": ("partition", "what"),
 }
 
 

@@ -1,4 +1,4 @@
-"""For the risk desk: who sinks, what is ordered, what became of it, and whether a replay agrees."""
+"""For the risk desk: who sinks, what is ordered, what became of it, and whether a replay and the shadow check agree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def liquidations() -> Board:
         "liquidations",
         "Plimsoll / Liquidations",
         "Who is below the line, what is ordered for them, what venues made of it, and whether a replay finds the same orders.",
-        [Row("Now", _now()), Row("Orders", _orders()), Row("Who pays", _money()), Row("Proof", _proof())],
+        [Row("Now", _now()), Row("Orders", _orders()), Row("Who pays", _money()), Row("Proof", [*_proof(), *_shadow()])],
     )
 
 
@@ -209,5 +209,43 @@ def _proof() -> list[Panel]:
             ((None, ORANGE), (0.0, GREEN), (0.1, RED)),
             states=[unseen],
             width=6,
+        ),
+    ]
+
+
+def _shadow() -> list[Panel]:
+    """What a second valuation of sampled accounts finds, in the workers themselves."""
+    differences = "plimsoll_shadow_differences_total"
+    return [
+        number(
+            About(
+                "Differences found by the shadow check",
+                "In 5 minutes: some accounts are valued a second time by plain Python. Anything but 0 is for the engineers, at once.",
+                "short",
+                "shadow-difference",
+            ),
+            Query(BOARD.recorded(differences), "differences"),
+            NONE_IS_WELL,
+            width=6,
+        ),
+        number(
+            About(
+                "Accounts checked",
+                "A second, by the shadow check, of all partitions. None where it is switched off or nothing can be valued.",
+                "ops",
+                "shadow-difference",
+            ),
+            Query(BOARD.or_zero(BOARD.rate("plimsoll_shadow_checks_total", (), RATE)), "checked a second"),
+            width=6,
+        ),
+        graph(
+            About(
+                "What the shadow check finds",
+                "In 5 minutes, by what differs; and checks that ended early, for want of time, a second.",
+                "short",
+                "shadow-difference",
+            ),
+            Query(BOARD.recorded(differences, ("partition", "what")), "{{partition}} {{what}}"),
+            Query(BOARD.or_zero(BOARD.rate("plimsoll_shadow_stopped_total", (), RATE)), "ended early a second"),
         ),
     ]

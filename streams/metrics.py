@@ -18,6 +18,7 @@ from engine.inputs import Frame
 from engine.machine import ENGINE_VERSION
 from streams.documents import MadeTable, as_table, run
 from streams.risk_metrics import RiskMetrics
+from streams.shadow_check import Check, What
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +123,28 @@ class Metrics:
             "plimsoll_console_refused_total", "Who was refused the console's stream, since too many read it", registry=registry
         )
         self.look_failures = Counter(
-            "plimsoll_look_failures_total", "Faults in what only shows: surveys for metrics, reports with cuts", ["at"], registry=registry
+            "plimsoll_look_failures_total",
+            "Faults in what only shows: surveys for metrics, reports with cuts, shadow checks",
+            ["at"],
+            registry=registry,
+        )
+        self.shadow_checks = Counter(
+            "plimsoll_shadow_checks_total", "Accounts valued a second time by the shadow check", ["partition"], registry=registry
+        )
+        self.shadow_differences = Counter(
+            "plimsoll_shadow_differences_total",
+            "Amounts, states and reasons of accounts on which the engine and the shadow check differ",
+            ["partition", "what"],
+            registry=registry,
+        )
+        self.shadow_largest = Gauge(
+            "plimsoll_shadow_largest_difference_ratio",
+            "Largest difference of an amount in the last shadow check, as a fraction of the account's gross notional",
+            ["partition"],
+            registry=registry,
+        )
+        self.shadow_stopped = Counter(
+            "plimsoll_shadow_stopped_total", "Shadow checks that ended early, for want of time", ["partition"], registry=registry
         )
         self.risk = RiskMetrics(registry)
         self.build_info.labels(version("plimsoll"), ENGINE_VERSION).set(1)
@@ -135,6 +157,14 @@ class Metrics:
         except Exception:
             log.exception("a fault in a %s, which decides nothing", at)
             self.look_failures.labels(at).inc()
+
+    def count_check(self, check: Check) -> None:
+        """Count what a shadow check found."""
+        self.shadow_checks.labels(check.partition).inc(check.accounts)
+        self.shadow_stopped.labels(check.partition).inc(check.stopped)
+        self.shadow_largest.labels(check.partition).set(check.largest)
+        for what in What:  # those without any as well, so that the first one is seen to be one more
+            self.shadow_differences.labels(check.partition, what).inc(sum(one.what is what for one in check.differences))
 
     def count_frame(self, machine: str, frame: Frame, seconds: float) -> None:
         """A frame that was applied in so many seconds."""
@@ -183,6 +213,7 @@ class Metrics:
         for topic in sources:
             self.source_lag.remove(topic, partition)
         if machine == "book":
+            self.shadow_largest.remove(partition)
             self.risk.forget_book(partition)
 
 

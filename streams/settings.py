@@ -141,6 +141,11 @@ class Settings(_Section):
     )
     watchdog_s: float = Field(60.0, ge=1.0, le=3_600.0, description="with lag and no cut for this long, the worker ends itself")
 
+    shadow_accounts: int = Field(
+        5, ge=0, le=1_000, description="accounts of each partition that are valued a second time, by plain Python, in a check; 0: none ever"
+    )
+    shadow_interval_s: float = Field(10.0, ge=0.5, le=3_600.0, description="how often each partition's accounts are checked so")
+
     listen: str = Field("127.0.0.1", description="address of the pages: metrics, health and the console")
     metrics_port: Port = Field(9_464, description="0 takes a free one")
     console: bool = Field(True, description="whether the pages have the console, which shows every account")

@@ -24,6 +24,7 @@ from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.roster import MachineKind, Roster
 from streams.settings import Settings
+from streams.shadow_check import ShadowCheck
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class Shell:
         self.place = Place(f"{socket.gethostname()}:{os.getpid()}", "")
         self.loop_at = time.monotonic()  # when the event loop last turned, for the watchdog
         self._looked_at = 0.0  # when books were last surveyed
+        self._shadow = ShadowCheck(settings.shadow_accounts, settings.shadow_interval_s)
         self._kinds: dict[str, MachineKind] = {kind.log: kind for kind in roster}
         self._group = group
         self._fatal = fatal
@@ -308,12 +310,16 @@ class Shell:
             if life.phase is Phase.RUNNING and not life.unproven and now - life.began_at > HEALTHY_AFTER_S:
                 self._failures.pop(key, None)
 
+        running = [(life, life.machine) for life in self.lives.values() if isinstance(life.machine, Book) and life.phase is Phase.RUNNING]
         if now - self._looked_at >= SURVEY_S:
             self._looked_at = now
-            for life in self.lives.values():
-                if isinstance(life.machine, Book) and life.phase is Phase.RUNNING:
-                    with self.metrics.looking("survey"):
-                        self.metrics.risk.survey(life.machine)
+            for _, book in running:
+                with self.metrics.looking("survey"):
+                    self.metrics.risk.survey(book)
+        with self.metrics.looking("shadow"):
+            check = self._shadow.go_on([book for life, book in running if life.is_caught_up])
+            if check is not None:
+                self.metrics.count_check(check)
 
     async def _look_where_logs_begin(self) -> None:
         """Retention moves a log's beginning; beyond the last cut, there would be nothing to recover from."""

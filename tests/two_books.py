@@ -12,8 +12,9 @@ from engine.monitor import Book
 from engine.parameters import MODES, Parameters, parse_parameters
 from engine.reasons import Cause, State, Unknown
 from engine.reporting import refusals_in_words, refusals_of
-from tests.twin.market import MAINTENANCE as MAINTENANCE_LEVEL
-from tests.twin.monitor import UNKNOWN, Monitor, Record
+from streams.shadow.margin import UNKNOWN
+from streams.shadow.view import MAINTENANCE as MAINTENANCE_LEVEL
+from tests.twin.monitor import Monitor, Record
 from tests.twin.monitor import Order as TwinOrder
 
 PARTITION = 0

@@ -1,5 +1,8 @@
-"""What it costs a book to be looked at: revaluations with a survey and a scrape every second, beside the same without; and what a look at
-its leverage takes, from the first call to the last."""
+"""What it costs a book to be looked at: revaluations with a survey and a scrape every second, beside the same without; what a look at its
+leverage takes, from the first call to the last; and what the shadow check takes of one account.
+
+`python -m tests.bench.looking` does the last of these alone.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,16 @@ from engine.encumbrance import LeverageWatch
 from engine.inputs import FrameKind, Tick
 from engine.monitor import Book
 from streams.metrics import Metrics
+from streams.shadow_check import check_account
 from tests.bench.ledger import observe, open_book
+from tests.bench.twin import fed
 from tests.bench.world import Population, prices
+from tests.twin.random_books import random_book
 
 LOOK_EVERY_S: Final = 1.0  # as often as a worker surveys its books, and more often than Prometheus scrapes
 ROUND_S: Final = 3.0
 SECOND_NS: Final = 1_000_000_000
+CHECKED: Final = 200  # accounts that the shadow check is measured with
 
 
 def looked_at(accounts: int, rounds: int, round_s: float = ROUND_S) -> dict[str, Any]:
@@ -57,6 +64,7 @@ def looked_at(accounts: int, rounds: int, round_s: float = ROUND_S) -> dict[str,
         "watched/unwatched": round(statistics.median(ratios), 3),
         "look_ms": round(statistics.median(looks) * 1e3, 2) if looks else None,
         **leverage,
+        **shadowed(book),
         "scrape_bytes": len(scrape),
         "series": sum(not line.startswith(b"#") for line in scrape.splitlines()),
     }
@@ -76,3 +84,33 @@ def _leverage(book: Book) -> dict[str, Any]:
         "leverage_longest_call_ms": round(max(calls) * 1e3, 2),
         "leverage_s": round(sum(calls), 3),
     }
+
+
+def shadowed(linear: Book) -> dict[str, Any]:
+    """CPU time that the shadow check takes of one account: of eight linear positions, and of one to sixteen of every kind."""
+    mixed = fed(random_book(1, wild=False, accounts=CHECKED)).book
+    found: dict[str, Any] = {}
+    for name, book in (("linear", linear), ("mixed", mixed)):
+        parameters = book.market.parameters.model_dump()
+        columns = book.accounts.columns
+        times: list[float] = []
+        for a in [a for a in range(len(book.accounts)) if columns.positions[a]][:CHECKED]:
+            began = time.process_time()
+            check_account(book, a, parameters)
+            times.append(time.process_time() - began)
+        found[f"shadow_{name}_ms"] = round(statistics.median(times) * 1e3, 2)
+        found[f"shadow_{name}_longest_ms"] = round(sorted(times)[-2] * 1e3, 2)  # the first one of all compiles
+    return found
+
+
+def main() -> None:
+    """See the module's text."""
+    book = Book(0, 1)
+    open_book(book, Population(CHECKED))
+    book.take_cut()
+    for name, value in shadowed(book).items():
+        print(f"{name} {value}")
+
+
+if __name__ == "__main__":
+    main()

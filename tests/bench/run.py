@@ -256,6 +256,8 @@ def _engine_table(found: dict[str, Any]) -> str:
         f"{looked['watched/unwatched']:.1%} of the revaluations; one look takes {looked['look_ms']} ms.\n"
         f"A look at their leverage is spread over {looked['leverage_calls']} of them: {looked['leverage_s']:.2f} s in all, "
         f"{looked['leverage_longest_call_ms']} ms in one at most.\n"
+        f"The shadow check takes {looked['shadow_linear_ms']} ms of an account of eight linear positions, {looked['shadow_mixed_ms']} ms "
+        f"of one to sixteen of every kind, {looked['shadow_mixed_longest_ms']} ms at most.\n"
     )
 
 

@@ -30,8 +30,8 @@ from engine.inputs import (
     Snapshot,
     Tick,
 )
+from streams.shadow.universe import Message
 from tests.twin.random_books import RandomBook, random_book
-from tests.twin.universe import Message
 from tests.two_books import TwoBooks
 
 BOOKS: Final = 10_000

@@ -26,7 +26,7 @@ from streams.broker import Cluster, LocalBroker, free_port
 from streams.clients import Clients
 from streams.messages import encode_effect, partition_of
 from streams.settings import Settings, kafka_client_options
-from tests import small_world
+from tests import small_world, spoilt_books
 from tests.fault.workers import WorkerProcess
 from tests.fault.workloads import BookWorkload, Sender
 from tests.integration.test_silence import PARTITIONS, settings_for
@@ -118,11 +118,11 @@ class Books:
 
 @asynccontextmanager
 async def watched_books(kafka: Cluster, prefix: str, folder: Path) -> AsyncIterator[Books]:
-    settings = await settings_for(kafka, prefix)
+    settings = (await settings_for(kafka, prefix)).model_copy(update={"shadow_interval_s": 0.5})
     workload = BookWorkload(0)
     await workload.warm()
     port = free_port()
-    worker = WorkerProcess("worker", at_port(settings, port), workload.machines, folder)
+    worker = WorkerProcess("worker", at_port(settings, port), spoilt_books.MACHINES, folder)
     try:
         await worker.ready()
         ages = {name: {"max_age_s": MAX_AGE_S} for name in ("major", "alt", "stable")}
@@ -163,6 +163,13 @@ async def test_of_a_market_that_goes_wrong(kafka: Cluster, topic_prefix: str, tm
         await watch.fires("PlimsollChainQuarantined", name=CHAIN, severity="page")
         await asyncio.to_thread(set_quarantine, on=False)
         await watch.ends("PlimsollChainQuarantined")
+
+        freeze = partial(operator.set_freeze, books.settings, "venue", spoilt_books.VENUE, by="test")
+        await asyncio.to_thread(freeze, frozen=True)
+        await watch.fires("PlimsollShadowDifference", severity="page")
+        await asyncio.to_thread(freeze, frozen=False)
+        market.factor = 0.999  # so that everybody is valued anew, by what is right
+        await watch.ends("PlimsollShadowDifference")
 
         market.spread = 0.06  # the middle stays
         await watch.fires("PlimsollSourcesApart", asset="BTC")

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import msgspec
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from prometheus_client.parser import text_string_to_metric_families
 
 from engine.effects import Health, LeverageReport
 from engine.reasons import Refusal, State
@@ -24,6 +25,7 @@ from streams.broker import Cluster
 from streams.clients import Clients, bounds, scan
 from streams.messages import DeadLetter, encode_effect
 from streams.settings import load_settings
+from streams.shadow_check import What
 from streams.watched_accounts import distance
 from tests.browser import a_page, chromium, sideways, violations
 from tests.live_demo import ACCOUNTS, NAMED, LiveDemo
@@ -283,6 +285,30 @@ def test_each_book_tells_its_leverage_by_asset(live: Live) -> None:
         assert report.began_ns <= report.clock_ns
         volumes = [point.volume_usd for point in report.cascade]
         assert volumes == sorted(volumes)
+
+
+def checked(live: Live) -> tuple[set[str], dict[str, float]]:
+    """Partitions of which accounts were valued a second time, and what differed, by name, with other faults of that check."""
+    partitions, found = set[str](), dict[str, float]()
+    for page in live.pages:
+        with urllib.request.urlopen(f"{page}/metrics", timeout=30) as answer:
+            families = list(text_string_to_metric_families(answer.read().decode()))
+        for sample in [sample for family in families for sample in family.samples]:
+            if sample.name == "plimsoll_shadow_checks_total" and sample.value > 0:
+                partitions.add(sample.labels["partition"])
+            if sample.name == "plimsoll_shadow_differences_total":
+                found[sample.labels["what"]] = found.get(sample.labels["what"], 0.0) + sample.value
+            if sample.name == "plimsoll_look_failures_total":
+                found[sample.labels["at"]] = found.get(sample.labels["at"], 0.0) + sample.value
+    return partitions, found
+
+
+def test_each_worker_values_accounts_a_second_time_and_finds_no_difference(live: Live) -> None:
+    everywhere = {str(partition) for partition in range(LEDGER_PARTITIONS)}
+    (partitions, found), _ = settled(lambda: checked(live), lambda: everywhere, lambda found, expected: found[0] == expected)
+    assert partitions == everywhere
+    assert set(What) <= found.keys()
+    assert sum(found.values()) == 0.0
 
 
 # ---- live -----------------------------------------------------------------------------------------------------------------------------

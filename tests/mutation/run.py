@@ -102,14 +102,14 @@ def measure(root: Path, targets: Sequence[Target]) -> dict[str, float]:
 
 
 class Run:
-    """All trials of a run, some at a time. What has killed most of a module comes first, then what takes least."""
+    """All trials of a run, some at a time. What killed last in a module comes first, as neighbours die alike; then what takes least."""
 
     def __init__(self, root: Path, targets: Iterable[Target], taken_s: dict[str, float], slack_s: float) -> None:
         self._root = root
         self._tests = {target.file: target.tests for target in targets}
         self._taken_s = taken_s
         self._slack_s = slack_s
-        self._kills: dict[str, Counter[str]] = {file: Counter() for file in self._tests}
+        self._killed_at: dict[str, dict[str, int]] = {file: {} for file in self._tests}  # by test: how many mutants were tried by then
         self._running: dict[int, tuple[Mutant, Trial]] = {}
 
     def results(self, mutants: Sequence[Mutant], jobs: int) -> list[Result]:
@@ -128,7 +128,7 @@ class Run:
                 if found.passed:
                     print(f"survives: {described(mutant)}", flush=True)
                 elif found.by:
-                    self._kills[mutant.file][found.by] += 1
+                    self._killed_at[mutant.file][found.by] = len(done)
                 if len(done) % 50 == 0:
                     print(f"{len(done)} of {len(mutants)}", flush=True)
         finally:
@@ -139,8 +139,8 @@ class Run:
 
     def _limits(self, file: str) -> dict[str, float]:
         """CPU seconds that each test may take, in the order in which tests are to run."""
-        kills = self._kills[file]
-        in_order = sorted(self._taken_s.items(), key=lambda entry: (-kills[entry[0]], entry[1]))
+        killed_at = self._killed_at[file]
+        in_order = sorted(self._taken_s.items(), key=lambda entry: (-killed_at.get(entry[0], 0), entry[1]))
         return {test: self._slack_s + LIMIT_FACTOR * taken_s for test, taken_s in in_order}
 
 

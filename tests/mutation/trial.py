@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import resource
@@ -26,6 +27,8 @@ import pytest
 STARTUP_LIMIT_S: Final = 30.0  # of CPU, as all limits but the next one
 TRIAL_WALL_MAX_S: Final = 1_800  # for what waits without computing
 MEMORY_MAX_BYTES: Final = 6 * 1024**3  # of address space
+
+PLUGINS_LEFT_OUT: Final = ("cacheprovider", "xdist", "unraisableexception")  # the last one collects garbage for a quarter of a second
 
 PASSED: Final = int(pytest.ExitCode.OK)
 NOTHING_RAN: Final = int(pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -72,6 +75,8 @@ def prepare(root: Path, files: Sequence[str]) -> None:
         suppress_health_check=list(HealthCheck),
     )
     settings.load_profile("mutation")
+    for plugin in importlib.metadata.entry_points(group="pytest11"):
+        plugin.load()
     for file in files:
         importlib.import_module(module_name(file))
     for name, module in list(sys.modules.items()):
@@ -144,7 +149,8 @@ def _run(root: Path, swapped: tuple[str, bytes] | None, tests: Sequence[str], ju
     if swapped is not None:
         file, source = swapped
         sys.meta_path.insert(0, _Swap(module_name(file), root / file, source))
-    options = ["-x", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(root)]
+    options = ["-x", "-q", "--no-header", "--assert=plain", f"--tb={'short' if swapped is None else 'no'}", "--rootdir", str(root)]
+    options += [word for name in PLUGINS_LEFT_OUT for word in ("-p", f"no:{name}")]
     for part in (tests[:1], tests[1:]):  # most mutants die in the module's own tests: the others are not even collected
         code = int(pytest.main([*options, *part], plugins=[judge])) if part else PASSED
         if code != PASSED:

@@ -31,10 +31,10 @@ from engine.margin import CLOSE_COST, EQUITY, MAINTENANCE, OUT, UNHAIRCUT, evalu
 from engine.monitor import Book
 from engine.reasons import State
 from engine.tables import GROUP, QUOTE_GROUP
+from streams.shadow.values import Valuer
 from tests.property.test_twin import EXPIRIES, INSTRUMENTS, KEYS, PRICES, SECOND, SOURCES, T0, cash_usd_of, notional_usd, price, start
 from tests.twin.cascade import curve
 from tests.twin.claims import leverage
-from tests.twin.values import Valuer
 from tests.two_books import TwoBooks
 
 Held = dict[tuple[str, str], tuple[float, float]]  # USD of lots and of cash

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from engine.parameters import Parameters, parse_parameters
-from tests.twin.margin import MODES, Account
-from tests.twin.market import INITIAL, LEVELS, MAINTENANCE, View
+from streams.shadow.margin import MODES, Account
+from streams.shadow.scenarios import Grid
+from streams.shadow.universe import LOTS_OF_USD, InstrumentKey, Message
+from streams.shadow.values import Position, Positions
+from streams.shadow.view import INITIAL, LEVELS, MAINTENANCE, View
 from tests.twin.monitor import Monitor
 from tests.twin.random_books import DEFINITIONS, INSTRUMENTS, PRICES, SECOND, SOURCES, T0, RandomBook, lot_usd, random_book
-from tests.twin.scenarios import Grid
-from tests.twin.universe import LOTS_OF_USD, InstrumentKey, Message
-from tests.twin.values import Position, Positions
 
 ROUNDING = 1e-9  # of the gross notional
 ACCOUNTS = 10  # of each random market

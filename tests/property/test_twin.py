@@ -36,8 +36,8 @@ from engine.inputs import (
     Tick,
     VenueDefinition,
 )
+from streams.shadow.values import black76, black76_delta
 from tests.twin.black76 import black76 as exact_black76
-from tests.twin.values import black76, black76_delta
 from tests.two_books import PARTITION, TwoBooks
 
 SECOND = 1_000_000_000

@@ -209,6 +209,7 @@ EXPIRY_NS: Final = TODAY_NS + 21 * DAY_NS
 #   so its clock is taken a day on, its rows are read there, and what the position's value has lost by then (the values of a lot in its
 #   tables at the two moments) is added to each. Nothing is lost by that day for the future.
 # - The engine derives scan ranges from volatility: floor and cap are set to the printed one.
+# - The engine asks for basis, vega, gaps and concentration besides its scenarios, and SPAN does not: they are set to nothing.
 SPAN_PARAMETERS: Final[dict[str, Any]] = {
     "grid_steps": 3,
     "extreme_multiple": EXTREME_MOVE,
@@ -219,6 +220,10 @@ SPAN_PARAMETERS: Final[dict[str, Any]] = {
     "breakers_enabled": False,
     "clock_step_max_s": 86_400.0,
     "quorum": 1,
+    "basis_bps": (0.0,) * 6,
+    "vega_shock": 0.0,
+    "gap_fraction": 0.0,
+    "concentration_k": 0.0,
     "classes": {
         "major": {"scan_floor": SCAN_RANGE_POINTS / FORWARD_POINTS, "scan_cap": SCAN_RANGE_POINTS / FORWARD_POINTS, "vol_coefficient": 0.0}
     },

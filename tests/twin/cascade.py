@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from tests.twin.margin import Account, Valuation
-from tests.twin.market import View
-from tests.twin.universe import InstrumentKey, Universe
-from tests.twin.values import Position, Positions, Valuer
+from streams.shadow.margin import Account, Valuation
+from streams.shadow.universe import InstrumentKey, Universe
+from streams.shadow.values import Position, Positions, Valuer
+from streams.shadow.view import View
 
 DEEPEST = 1 - 1e-9
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from tests.twin.universe import Universe
-from tests.twin.values import Position, Positions, Valuer
+from streams.shadow.universe import Universe
+from streams.shadow.values import Position, Positions, Valuer
 
 Entry = tuple[str, str]  # (venue, asset)
 Amounts = dict[Entry, float]

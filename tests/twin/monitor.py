@@ -6,15 +6,14 @@ Takes frames as (kind, events), each event the JSON form of a message as a dicti
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from streams.shadow.margin import BANKRUPT, HEALTHY, LIMITS, MODES, UNDER, UNKNOWN, WARNING, Account, Valuation, state_of
+from streams.shadow.universe import LOTS_OF_USD, NANOSECONDS, InstrumentKey, Message
+from streams.shadow.values import Position, Positions, first_reason
+from streams.shadow.view import MAINTENANCE, Parameters, View
 from tests.twin.breakers import Breaker
-from tests.twin.margin import LIMITS, MODES, Account, Valuation
-from tests.twin.market import MAINTENANCE, Market, Parameters, View
+from tests.twin.market import Market
 from tests.twin.plan import limit_ticks, order_id, plan, unit_price
-from tests.twin.universe import LOTS_OF_USD, NANOSECONDS, InstrumentKey, Message
-from tests.twin.values import Position, Positions, first_reason
 
-HEALTHY, WARNING, LIQUIDATABLE, BANKRUPT, UNKNOWN = "HEALTHY", "WARNING", "LIQUIDATABLE", "BANKRUPT", "UNKNOWN"
-UNDER = (LIQUIDATABLE, BANKRUPT)
 WITH_GRACE = ("HAIRCUT", "REGIME", "CREDIT")
 INT_MAX = 2**62
 HOLES_MAX, POSITIONS_MAX, HELD_MAX = 64, 16, 4096
@@ -505,7 +504,7 @@ class Monitor:
             account.state = UNKNOWN
             return
         valuation, was = account.valuation, account.before_unknown
-        account.state = account.before_unknown = self._state(valuation, was, bool(account.positions))
+        account.state = account.before_unknown = state_of(valuation, was, bool(account.positions))
         if account.state in UNDER and was not in UNDER:
             account.cause = cause or self._find_cause(account, previous)
             account.epoch += 1
@@ -521,16 +520,6 @@ class Monitor:
             account.retry_at_ns = None
             if account.state == WARNING and was == HEALTHY:
                 self.margin_calls.append((account.name, account.state, ""))
-
-    @staticmethod
-    def _state(valuation: Valuation, was: str, has_positions: bool) -> str:
-        if not has_positions:
-            return HEALTHY
-        if valuation.unhaircut - valuation.close_cost < 0:
-            return BANKRUPT
-        if valuation.equity_m < valuation.maintenance or (was in UNDER and valuation.equity_m < valuation.end):
-            return LIQUIDATABLE
-        return WARNING if valuation.equity_i < valuation.initial or valuation.limits else HEALTHY
 
     def refuses(self, name: str) -> list[str]:
         """Why an account that can be valued may take no new risk."""
@@ -549,7 +538,7 @@ class Monitor:
     def _below(self, account: Record, view: View) -> bool:
         """Whether this view of the market is enough for an account that wasn't below before."""
         valuation = self.margin(account, view).valuation()
-        return not valuation.reason and self._state(valuation, HEALTHY, has_positions=True) in UNDER
+        return not valuation.reason and state_of(valuation, HEALTHY, has_positions=True) in UNDER
 
     # ---- plans --------------------------------------------------------------------------------------------------------------------
 

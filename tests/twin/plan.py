@@ -5,10 +5,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tests.twin.margin import Account
-from tests.twin.market import View
-from tests.twin.universe import LOTS_OF_USD, OPTIONS, InstrumentKey, Universe
-from tests.twin.values import Positions
+from streams.shadow.margin import Account
+from streams.shadow.universe import LOTS_OF_USD, OPTIONS, InstrumentKey, Universe
+from streams.shadow.values import Positions
+from streams.shadow.view import View
 
 SMALLEST_COST = 1e-6  # of the notional
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.twin.universe import FUTURES, INVERSE, LOTS_OF_USD, OPTIONS, PERPETUALS, USD_LIKE, InstrumentKey, Message
+from streams.shadow.universe import FUTURES, INVERSE, LOTS_OF_USD, OPTIONS, PERPETUALS, USD_LIKE, InstrumentKey, Message
 
 SECOND = 1_000_000_000
 DAY = 86_400 * SECOND

@@ -3,8 +3,9 @@
 import math
 from dataclasses import dataclass
 
-YEAR_S = 31_536_000.0
-YEAR_NS = 31_536_000_000_000_000
+from streams.shadow.correlation import shrunk
+from streams.shadow.universe import YEAR_NS, YEAR_S
+
 MONTH_NS = 30 * 86_400 * 1_000_000_000
 
 
@@ -121,5 +122,4 @@ class Correlations:
     def rho(self, g: str, h: str, prior: float, shrink: float) -> float:
         if g == h:
             return 1.0
-        scale = math.sqrt(self.covariance[g, g] * self.covariance[h, h])
-        return prior if scale == 0 else min(max((1 - shrink) * self.covariance[g, h] / scale + shrink * prior, -1.0), 1.0)
+        return shrunk(self.covariance[g, h], self.covariance[g, g], self.covariance[h, h], prior, shrink)

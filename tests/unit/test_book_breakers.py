@@ -4,11 +4,18 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 from engine.book_breakers import BookBreakers
+from engine.breakers import RECOVERING, TRIPPED
 from engine.effects import Breaker, Effects, Order
+from engine.inputs import RiskParameters
+from engine.limits import Limits
+from engine.market import Market
+from engine.market_breakers import BreakerChange
 from engine.monitor import Book
-from tests.small_world import Log
+from tests.small_market import SECOND, new_market, say
+from tests.small_world import PLAIN, Log
 
 TERMS: dict[str, Any] = {"breakers_enabled": True, "cooldown_s": 5.0, "move_trip": 0.9, "move_reset": 0.5, "silence_trip": 2}
 
@@ -182,3 +189,121 @@ def test_the_sum_of_debts_does_not_depend_on_the_order_of_accounts() -> None:
         values.add(float(breakers.debt.value[0]))
     assert len(values) == 1
     assert values.pop() > 1.0
+
+
+def test_bad_debt_waits_for_its_minute_when_breakers_come_on_again() -> None:
+    """Breakers that were off don't look back: the first tick of the next minute is the next one."""
+    breakers, limits, market = BookBreakers(1), Limits(), new_market({"breakers_enabled": False})
+    owed = np.array([-5e6])
+    market.tick(market.clock_ns - market.clock_ns % (60 * SECOND) + 60 * SECOND)
+    market.revalue()
+    assert breakers.advance(market, limits, owed) == []
+    say(market.set_parameters(RiskParameters(v=1, version="on", parameters={**PLAIN}, time_ns=0)))
+    market.tick(market.clock_ns + SECOND)
+    market.revalue()
+    assert breakers.advance(market, limits, owed) == []
+    market.tick(market.clock_ns + 60 * SECOND)
+    market.revalue()
+    (change,) = breakers.advance(market, limits, owed)
+    assert (change.trigger, change.state) == ("bad_debt", "tripped")
+
+
+# ---- one step at a time -----------------------------------------------------------------------------------------------------------------
+
+MINUTE = 29_333_333  # of the clock; a whole one begins at MINUTE * 60 s
+BEGINS = MINUTE * 60 * SECOND
+
+
+@pytest.fixture
+def market() -> Market:
+    terms = {"volume_trip": 0.9, "volume_reset": 0.5, "silence_trip": 3, "bad_debt_limit_usd": 1_000.0, "cooldown_s": 5.0}
+    return a_book(terms)[0].market
+
+
+def step(
+    breakers: BookBreakers, market: Market, at_ns: int, unhaircut_usd: tuple[float, ...] = (), limits: Limits | None = None
+) -> list[BreakerChange]:
+    market.clock_ns = at_ns
+    return breakers.advance(market, limits or Limits(), np.array(unhaircut_usd))
+
+
+def test_debts_are_looked_at_once_a_minute(market: Market) -> None:
+    breakers = BookBreakers(10)  # 100 USD each
+    assert breakers.debt.state.tolist() == [0]
+    assert step(breakers, market, BEGINS, (-60.0, 0.5, -40.0)) == []  # as much as may be
+    assert breakers.debt_minute == MINUTE
+    assert step(breakers, market, BEGINS + 60 * SECOND - 1, (-1e6,)) == []
+    (tripped,) = step(breakers, market, BEGINS + 60 * SECOND, (-60.0, 0.5, -41.0))
+    assert tripped == ("bad_debt", "book", "tripped", BEGINS + 60 * SECOND, 1.01, 1.0)
+    assert step(breakers, market, BEGINS + 120 * SECOND, (-80.0,)) == []  # the reset itself
+    (recovering,) = step(breakers, market, BEGINS + 180 * SECOND, (-79.0,))
+    assert (recovering.state, recovering.value) == ("recovering", 0.79)
+    early = BookBreakers(10)
+    assert len(step(early, market, 5 * SECOND, (-101.0,))) == 1  # the first minute of all is one too
+
+
+def test_debts_are_whole_micro_dollars_and_bounded(market: Market) -> None:
+    breakers = BookBreakers(10**9)  # a micro-dollar each
+    step(breakers, market, BEGINS, (-2.5e-6, 0.3))
+    assert breakers.debt.value[0] == pytest.approx(2.0, rel=1e-9)
+    breakers = BookBreakers(1_000)
+    step(breakers, market, BEGINS, (-1e300, 0.3))
+    assert breakers.debt.value[0] == 1e12
+
+
+def test_a_budget_step_by_step(market: Market) -> None:
+    breakers, limits = BookBreakers(1), Limits()
+    asset = market.universe.asset_number("BTC")
+    assert asset is not None
+    limits.cap_usd[asset] = limits.budget_usd[asset] = 0.5
+    assert step(breakers, market, BEGINS, (), limits) == []
+    limits.budget_usd[asset] = 0.04
+    (tripped,) = step(breakers, market, BEGINS + 1, (), limits)
+    assert tripped == ("liquidation_volume", "BTC", "tripped", BEGINS + 1, 0.92, 0.9)
+    limits.cap_usd[asset] = 0.0
+    (recovering,) = step(breakers, market, BEGINS + 2, (), limits)
+    assert (recovering.state, recovering.value) == ("recovering", 0.0)
+    assert step(breakers, market, BEGINS + 1 + 5 * SECOND, (), limits) == []
+    assert [one.state for one in step(breakers, market, BEGINS + 2 + 5 * SECOND, (), limits)] == ["closed"]
+
+
+def test_silence_step_by_step(market: Market) -> None:
+    breakers = BookBreakers(1)
+    venue = market.universe.venue_number("ex")
+    assert venue is not None
+    for _ in range(2):
+        breakers.count_silence(venue)
+        assert step(breakers, market, BEGINS) == []
+    breakers.count_silence(venue)
+    assert step(breakers, market, BEGINS) == [("venue_silence", "ex", "tripped", BEGINS, 3.0, 3.0)]
+    assert breakers.unheard[venue] == 0
+    frozen = np.zeros(len(breakers.unheard), np.bool_)
+    breakers.mark_silent(frozen)
+    assert np.flatnonzero(frozen).tolist() == [venue]
+    breakers.count_silence(venue)
+    breakers.count_silence(venue)
+    (recovering,) = step(breakers, market, BEGINS)  # two are less than three
+    assert (recovering.state, recovering.value, breakers.unheard[venue]) == ("recovering", 2.0, 2)
+
+
+def test_nothing_moves_before_the_market_is_live() -> None:
+    breakers, market, limits = BookBreakers(1), Market(), Limits()
+    breakers.debt.state[0], breakers.debt.since_ns[0] = TRIPPED, 1
+    assert breakers.advance(market, limits, np.zeros(0)) == []
+    assert (breakers.debt.state[0], breakers.debt_minute) == (TRIPPED, -1)
+
+
+def test_what_is_in_the_cut(market: Market) -> None:
+    breakers = BookBreakers(1)
+    for every in (breakers.volume, breakers.silence, breakers.debt):
+        every.state[0], every.since_ns[0], every.calm_ns[0], every.value[0] = RECOVERING, 3, 4, 0.25
+    breakers.unheard[1], breakers.debt_minute = 2, 7
+    other = BookBreakers(1)
+    other.restore({})
+    other.restore(breakers.pieces(1, 2))
+    for one, same in zip((breakers.volume, breakers.silence, breakers.debt), (other.volume, other.silence, other.debt), strict=True):
+        assert [column.tolist() for column in one] == [column.tolist() for column in same]
+    assert (other.unheard[:3].tolist(), other.debt_minute) == ([0, 2, 0], 7)
+    names = (market.universe.assets[0].name, market.universe.venues[0].name, "book")
+    triggers = ("liquidation_volume", "venue_silence", "bad_debt")
+    assert other.opened(market) == [(trigger, name, "recovering") for trigger, name in zip(triggers, names, strict=True)]

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from engine import breakers
-from engine.breakers import BREAKER_STATES, CLOSED, RECOVERING, TRIPPED, new_breakers, new_move_samples
+from engine.breakers import BREAKER_STATES, CLOSED, RECOVERING, TRIGGERS, TRIPPED, new_breakers, new_move_samples
 
 SECOND = 10**9
 COOLDOWN = 300 * SECOND
@@ -56,9 +56,32 @@ def test_switched_off_it_closes() -> None:
     assert not breakers.switch_off(1, 8, one)
 
 
-def test_numbers_of_states_are_those_of_every_cut() -> None:
+def test_tripped_by_a_word() -> None:
+    one = new_breakers(2)
+    assert breakers.trip(1, 3.5, 7, one)
+    assert [column.tolist() for column in one] == [[CLOSED, TRIPPED], [0, 7], [0, 0], [0.0, 3.5]]
+    assert not breakers.trip(1, 4.5, 8, one)
+    one.state[1] = RECOVERING
+    assert not breakers.trip(1, 4.5, 8, one)
+    assert (one.state[1], one.since_ns[1], one.value[1]) == (RECOVERING, 7, 3.5)
+
+
+def test_numbers_and_names_are_those_of_every_cut() -> None:
     assert (CLOSED, TRIPPED, RECOVERING) == (0, 1, 2)
     assert BREAKER_STATES == ("closed", "tripped", "recovering")
+    assert TRIGGERS == (
+        "asset_move",
+        "volatility_jump",
+        "source_divergence",
+        "eligibility",
+        "attestation_lag",
+        "layer_lag",
+        "system_move",
+        "quarantine",
+        "liquidation_volume",
+        "venue_silence",
+        "bad_debt",
+    )
 
 
 def test_a_mark_is_kept_every_ten_seconds() -> None:

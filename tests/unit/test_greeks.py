@@ -10,8 +10,8 @@ from engine.greeks import AssetGreeks, PositionGreeks, account_greeks, position_
 from engine.inputs import Funding
 from engine.market import Market
 from engine.tables import OPTION
+from streams.shadow.values import black76
 from tests.small_market import DAY, EXPIRIES, PRICES, SECOND, START, new_market, number_of, say, tell_prices
-from tests.twin.values import black76
 
 LOT = 0.01  # units of every instrument of the small market but inverse perpetuals
 YEAR_S = 365.0 * 86_400.0
@@ -129,13 +129,21 @@ def test_what_cannot_be_valued_is_none_and_says_why() -> None:
     assert position_greeks(market, perp, 0, 7).unknown == "", "cash in dollars needs no mark of the underlying"
 
 
-def test_an_expired_option_is_unknown() -> None:
+def test_an_expired_option_moves_no_more_and_is_unknown_after_the_wait() -> None:
     market = new_market({"clock_step_max_s": 86_400.0})
     for _ in range(EXPIRIES[0]):
         market.tick(market.clock_ns + DAY)
         market.revalue()
         tell_prices(market, PRICES, market.clock_ns)
-    assert position_greeks(market, number_of(market, "venue-one", "BTC-7-80000-C"), 1, 0).unknown == "expired"
+    number = number_of(market, "venue-one", "BTC-7-80000-C")
+    settled = position_greeks(market, number, 1, 0)
+    assert (settled.unknown, settled.delta_usd, settled.gamma_usd, settled.vega_usd) == ("", 0.0, 0.0, 0.0)
+    in_coin = position_greeks(market, number_of(market, "venue-two", "BTC-7-80000-C"), 100, 0)
+    assert in_coin.delta_usd == pytest.approx(20_000.0)  # the coin that it is owed in
+    market.tick(market.clock_ns + DAY)
+    market.revalue()
+    tell_prices(market, PRICES, market.clock_ns)
+    assert position_greeks(market, number, 1, 0).unknown == "expired"
 
 
 def test_cash_in_another_asset_is_that_assets_delta() -> None:

@@ -57,10 +57,15 @@ def test_a_position_elsewhere_makes_the_route_count(market: Market) -> None:
     assert lost(account) == pytest.approx(100_000.0 * (0.05 + size_term(100_000.0) + latency), rel=1e-12)
 
 
-def test_cash_alone_is_a_position_too(market: Market) -> None:
+def test_cash_alone_is_a_position_too_and_so_is_a_single_lot(market: Market) -> None:
     with_cash = Account(market, [("vault-one", "BTC", 100, 0), ("venue-two", "BTC-perp", 0, 1)])
     without = Account(market, [("vault-one", "BTC", 100, 0), ("venue-two", "BTC-perp", 0, 0)])
     assert lost(with_cash) > lost(without)
+    for lots in (1, -1):
+        single = Account(market, [("vault-one", "BTC", 100, 0), ("venue-two", "BTC-perp", lots, 0)])
+        assert lost(single) == pytest.approx(lost(with_cash), rel=1e-12)
+    without.expect(1, buy=1)  # an order is not there yet
+    assert lost(without) < lost(with_cash)
 
 
 def test_an_atomic_group_is_one_place(market: Market) -> None:
@@ -148,6 +153,27 @@ def test_what_is_not_eligible_counts_nothing_and_uses_no_cap() -> None:
     assert lost_at_once(account) == pytest.approx(800.0 + terms[1].lost_usd)
 
 
+def test_what_is_not_eligible_has_what_is_left_of_the_cap() -> None:
+    market = new_market()
+    capped = AssetDefinition(
+        v=1,
+        time_ns=START,
+        name="GOV",
+        asset_class="governance",
+        cap_usd_per_account=800.0,
+        eligible_chains=["one"],
+        sources=dict.fromkeys(SOURCES, 1.0),
+    )
+    say(market.define(capped))
+    market.revalue()
+    account = Account(market, [("vault-one", "GOV", 6_000, 0), ("vault-two", "GOV", 10_000, 0), ("vault-one", "GOV", 5_000, 0)])
+    columns = account.instrument[:3].tolist(), account.quantity[:3].tolist(), account.cash[:3].tolist()
+    terms = haircut_terms(market, *columns)
+    assert [term.over_cap_usd for term in terms] == [0.0, 480.0, 80.0]  # of 480, 800 and 400 USD
+    assert terms[1].haircut < 1.0  # it was eligible before
+    assert lost(account) == pytest.approx(sum(term.lost_usd for term in terms), rel=1e-12)
+
+
 def test_a_haircut_is_at_most_everything(market: Market) -> None:
     account = Account(market, [("vault-one", "GOV", 10**10, 0)])
     assert lost(account) == pytest.approx(float(account.value()[1][UNHAIRCUT]))
@@ -156,7 +182,7 @@ def test_a_haircut_is_at_most_everything(market: Market) -> None:
 def test_a_haircut_is_at_least_nothing() -> None:
     market = new_market()
     account = Account(market, [("vault-one", "BTC", 100, 0)])
-    market.tables.instrument_float[account.instrument[0], HAIRCUT_FLAT] = -10.0
+    market.tables.instrument_float[account.instrument[0], HAIRCUT_FLAT : HAIRCUT_FLAT + 2] = -10.0
     _, out = account.value()
     assert out[UNHAIRCUT] == out[EQUITY] == out[EQUITY_INITIAL]
 

@@ -194,6 +194,8 @@ def test_an_order_in_what_cannot_be_valued_makes_the_account_unknown() -> None:
     market = new_market(implied=False)
     account = Account(market, [("venue-one", CALL, 0, 0), ("venue-one", "BTC-perp", 1, 0)])
     assert account.value()[0] == 0
+    account.expect(1, buy=1)  # in what can be valued
+    assert account.value()[0] == 0
     account.expect(0, buy=1)
     assert account.value()[0] == Unknown.NO_VOLATILITY
 

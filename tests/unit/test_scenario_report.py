@@ -7,7 +7,7 @@ import pytest
 from engine.margin import MAINTENANCE
 from engine.market import Market
 from engine.scenario_report import LEVELS, scenario_losses
-from engine.tables import INITIAL_LEVEL, MAINTENANCE_LEVEL
+from engine.tables import INITIAL_LEVEL, MAINTENANCE_LEVEL, PIECE_NAMES
 from tests.small_market import Account, new_market, stormy_market
 
 OPTIONS_BOOK = [
@@ -49,7 +49,9 @@ def test_levels_have_their_own_ranges_and_moves_are_in_order() -> None:
         assert group.group == "BTC"
         assert group.moves == sorted(group.moves)
         assert group.moves[-1] == pytest.approx(group.scan_range)
-        assert (report.add_ons, report.regime) == ({}, "")
+        assert list(report.add_ons) == list(PIECE_NAMES)
+        assert report.requirement_usd == pytest.approx(report.add_ons["scenarios"])  # this market has no add-ons
+        assert report.regime == "observed"
     assert low.groups[0].scan_range < high.groups[0].scan_range
 
 

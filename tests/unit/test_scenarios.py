@@ -26,6 +26,12 @@ def test_shocks_shrink_with_tenor() -> None:
     assert scenarios.volatility_shock(0.0, 0.35, 0.5, 86_400.0) == pytest.approx(0.35 * 30**0.5)  # the tenor's floor is a day
 
 
+def test_bands_of_tenors() -> None:
+    """By days to expiry; the end of a band is in it."""
+    ends = {0.0: 1, 7.0: 1, 7.01: 2, 30.0: 2, 30.01: 3, 90.0: 3, 90.01: 4, 365.0: 4, 365.01: 5, 4_000.0: 5}
+    assert {days: scenarios.tenor_band(days / 365) for days in ends} == ends
+
+
 @pytest.mark.parametrize("steps", [3, 6])
 @pytest.mark.parametrize("is_call", [True, False])
 def test_rows_are_differences_of_prices(steps: int, is_call: bool) -> None:

@@ -41,10 +41,16 @@ def levels(market: Market, column: int, venue: str = "vault-one", name: str = "B
 def test_a_step() -> None:
     assert rise_slowly(math.nan, 0.3, 0.05, 1.0, 0.5) == 0.3  # begins at its target
     assert rise_slowly(0.1, 0.3, 0.05, 0.0, 1.0) == 0.1  # no time, no move
+    assert rise_slowly(0.5, 0.1, 0.05, 0.0, 0.25) == 0.5
+    assert rise_slowly(0.1, 0.3, 0.05, 1.0, 0.25) == pytest.approx(0.15)
     assert rise_slowly(0.1, 0.3, 0.05, 2.0, 0.25) == pytest.approx(0.2)
     assert rise_slowly(0.1, 0.3, 0.05, 5.0, 0.25) == 0.3
     assert rise_slowly(0.5, 0.1, 0.05, 2.0, 0.25) == pytest.approx(0.2)
     assert halved(3_600.0, 2.0) == 0.25
+    assert limit_stable(math.nan, 100.0, 0.06, 0.0) == 100.0
+    assert limit_stable(100.0, 200.0, 0.06, 0.0) == limit_stable(100.0, 1.0, 0.06, 0.0) == 100.0
+    assert limit_stable(100.0, 200.0, 0.06, 1.0) == limit_stable(100.0, 200.0, 0.06, 9.0) == 106.0
+    assert limit_stable(100.0, 1.0, 0.06, 0.5) == 97.0
 
 
 terms = st.floats(0.0, 2.0)

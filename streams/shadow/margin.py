@@ -3,13 +3,15 @@
 import math
 from dataclasses import dataclass, replace
 
-from tests.twin.market import INITIAL, MAINTENANCE, View
-from tests.twin.scenarios import Grid, Held
-from tests.twin.universe import DERIVATIVES, InstrumentKey, Universe
-from tests.twin.values import Position, Positions, Valuer, first_reason
+from streams.shadow.scenarios import Grid, Held
+from streams.shadow.universe import DERIVATIVES, InstrumentKey, Universe
+from streams.shadow.values import Position, Positions, Valuer, first_reason
+from streams.shadow.view import INITIAL, MAINTENANCE, View
 
 MODES = ("isolated", "protocol", "portfolio")
 LIMITS = ("limit_account", "limit_asset", "limit_venue")  # bits 1, 2, 4
+HEALTHY, WARNING, LIQUIDATABLE, BANKRUPT, UNKNOWN = "HEALTHY", "WARNING", "LIQUIDATABLE", "BANKRUPT", "UNKNOWN"
+UNDER = (LIQUIDATABLE, BANKRUPT)
 
 
 @dataclass(frozen=True)
@@ -179,8 +181,8 @@ class Account:
         cash = (position.cash * self.valuer.cash_unit_usd(key) for key, position in self.positions.items() if position.cash > 0)
         return sum((one.usd for one in self.collateral()), 0.0) + sum(cash)
 
-    def limits(self) -> int:
-        """Bits of the limits that the derivatives are over."""
+    def limits(self, leeway: float = 1.0) -> int:
+        """Bits of the limits, each times `leeway`, that the derivatives are over."""
         whole = 0.0
         by_group: dict[str | None, float] = {}
         by_venue: dict[str, float] = {}
@@ -194,7 +196,7 @@ class Account:
             by_venue[key[0]] = by_venue.get(key[0], 0.0) + usd
         collateral, p = self.collateral_usd(), self.parameters
         largest = (whole, max(by_group.values(), default=0.0), max(by_venue.values(), default=0.0))
-        return sum(1 << bit for bit, (name, usd) in enumerate(zip(LIMITS, largest, strict=True)) if usd > p[name] * collateral)
+        return sum(1 << bit for bit, (name, usd) in enumerate(zip(LIMITS, largest, strict=True)) if usd > leeway * p[name] * collateral)
 
     # ---- cost of closing ----------------------------------------------------------------------------------------------------------
 
@@ -220,6 +222,17 @@ class Account:
 
     def close_cost(self) -> float:
         return sum(self.cost(key, position.quantity) for key, position in self.positions.items() if position.quantity)
+
+
+def state_of(valuation: Valuation, was: str, has_positions: bool) -> str:
+    """Of an account that can be valued; `was`: the last state that was known."""
+    if not has_positions:
+        return HEALTHY
+    if valuation.unhaircut - valuation.close_cost < 0:
+        return BANKRUPT
+    if valuation.equity_m < valuation.maintenance or (was in UNDER and valuation.equity_m < valuation.end):
+        return LIQUIDATABLE
+    return WARNING if valuation.equity_i < valuation.initial or valuation.limits else HEALTHY
 
 
 def without_leaving(universe: Universe, key: InstrumentKey, position: Position) -> Position:

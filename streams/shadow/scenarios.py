@@ -4,9 +4,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tests.twin.universe import DERIVATIVES, LOTS_OF_USD, NANOSECONDS, OPTIONS, PERPETUALS, InstrumentKey
-from tests.twin.values import Position, Valuer, black76_vega
-from tests.twin.volatility import YEAR_S
+from streams.shadow.universe import DERIVATIVES, LOTS_OF_USD, NANOSECONDS, OPTIONS, PERPETUALS, YEAR_S, InstrumentKey
+from streams.shadow.values import Position, Valuer, black76_vega
 
 TENOR_S = 30 * 86_400.0
 DAY_NS = 86_400 * NANOSECONDS

@@ -5,6 +5,8 @@ from typing import Any
 USD_LIKE = ("cash", "stable", "synthetic_dollar")
 MOVING_TOGETHER = ("major", "alt", "liquid_staking", "governance")
 NANOSECONDS = 1_000_000_000
+YEAR_S = 31_536_000.0
+YEAR_NS = 31_536_000_000_000_000
 
 OPTIONS = ("option", "inverse_option")
 FUTURES = ("future", "inverse_future")

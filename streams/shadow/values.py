@@ -4,13 +4,12 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tests.twin.market import View
-from tests.twin.universe import FUTURES, INVERSE, LOTS_OF_USD, NANOSECONDS, OPTIONS, InstrumentKey, Universe
-from tests.twin.volatility import YEAR_NS
+from streams.shadow.universe import FUTURES, INVERSE, LOTS_OF_USD, NANOSECONDS, OPTIONS, YEAR_NS, InstrumentKey, Universe
+from streams.shadow.view import View
 
 # A lower rank wins where several apply.
 RANKS = ("missed_fill", "unreconciled", "no_mark", "stale_mark", "no_quorum", "sources_apart", "no_volatility", "not_defined", "expired")
-OPTIONS_KEPT = 100_000
+OPTION_PRICES_MAX = 20_000  # that are kept, some 5 MB
 
 
 @dataclass
@@ -39,7 +38,7 @@ def first_reason(reasons: list[str]) -> str:
     return min(reasons, key=RANKS.index) if reasons else ""
 
 
-@lru_cache(OPTIONS_KEPT)
+@lru_cache(OPTION_PRICES_MAX)
 def black76(forward: float, strike: float, sigma: float, t_years: float, is_call: bool) -> float:
     """Undiscounted price of a European option on a forward; at no deviation what exercise now would give."""
     sign = 1.0 if is_call else -1.0
