@@ -480,18 +480,18 @@ def _largest_loss_on_grid(
             correlation = tables.correlation[level, regime, group]
             code = group * SCENARIO_BASE + regime * REGIME_BASE
             straight = 0.0  # the other groups without a curve, at +1
-            curves = 0
+            bent = False  # whether one of the others has a curve
             for h in range(held):
                 if h != g:
                     if marks[h, HELD_CURVED] == 0:
                         straight += correlation[marks[h, HELD_GROUP]] * sums[h, SCANNED]
                     else:
-                        curves += 1
+                        bent = True
             for k in range(2 * steps + 1):
                 x = (k - steps) / steps
                 for shock in range(2):
                     profit = sums[g, PROFIT + 2 * k + shock] + straight * x
-                    if curves > 0:
+                    if bent:
                         for h in range(held):
                             if h != g and marks[h, HELD_CURVED] != 0:
                                 profit += _interpolated(h, correlation[marks[h, HELD_GROUP]] * x, shock, steps, sums)
@@ -502,7 +502,7 @@ def _largest_loss_on_grid(
             down = sums[g, PROFIT + columns + 1] - straight
             step = ranges[level, group, HAIRCUT_STEP]
             haircut = sums[g, HAIRCUT_LOSS] + step * straight
-            if curves > 0:
+            if bent:
                 for h in range(held):
                     if h != g and marks[h, HELD_CURVED] != 0:
                         rho = correlation[marks[h, HELD_GROUP]]

@@ -249,6 +249,15 @@ def test_a_quarantine_is_a_fact_that_cannot_be_switched_off() -> None:
     assert changes(market) == [("quarantine", "two", "tripped")]
 
 
+def test_switched_off_they_close_at_once() -> None:
+    market = new_market()
+    say(market.observe_lag(lag(market, "one", 80_000)))
+    assert changes(market) == [("attestation_lag", "one", "tripped")]
+    say(market.set_parameters(RiskParameters(v=1, version="off", parameters={"breakers_enabled": False}, time_ns=START)))
+    assert changes(market) == [("attestation_lag", "one", "closed")]
+    assert not market.chain_holds_credit(0)
+
+
 def test_switched_off_none_of_them_trips() -> None:
     market = new_market({"breakers_enabled": False, "classes": {"major": {"suspend_uptime": 0.999}}})
     say(market.observe_lag(lag(market, "one", 80_000)))

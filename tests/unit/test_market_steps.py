@@ -372,7 +372,7 @@ def random_depths(dice: random.Random, age_ns: int) -> Depths:
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(40))
 def test_fitness_as_collateral(seed: int, enabled: bool) -> None:
     dice = random.Random(seed)
     settings, assets = random_settings(dice)._replace(breakers_enabled=enabled, uptime_tau_s=1_000.0), random_terms(dice).assets

@@ -228,7 +228,10 @@ def test_position_limits_are_multiples_of_the_collateral() -> None:
     assert passed(("venue-one", "BTC-perp", 201, 0)) == OVER_ASSET
     assert passed(("venue-one", "BTC-perp", -201, 0)) == OVER_ASSET
     assert passed(("venue-one", "BTC-perp", 200, 0), ("venue-one", "ETH-perp", 1_251, 0)) == OVER_VENUE
+    assert passed(("venue-one", "BTC-perp", 200, 0), ("venue-one", "ETH-perp", 1_250, 0), ("venue-two", "ETH-perp", 1, 0)) == 0
     assert passed(("venue-one", "BTC-perp", 200, 0), ("venue-two", "ETH-perp", 2_500, 0)) == 0
+    apart = ("venue-one", "BTC-perp", 200, 0), ("venue-two", "ETH-perp", 2_500, 0)
+    assert passed(*apart, ("venue-one", "BTC-loan", -10_000, 0)) == 0  # nor is it the venue's
     assert passed(("venue-one", "BTC-perp", 200, 0), ("venue-two", "ETH-perp", -2_501, 0)) == OVER_ACCOUNT
     assert passed(("venue-one", "BTC-perp", 400, 0)) == OVER_ACCOUNT + OVER_ASSET + OVER_VENUE
     assert passed(("venue-one", "BTC-loan", -10_000, 0)) == 0  # a debt is no derivative
