@@ -38,6 +38,7 @@ SHOWN_COLLATERALS = (
 SHOWN_VOLATILITIES = ("BTC", "ETH", "SOL", "USDe", "DOGE", "XRP", "AVAX", "ENA", "WBETH")
 COLUMNS = 3
 DIGITS = 5  # of fractions in the page: a hundredth of a basis point
+FALLS_NAMED = (0.0, 0.1, 0.2, 0.3)  # on the axis of cascades
 REGIME_COLOURS = {"high": ACCENT, "observed": INK, "low": "#2e86ab"}
 TOLD = "Told on risk.marks once a second of the run's own time, the last word of each minute of event time."
 REPLAYED = "From the run's ledger, applied again offline by the engine alone, at the first tick of each minute."
@@ -314,7 +315,7 @@ def _cascade_plots(runs: Sequence[Run]) -> list[Plot]:
                 figure.add_trace(trace, row=at // COLUMNS + 1, col=at % COLUMNS + 1)
         figure.update_layout(legend={"y": 1.0 + 45 / (130 + 190 * rows)}, margin={"t": 44})
         figure.update_annotations(font={"size": 12})
-        figure.update_xaxes(tickformat=".0%", tickformatstops=[])
+        figure.update_xaxes(tickvals=FALLS_NAMED, ticktext=[f"{fall:.0%}" for fall in FALLS_NAMED])
         figure.update_yaxes(tickprefix="$", tickformat=".2s", rangemode="tozero")
         text = (
             "What the accounts that are below maintenance by then would sell of the group if its mark fell by so much, all else as it was; "
@@ -388,7 +389,7 @@ def _efficiency_plots(run: Run) -> list[Plot]:
     figure.update_layout(barmode="group", bargap=0.25, legend={"traceorder": "normal", "y": 1.1}, margin={"t": 44})
     figure.update_annotations(font={"size": 12})
     figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(title="requirement, % of isolated (sums)", range=[0, 118], tickformatstops=[])
+    figure.update_xaxes(title="requirement, % of isolated (sums)", range=[0, 118])
     text = (
         "What is required at maintenance of each position alone (isolated), of each venue alone (protocol) and across all venues "
         "(portfolio), summed over the accounts of a kind (synthetic), with the median account's ratio. Accounts that cannot be valued, or "
