@@ -316,9 +316,9 @@ def _breaker_plots(runs: Sequence[Run]) -> list[Plot]:
         line_width=0,
     )
     text = (
-        "An asset that moves, or whose volatility jumps, widens scan ranges and stresses correlations, and most of them together stress all; "
-        "sources that disagree make the mark unknown; a chain that lags has its new credits held, and what is there counts for less by and "
-        "by; liquidation volume says that an asset's budget is spent. Shaded: arbitrum finalises nothing (synthetic)."
+        "An asset that moves, or whose volatility jumps, widens scan ranges and stresses correlations; most of them together stress all; "
+        "sources that disagree make the mark unknown; a chain that lags has its new credits held, and what is there counts for less by "
+        "and by; liquidation volume says that an asset's budget is spent. Shaded: arbitrum finalises nothing (synthetic)."
     )
     return [Plot(f"Breakers, run {run.scenario}", text, figure)]
 
