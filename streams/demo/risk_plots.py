@@ -94,7 +94,7 @@ def _haircut_plots(runs: Sequence[Run]) -> list[Plot]:
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     text = (
         "At maintenance, of $1 million in one account that also has positions on other chains. Base, security, suspension and latency "
-        "rise by at most 5 points an hour, and what the size term has of thin depth by at most its own double. The line: what is lost in "
+        "rise by at most 5 points an hour; slippage and depeg count at once. The line: what is lost in "
         f"all, with what is not recognised while a chain's word is late. {TOLD}"
     )
     return [Plot("Haircuts by term", text, figure), _every_haircut(last, series)]
