@@ -13,7 +13,8 @@ from streams.backtest.extract import STARTS
 from streams.backtest.play import GRID_MINUTES
 from streams.backtest.report import AHEAD, Table, findings, tables
 from streams.backtest.run import ALL, HORIZONS, SETS, EpisodeResult, Results
-from streams.demo.report import ACCENT, FONT, GRID, INK, STYLE
+from streams.demo.plotting import ACCENT, FONT, GRID, INK
+from streams.demo.report import STYLE
 
 COLOURS = {"adaptive": "#2e86ab", "static": "#e6a532"}
 

@@ -168,9 +168,12 @@ def _market_maker(drawn: random.Random) -> list[Holding]:
 
 
 def _option_seller(drawn: random.Random) -> list[Holding]:
-    """Sold calls and puts on BTC held as collateral, hedged to delta zero with a perpetual: what is left is short gamma."""
-    coins = _size(drawn, 3.0, 0.9, 60.0)
-    sold = drawn.uniform(5.0, 11.0) * coins
+    """Sold calls and puts on BTC held as collateral, hedged to delta zero with a perpetual: what is left is short gamma.
+
+    Within the position limits, and small enough beside the depth of BTC that concentration leaves initial margin.
+    """
+    coins = _size(drawn, 3.0, 0.9, 20.0)
+    sold = drawn.uniform(5.0, 10.0) * coins
     holdings: list[Holding] = [("okx", "BTC", coins)]
     delta = coins
     for name in drawn.sample([option.name for option in OPTIONS], drawn.randint(2, 3)):
@@ -241,13 +244,23 @@ _NAMED: list[tuple[str, list[Holding]]] = [
     ("market_maker", [("binance", "USD", 60_000.0), ("binance", "SOL-PERP", 1_000.0), ("hyperliquid", "SOL-PERP", -1_000.0)]),
     ("market_maker", [("okx", "BTC", 1.0), ("okx", "BTC-USD-SWAP", -50_000.0), ("binance", "XRP-PERP", 100_000.0)]),
     ("option_seller", [("okx", "BTC", 10.0), ("okx", "BTC-251031-135000-C", -50.0), ("binance", "BTC-PERP", -5.0)]),
-    ("option_seller", [("okx", "BTC", 5.0), ("okx", "BTC-251031-80000-P", -150.0), ("okx", "BTC-USD-SWAP", -600_000.0)]),
+    (
+        "option_seller",
+        [
+            ("okx", "BTC", 5.0),
+            ("okx", "BTC-251128-102000-C", -20.0),
+            ("okx", "BTC-USD-SWAP", 2_000_000.0),
+            ("okx", "BTC-251128-102000-C", -25.0),
+            ("okx", "BTC-USD-SWAP", 2_000_000.0),
+        ],
+    ),
     (
         "option_seller",
         [
             ("okx", "BTC", 4.0),
-            ("okx", "BTC-251031-80000-P", -120.0),
-            ("okx", "BTC-251128-132000-C", -20.0),
+            ("okx", "BTC-251031-80000-P", -30.0),
+            ("okx", "BTC-251031-80000-C", -25.0),
+            ("binance", "BTC-PERP", 20.0),
             ("binance", "USD", 50_000.0),
         ],
     ),

@@ -9,10 +9,12 @@ import msgspec
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from engine.effects import AssetReport
 from engine.inputs import FrameKind, Message, OraclePrice
 from engine.machine import CUT_KEY, CutRecord
 from engine.reasons import Outcome, State
 from streams.clients import Clients
+from streams.demo.facts import MINUTES, SECOND_NS, START_NS
 from streams.frames import decode_frame
 from streams.messages import CONTROL, PARTIALS, SOURCES, dlq_topic, orders_topic
 
@@ -21,7 +23,10 @@ log = logging.getLogger(__name__)
 LEDGERS = ("ledger", "attest.ledger", "treasury.ledger")
 ROWS = ("ledger.rows", "attest.rows", "treasury.rows")
 KIND_AT = 5  # of a frame's bytes: what tells a copied frame apart without decoding it
-OUTPUTS = ("margin.calls", "account.health", "risk.breakers", "audit.decisions", PARTIALS)
+OUTPUTS = ("margin.calls", "account.health", "risk.breakers", "risk.marks", "audit.decisions", PARTIALS)
+
+
+_ASSET = msgspec.json.Decoder(AssetReport)
 
 
 class BreakerChange(NamedTuple):
@@ -36,7 +41,8 @@ class BreakerChange(NamedTuple):
 
 
 class Recording:
-    """What came out of a run. Bounded by the run's length; of an account only the first and the last health are kept."""
+    """What came out of a run. Bounded by the run's length: of an account the last health is kept, and what was required of it at the times
+    that were noted; of an asset the last report of each of the two hours' minutes."""
 
     def __init__(self) -> None:
         self.events_in: Counter[str] = Counter()
@@ -48,7 +54,8 @@ class Recording:
         self.conflicting: set[str] = set()
         self.letters: dict[str, str] = {}  # origin -> reason
         self.health: dict[str, dict[str, Any]] = {}
-        self.opening: dict[str, dict[str, Any]] = {}  # as it was when everybody was in
+        self.requirements: dict[int, dict[str, dict[str, float]]] = {}  # USD by mode of each account, at seconds after 20:30 (few)
+        self.reports: dict[tuple[str, int], AssetReport] = {}  # (asset, minute after 20:30) -> the last of that minute
         self.margin_calls: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
         self.held: set[str] = set()  # accounts of which a credit was held back
@@ -80,6 +87,8 @@ class Recording:
             self.partials[partial[0]] = partial[5]
         elif topic == "account.health":
             self._take_health(orjson.loads(value))
+        elif topic == "risk.marks":
+            self._take_report(_ASSET.decode(value))
         elif topic == "risk.breakers":
             self._take_breaker(orjson.loads(value))
         elif topic == "margin.calls":
@@ -106,9 +115,10 @@ class Recording:
         self.states.append((clock_ns, totals))
         return totals
 
-    def note_opening(self) -> None:
-        """Keep the health of every account that can be valued, as it is now."""
-        self.opening = {account: health for account, health in self.health.items() if health["requirement_usd"] is not None}
+    def note_requirements(self, second: int) -> None:
+        """Keep what is required of every account that can be valued, by mode, under that second after 20:30."""
+        told = ((account, health["requirement_usd"]) for account, health in self.health.items())
+        self.requirements[second] = {account: by_mode for account, by_mode in told if by_mode is not None}
 
     def _take_cut(self, topic: str, partition: int, value: bytes) -> None:
         self.cuts += 1
@@ -131,6 +141,11 @@ class Recording:
 
     def _take_health(self, health: dict[str, Any]) -> None:
         self.health[health["account"]] = health
+
+    def _take_report(self, report: AssetReport) -> None:
+        minute = (report.clock_ns - START_NS) // (60 * SECOND_NS)
+        if 0 <= minute <= MINUTES:
+            self.reports[report.asset, minute] = report
 
     def _take_decision(self, decision: dict[str, Any]) -> None:
         outcome = decision["outcome"]

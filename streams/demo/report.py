@@ -3,8 +3,8 @@
 import html
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Any
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
@@ -15,46 +15,25 @@ from engine.reasons import State
 from streams.broker import Cluster
 from streams.demo.definitions import CHAINS, VENUES
 from streams.demo.facts import MINUTES, SECOND_NS, START_NS
+from streams.demo.plotting import (
+    ACCENT,
+    CAUSE_COLOURS,
+    FONT,
+    INK,
+    KIND_NAMES,
+    LINE_COLOURS,
+    MARK_COLOUR,
+    QUIET,
+    STATE_COLOURS,
+    Plot,
+    moment,
+    new_figure,
+    span,
+)
 from streams.demo.population import KINDS, kind_of
-from streams.demo.summary import STORY, Run, counted, efficiency, iso, synthetic_counts
+from streams.demo.risk_plots import risk_plots
+from streams.demo.summary import STORY, Run, counted, iso, synthetic_counts
 from streams.demo.timeline import SLOW_FROM_S, SLOW_UNTIL_S, Scenario, timeline
-
-# Colours that stay apart for most colour-blind readers too.
-STATE_COLOURS = {
-    State.HEALTHY: "#4c9f8b",
-    State.WARNING: "#e6a532",
-    State.LIQUIDATABLE: "#d1495b",
-    State.BANKRUPT: "#5b2a4a",
-    State.UNKNOWN: "#9aa5b1",
-}
-CAUSE_COLOURS = {
-    "PRICE": "#d1495b",
-    "FILL": "#e6a532",
-    "FUNDING": "#7a9e3f",
-    "HAIRCUT": "#2e86ab",
-    "REGIME": "#7b5ea7",
-    "CREDIT": "#4c9f8b",
-}
-LINE_COLOURS = ("#2e86ab", "#e6a532", "#7b5ea7", "#4c9f8b", "#b5651d", "#7a9e3f", "#c06c9a")
-MARK_COLOUR = "#16232e"
-INK, QUIET, GRID, ACCENT = "#16232e", "#5d6b78", "#e8ecef", "#d1495b"
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
-KIND_NAMES = {
-    "usde_looper": "USDe loopers",
-    "altcoin_pledger": "altcoin pledgers",
-    "market_maker": "market makers",
-    "option_seller": "option sellers",
-    "cross_chain_hedger": "cross-chain hedgers",
-}
-
-
-class Plot(NamedTuple):
-    """A figure with what it shows."""
-
-    title: str
-    text: str
-    figure: go.Figure
-    wide: bool = True
 
 
 def page(cluster: Cluster, runs: Sequence[Run], minutes: int = MINUTES) -> str:
@@ -64,8 +43,8 @@ def page(cluster: Cluster, runs: Sequence[Run], minutes: int = MINUTES) -> str:
         *_price_plots(runs, minutes),
         *_state_plots(runs),
         *_order_plots(runs),
-        _efficiency_plot(runs[0]),
         *_breaker_plots(runs),
+        *risk_plots(runs),
     ]
     body = "\n".join(
         [
@@ -171,7 +150,7 @@ def _footer() -> str:
 
 def _oracle_plots(runs: Sequence[Run]) -> list[Plot]:
     loopers = sum(account.split("-")[0] == "usde_looper" or account.endswith("usde_looper") for account in runs[0].recording.health)
-    figure = _figure(210)
+    figure = new_figure(210)
     names = [f"run {run.scenario}" for run in runs]
     for label, colour, values in (
         ("an oracle of Binance alone", QUIET, [len(run.fallen.single_venue) for run in runs]),
@@ -212,18 +191,18 @@ def _price_figure(run: Run, asset: str, minutes: int) -> go.Figure:
     for event in _timeline(run.scenario, minutes):
         message = event.message
         if isinstance(message, OraclePrice) and message.asset == asset:
-            series.setdefault(message.source, []).append((_moment(message.publish_time_ns), message.price))
+            series.setdefault(message.source, []).append((moment(message.publish_time_ns), message.price))
             if message.synthetic:
                 synthetic.add(message.source)
-    figure = _figure(300)
+    figure = new_figure(300)
     for (source, points), colour in zip(series.items(), LINE_COLOURS, strict=False):
         label = source if source not in synthetic or "synthetic" in source else f"{source} (part synthetic)"
         style = {"color": colour, "width": 1.2, "dash": "dot" if "synthetic" in source else "solid"}
         figure.add_scatter(x=[t for t, _ in points], y=[p for _, p in points], name=label, mode="lines", line=style, opacity=0.85)
-    mark = run.marks.get(asset, [])
+    mark = run.seen.marks.get(asset, [])
     if mark:
         figure.add_scatter(
-            x=[_moment(point.time_ns) for point in mark],
+            x=[moment(point.time_ns) for point in mark],
             y=[point.price for point in mark],
             name="mark",
             mode="lines",
@@ -239,8 +218,8 @@ def _state_plots(runs: Sequence[Run]) -> list[Plot]:
     pairs = ((State.UNKNOWN, State.WARNING), (State.BANKRUPT, State.LIQUIDATABLE))
     plots = []
     for run in runs:
-        figure = _figure(380, make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.07))
-        times = [_moment(clock_ns) for clock_ns, _ in run.recording.states]
+        figure = new_figure(380, make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.07))
+        times = [moment(clock_ns) for clock_ns, _ in run.recording.states]
         for row, pair in enumerate(pairs, 1):
             for state in pair:
                 figure.add_scatter(
@@ -263,7 +242,7 @@ def _state_plots(runs: Sequence[Run]) -> list[Plot]:
 def _order_plots(runs: Sequence[Run]) -> list[Plot]:
     plots = []
     for run in runs:
-        figure = _figure(300)
+        figure = new_figure(300)
         by_minute: dict[str, Counter[int]] = {}
         for order in run.orders():
             minute = (order["decided_ns"] - START_NS) // (60 * SECOND_NS)
@@ -271,14 +250,14 @@ def _order_plots(runs: Sequence[Run]) -> list[Plot]:
         for cause in sorted(by_minute, key=lambda name: -by_minute[name].total()):
             counts = by_minute[cause]
             figure.add_bar(
-                x=[_moment(START_NS + minute * 60 * SECOND_NS) for minute in sorted(counts)],
+                x=[moment(START_NS + minute * 60 * SECOND_NS) for minute in sorted(counts)],
                 y=[counts[minute] for minute in sorted(counts)],
                 name=f"{cause.lower()} ({counts.total():,})",
                 marker_color=CAUSE_COLOURS.get(cause, QUIET),
             )
         figure.update_layout(barmode="stack", bargap=0.05)
         figure.update_yaxes(title="orders a minute")
-        figure.update_xaxes(range=_span())
+        figure.update_xaxes(range=span())
         plots.append(
             Plot(f"Orders by cause, run {run.scenario}", "Distinct orders in each minute of event time.", figure, wide=len(runs) == 1)
         )
@@ -287,7 +266,7 @@ def _order_plots(runs: Sequence[Run]) -> list[Plot]:
 
 
 def _venue_plot(runs: Sequence[Run]) -> Plot:
-    figure = _figure(300)
+    figure = new_figure(300)
     kinds = {run.scenario: Counter((order["venue"], kind_of(order["account"])) for order in run.orders()) for run in runs}
     venues = sorted({venue for counts in kinds.values() for venue, _ in counts})
     rows = [(venue, run.scenario) for venue in venues for run in runs]
@@ -310,14 +289,14 @@ def _breaker_plots(runs: Sequence[Run]) -> list[Plot]:
     run = runs[-1]
     spans = _breaker_spans(run)
     names = sorted({name for name, *_ in spans}, key=lambda name: (name.split(" ")[0], name), reverse=True)
-    figure = _figure(max(260, 90 + 15 * len(names)))
+    figure = new_figure(max(260, 90 + 15 * len(names)))
     shown = set()
     for name, begin, end, state in spans:
         colour = ACCENT if state == "tripped" else "#f0c987"
         figure.add_bar(
             y=[name],
             x=[(end - begin) / 1e6],
-            base=[_moment(begin)],
+            base=[moment(begin)],
             orientation="h",
             marker={"color": colour, "line": {"width": 0}},
             name=state,
@@ -327,44 +306,21 @@ def _breaker_plots(runs: Sequence[Run]) -> list[Plot]:
         )
         shown.add(state)
     figure.update_layout(barmode="overlay", bargap=0.3)
-    figure.update_xaxes(type="date", range=_span())
+    figure.update_xaxes(type="date", range=span())
     figure.update_yaxes(categoryorder="array", categoryarray=names, tickfont={"size": 10})
     figure.add_vrect(
-        x0=_moment(START_NS + SLOW_FROM_S * SECOND_NS),
-        x1=_moment(START_NS + SLOW_UNTIL_S * SECOND_NS),
+        x0=moment(START_NS + SLOW_FROM_S * SECOND_NS),
+        x1=moment(START_NS + SLOW_UNTIL_S * SECOND_NS),
         fillcolor="#2e86ab",
         opacity=0.07,
         line_width=0,
     )
     text = (
-        "An asset that moves widens scan ranges; sources that disagree make the mark unknown; a chain that lags has its new credits held. "
-        "Shaded: arbitrum finalises nothing (synthetic)."
+        "An asset that moves, or whose volatility jumps, widens scan ranges and stresses correlations; most of them together stress all; "
+        "sources that disagree make the mark unknown; a chain that lags has its new credits held, and what is there counts for less by "
+        "and by; liquidation volume says that an asset's budget is spent. Shaded: arbitrum finalises nothing (synthetic)."
     )
     return [Plot(f"Breakers, run {run.scenario}", text, figure)]
-
-
-def _efficiency_plot(run: Run) -> Plot:
-    found = efficiency(run.recording)
-    figure = _figure(300)
-    names = [KIND_NAMES[kind] for kind in found]
-    figure.add_bar(
-        y=names,
-        x=[100.0 * e.ratio for e in found.values()],
-        orientation="h",
-        marker_color="#2e86ab",
-        text=[f"{100.0 * e.ratio:.0f} %" for e in found.values()],
-        textposition="outside",
-        showlegend=False,
-    )
-    figure.add_vline(x=100, line={"color": QUIET, "width": 1, "dash": "dot"})
-    figure.update_layout(yaxis={"autorange": "reversed"})
-    figure.update_xaxes(title="requirement, % of isolated (median)", range=[0, 115])
-    saved = sum(e.isolated_usd - e.portfolio_usd for e in found.values())
-    text = (
-        "What an account needs across all venues against each position alone, at the opening (synthetic accounts): "
-        f"${saved / 1e6:,.0f} million less in all."
-    )
-    return Plot("Portfolio margin against isolated", text, figure, wide=False)
 
 
 # ---- small things -----------------------------------------------------------------------------------------------------------------------
@@ -395,31 +351,6 @@ def _timeline(scenario: Scenario, minutes: int) -> Any:
     if (scenario, minutes) not in _TIMELINES:
         _TIMELINES[scenario, minutes] = timeline(scenario, minutes)
     return _TIMELINES[scenario, minutes]
-
-
-def _figure(height: int, figure: go.Figure | None = None) -> go.Figure:
-    figure = figure or go.Figure()
-    figure.update_layout(
-        height=height,
-        margin={"l": 8, "r": 16, "t": 8, "b": 8},
-        template="plotly_white",
-        font={"family": FONT, "size": 12, "color": INK},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.01, "xanchor": "left", "x": 0, "font": {"size": 11}},
-        hoverlabel={"font": {"family": FONT, "size": 12}},
-    )
-    figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True, tickformatstops=[{"dtickrange": [None, None], "value": "%H:%M"}])
-    figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True)
-    return figure
-
-
-def _span() -> list[datetime]:
-    return [_moment(START_NS), _moment(START_NS + MINUTES * 60 * SECOND_NS)]
-
-
-def _moment(time_ns: int) -> datetime:
-    return datetime.fromtimestamp(time_ns / 1e9, UTC).replace(tzinfo=None)  # plotly shows what it gets: UTC
 
 
 def _listed(counts: Mapping[str, int]) -> str:

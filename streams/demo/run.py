@@ -30,6 +30,7 @@ from streams.demo.population import ACCOUNTS, SEED, Opening, messages, populatio
 from streams.demo.promises import broken_promises
 from streams.demo.recorder import Recorder, topics_listened_to
 from streams.demo.report import page
+from streams.demo.seen import MOMENTS_S
 from streams.demo.summary import Run, iso, show, summary
 from streams.demo.timeline import Event, Scenario, timeline
 from streams.demo.venue import Venue
@@ -247,9 +248,12 @@ async def _play(stage: Stage, scenario: Scenario, options: Options, advance: Adv
             await stage.service.answered()
             await player.framed()
             advance(second, recording.note_states(now_ns), len(recording.orders))
+        if second in MOMENTS_S:
+            await stage.recorder.catch_up()
+            recording.note_requirements(second)
         if first:
             await stage.recorder.catch_up()
-            recording.note_opening()
+            recording.note_requirements(begin)
             await player.send([SetMode(v=1, by="demo", note="the accounts are in", time_ns=now_ns, mode="publish")])
 
 

@@ -14,8 +14,10 @@ from rich.text import Text
 
 from engine.reasons import State
 from streams.broker import Cluster
+from streams.demo.facts import SECOND_NS, START_NS
 from streams.demo.population import KINDS, kind_of
 from streams.demo.recorder import Recording
+from streams.demo.seen import Seen
 from streams.demo.timeline import Scenario
 
 
@@ -38,13 +40,6 @@ class Fallen(NamedTuple):
         return self.single_venue - self.all_sources
 
 
-class MarkPoint(NamedTuple):
-    """A mark at a tick; None where it was unknown."""
-
-    time_ns: int
-    price: float | None
-
-
 class Run(NamedTuple):
     """One whole run of the monitor and what was computed from its ledgers afterwards."""
 
@@ -52,7 +47,7 @@ class Run(NamedTuple):
     recording: Recording
     replay: ReplayCheck
     fallen: Fallen
-    marks: dict[str, list[MarkPoint]]
+    seen: Seen
     accounts: int
     wall_s: float
     begin_s: int  # what was played: seconds after 20:30
@@ -66,33 +61,44 @@ class Run(NamedTuple):
         """The distinct orders, as messages."""
         return [orjson.loads(value) for value in self.recording.orders.values()]
 
+    @property
+    def opening(self) -> Mapping[str, Mapping[str, float]]:
+        """What was required of each account, by mode, when everybody was in."""
+        return self.recording.requirements.get(self.begin_s, {})
+
     def liquidated(self, kind: str) -> frozenset[str]:
         """Accounts of one kind for which at least one order went out."""
         return frozenset(order["account"] for order in self.orders() if kind_of(order["account"]) == kind)
 
 
 class Efficiency(NamedTuple):
-    """Requirement in portfolio mode against isolated mode, over the accounts of one kind, at the opening."""
+    """Requirement at maintenance by mode, over the accounts of one kind: sums, and the median account's ratio to isolated mode."""
 
     accounts: int
-    ratio: float  # median
-    portfolio_usd: float
     isolated_usd: float
+    protocol_usd: float
+    portfolio_usd: float
+    protocol_ratio: float
+    portfolio_ratio: float
+
+    def usd_of(self, mode: str) -> float:
+        return {"isolated": self.isolated_usd, "protocol": self.protocol_usd, "portfolio": self.portfolio_usd}[mode]
+
+    def median_of(self, mode: str) -> float:
+        return {"isolated": 1.0, "protocol": self.protocol_ratio, "portfolio": self.portfolio_ratio}[mode]
 
 
-def efficiency(recording: Recording) -> dict[str, Efficiency]:
-    """By kind of account; kinds without a valued account are left out."""
-    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for account, health in recording.opening.items():
-        required = health["requirement_usd"]
-        if required["isolated"] > 0.0:
-            found[kind_of(account)].append((required["portfolio"], required["isolated"]))
+def efficiency(required: Mapping[str, Mapping[str, float]]) -> dict[str, Efficiency]:
+    """By kind of account, of accounts' requirements by mode; kinds of which nothing is required are left out."""
+    found: dict[str, list[Mapping[str, float]]] = defaultdict(list)
+    for account, by_mode in required.items():
+        if by_mode["isolated"] > 0.0:
+            found[kind_of(account)].append(by_mode)
     return {
         kind: Efficiency(
             len(found[kind]),
-            median(portfolio / isolated for portfolio, isolated in found[kind]),
-            sum(portfolio for portfolio, _ in found[kind]),
-            sum(isolated for _, isolated in found[kind]),
+            *(sum(by_mode[mode] for by_mode in found[kind]) for mode in ("isolated", "protocol", "portfolio")),
+            *(median(by_mode[mode] / by_mode["isolated"] for by_mode in found[kind]) for mode in ("protocol", "portfolio")),
         )
         for kind in KINDS
         if found[kind]
@@ -140,7 +146,12 @@ def run_summary(run: Run) -> dict[str, Any]:
         "states": [{"time": iso(clock_ns), **{state.name: counts[state] for state in State}} for clock_ns, counts in recording.states],
         "breakers": [{**change._asdict(), "since": iso(change.since_ns)} for change in sorted(recording.breakers.values())],
         "replay": {"orders": run.replay.orders, "differences": run.replay.differences},
-        "capital_efficiency": {kind: round(found.ratio, 4) for kind, found in efficiency(recording).items()},
+        "capital_efficiency": {kind: round(found.portfolio_ratio, 4) for kind, found in efficiency(run.opening).items()},
+        "requirements": [
+            {"time": iso(START_NS + second * SECOND_NS), **{kind: found._asdict() for kind, found in efficiency(required).items()}}
+            for second, required in sorted(recording.requirements.items())
+        ],
+        "cascades": [{"time": iso(START_NS + curve.second * SECOND_NS), **curve._asdict()} for curve in run.seen.cascades],
         "wrongly_liquidated_by_single_venue_oracle": len(run.fallen.wrongly),
     }
 
@@ -240,8 +251,9 @@ def _saved(run: Run) -> Table:
     )
     for name in ("kind of account", "accounts", "isolated", "portfolio", "median ratio"):
         table.add_column(name, justify="left" if name == "kind of account" else "right", no_wrap=True)
-    for kind, found in efficiency(run.recording).items():
-        table.add_row(kind, f"{found.accounts:,}", f"${found.isolated_usd:,.0f}", f"${found.portfolio_usd:,.0f}", f"{found.ratio:.2f}")
+    for kind, found in efficiency(run.opening).items():
+        money = [f"${usd:,.0f}" for usd in (found.isolated_usd, found.portfolio_usd)]
+        table.add_row(kind, f"{found.accounts:,}", *money, f"{found.portfolio_ratio:.2f}")
     return table
 
 

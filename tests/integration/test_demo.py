@@ -36,6 +36,8 @@ RUN_KEYS = {
     "breakers",
     "replay",
     "capital_efficiency",
+    "requirements",
+    "cascades",
     "wrongly_liquidated_by_single_venue_oracle",
 }
 
@@ -92,8 +94,12 @@ def _check_a_run(run: Run) -> None:
     assert recording.outcomes["filled"] > 0, "fills of the venue's moved positions"
     assert {order["cause"] for order in orders} <= {cause.name for cause in Cause} | {cause.name.lower() for cause in Cause}
     assert {kind_of(order["account"]) for order in orders} <= set(KINDS)
+    assert {asset for asset, _ in recording.reports} >= {"BTC", "USDe"}
+    assert run.seen.cascades == [], "neither moment was played"
+    for pair, points in run.seen.correlations.items():
+        assert len(points) >= END - BEGIN, pair
     for asset in ("BTC", "USDe"):
-        assert any(point.price is not None for point in run.marks[asset])
+        assert any(point.price is not None for point in run.seen.marks[asset])
 
 
 def _check_summary(path: Path, kafka: Cluster, runs: dict[Scenario, Run]) -> None:
@@ -114,6 +120,9 @@ def _check_summary(path: Path, kafka: Cluster, runs: dict[Scenario, Run]) -> Non
         assert found["capital_efficiency"].keys() <= set(KINDS)
         assert all(0.0 <= ratio <= 1.0 for ratio in found["capital_efficiency"].values())
         assert found["capital_efficiency"]["market_maker"] < 0.5
+        [required] = found["requirements"]
+        assert required["time"] == "2025-10-10T21:40:00Z"
+        assert found["cascades"] == []
         assert found["sources"]["USDe"] == {"real": ["binance"], "synthetic": ["synthetic-1", "synthetic-2"]}
         assert "BTC" not in found["sources"]
         assert found["wrongly_liquidated_by_single_venue_oracle"] == len(run.fallen.wrongly)

@@ -18,6 +18,7 @@ from streams.demo.promises import broken_promises
 from streams.demo.recorder import BreakerChange, Recording
 from streams.demo.report import page
 from streams.demo.run import playing
+from streams.demo.seen import NOTHING
 from streams.demo.summary import Fallen, ReplayCheck, Run, run_summary, show, sources
 from streams.demo.timeline import Scenario
 
@@ -47,13 +48,14 @@ def recording(scenario: Scenario) -> Recording:
         for number in range(1_000):
             made.breakers[trigger, "BTC", "tripped", number] = BreakerChange(number, trigger, "BTC", "tripped", 1.0, 0.5)
     for number, kind in enumerate(KINDS):
-        made.opening[f"{kind}-{number}"] = {"requirement_usd": {"portfolio": 999_888_777.0, "isolated": 9_999_888_777.0}}
+        by_mode = {"portfolio": 999_888_777.0, "protocol": 5e9, "isolated": 9_999_888_777.0}
+        made.requirements.setdefault(0, {})[f"{kind}-{number}"] = by_mode
     return made
 
 
 def run(scenario: Scenario = "A", begin_s: int = 0, end_s: int = MINUTES * 60, **changed: Any) -> Run:
     fallen = Fallen(frozenset(), frozenset(f"usde_looper-{number}" for number in range(1_234)))
-    made = Run(scenario, recording(scenario), ReplayCheck(0, []), fallen, {}, 2_020, 123.4, begin_s, end_s)
+    made = Run(scenario, recording(scenario), ReplayCheck(0, []), fallen, NOTHING, 2_020, 123.4, begin_s, end_s)
     return made._replace(**changed)
 
 
