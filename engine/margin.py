@@ -181,7 +181,7 @@ def evaluate(
         for part in range(parts):
             loss, binding = requirement_of_part(count, instrument, cash, has_pending, pending, tables, held_groups, level, part)
             total += loss
-        total += add_on_of_size(tables, held_groups, level)
+        total += add_on_of_size(count, instrument, cash, tables, held_groups, level)
         if level == MAINTENANCE_LEVEL:
             requirement = total
             driver = binding if parts == 1 else NO_SCENARIO
@@ -221,7 +221,7 @@ def requirements_by_mode(
         for part in range(divide(count, instrument, mode, tables)):
             loss, _ = requirement_of_part(count, instrument, cash, has_pending, pending, tables, held, MAINTENANCE_LEVEL, part)
             total += loss
-        out[mode] = total + add_on_of_size(tables, held, MAINTENANCE_LEVEL)
+        out[mode] = total + add_on_of_size(count, instrument, cash, tables, held, MAINTENANCE_LEVEL)
 
 
 @kernel
@@ -250,7 +250,7 @@ def break_down(
         total += loss
         for piece in range(PIECES):
             out[piece] += tables.pieces[piece]
-    out[CONCENTRATION] = add_on_of_size(tables, held, level)
+    out[CONCENTRATION] = add_on_of_size(count, instrument, cash, tables, held, level)
     return float(total + out[CONCENTRATION])
 
 

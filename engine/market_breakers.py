@@ -21,6 +21,7 @@ from engine.breakers import (
     QUARANTINE,
     SOURCE_DIVERGENCE,
     SYSTEM_MOVE,
+    TRIPPED,
     VOLATILITY_JUMP,
     Breakers,
 )
@@ -175,7 +176,7 @@ def advance_system(
     system: Breakers,
     touched: Touched,
 ) -> None:
-    """The share of groups with a known mark whose move breaker is not closed."""
+    """The share of groups with a known mark whose move breaker is tripped."""
     known = 0
     moved = 0
     for g in range(group_count):
@@ -183,7 +184,7 @@ def advance_system(
         if marks.status[a] != 0:
             continue
         known += 1
-        if move.state[a] != CLOSED:
+        if move.state[a] == TRIPPED:
             moved += 1
     share = moved / known if known >= SYSTEM_GROUPS_MIN else 0.0
     calm_ns = system.calm_ns[0]

@@ -163,7 +163,7 @@ class Parameters(_Frozen):
     lag_trip_s: Annotated[float, Field(gt=0.0, le=86_400.0)] = 1_800.0
     lag_reset_s: Annotated[float, Field(gt=0.0, le=86_400.0)] = 1_200.0
     jump_trip: Annotated[float, Field(gt=0.0, le=1e6)] = 4.0
-    jump_reset: Annotated[float, Field(gt=0.0, le=1e6)] = 2.0
+    jump_reset: Annotated[float, Field(gt=0.0, le=1e6)] = 3.0
     layer_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
     system_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
     volume_trip: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9

@@ -193,8 +193,11 @@ def divide(count: int, instrument: NDArray[np.int32], mode: int, tables: RiskTab
 
 
 @kernel(inline=True)
-def add_on_of_size(tables: RiskTables, held: int, level: int) -> float:
-    """Concentration of the whole account, the same in every mode: x times the depth takes x times as long to close."""
+def add_on_of_size(count: int, instrument: NDArray[np.int32], cash: NDArray[np.int64], tables: RiskTables, held: int, level: int) -> float:
+    """Concentration of the whole account, the same in every mode: x times the depth takes x times as long to close.
+
+    How long goes by all derivatives of a group, how much is at stake meanwhile by what is open of it, hedges and collateral counted.
+    """
     sums = tables.scratch
     factor = tables.settings[CONCENTRATION_K]
     total = 0.0
@@ -203,8 +206,25 @@ def add_on_of_size(tables: RiskTables, held: int, level: int) -> float:
         row = tables.group_float[level, tables.scratch_int[g, HELD_GROUP]]
         longer = math.sqrt(gross) * row[THIN] - 1.0
         if longer > 0.0:
-            total += min(gross, factor * gross * row[SCAN] * longer)
+            left = min(gross, abs(_net_exposure(count, instrument, cash, tables, g)))
+            total += min(left, factor * left * row[SCAN] * longer)
     return total
+
+
+@kernel
+def _net_exposure(count: int, instrument: NDArray[np.int32], cash: NDArray[np.int64], tables: RiskTables, g: int) -> float:
+    """USD that an account gains for a rise of 100 % of held group `g`, at today's slope: D_g of all its positions."""
+    floats = tables.instrument_float
+    marks = tables.scratch_int
+    net = 0.0
+    for slot in range(count):
+        i = instrument[slot]
+        lots = tables.lots[slot]
+        if marks[slot, SLOT_GROUP] == g:
+            net += lots * ((floats[i, DELTA_LONG] if lots > 0 else floats[i, DELTA_SHORT]) + floats[i, OPTION_DELTA])
+        if marks[slot, SLOT_QUOTE_GROUP] == g:
+            net += cash[slot] * floats[i, CASH_DELTA]
+    return float(net)
 
 
 @kernel(inline=True)

@@ -237,11 +237,27 @@ class Grid:
         return up, down
 
     def concentration(self, held: Held) -> float:
-        """Of a whole account: what lies beyond the depth takes longer to close, and the price moves on meanwhile."""
+        """Of a whole account: what lies beyond the depth takes longer to close, and the price moves what is open meanwhile."""
+        held = list(held)
         sizes: dict[str, float] = {}
         for key, quantity, group in self.derivatives(held):
             is_option = self.universe.contract(key) in OPTIONS
             usd = abs(quantity) * (abs(self.valuer.option_delta_usd(key)) if is_option else self.valuer.notional_lot_usd(key))
             sizes[group] = sizes.get(group, 0.0) + usd
         thins, k = self.valuer.view.thins[self.level], float(self.parameters["concentration_k"])
-        return sum(min(usd, k * usd * self.scan_range(group) * max(0.0, math.sqrt(usd) * thins[group] - 1)) for group, usd in sizes.items())
+        total = 0.0
+        for group, usd in sizes.items():
+            open_usd = min(usd, abs(self.net_usd(held, group)))
+            total += min(open_usd, k * open_usd * self.scan_range(group) * max(0.0, math.sqrt(usd) * thins[group] - 1))
+        return total
+
+    def net_usd(self, held: Held, group: str) -> float:
+        """What everything held gains when the group's price doubles, at today's slope."""
+        net = 0.0
+        for key, position in held:
+            instrument = self.universe.instruments[key]
+            if position.quantity and self.universe.group_of(instrument["underlying"]) == group:
+                net += self.valuer.delta_usd(key, position.quantity)
+            if position.cash and self.universe.group_of(instrument["quote"]) == group:
+                net += position.cash * self.valuer.cash_unit_usd(key)
+        return net

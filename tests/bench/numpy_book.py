@@ -134,6 +134,7 @@ class AddOns(NamedTuple):
     curvature_up: Floats  # [instruments, groups]
     curvature_down: Floats
     exposure: Floats
+    delta: Floats  # of all that is held, coin cash apart: the bench has none
     short_minimum: Floats  # [instruments]
     gap_fraction: float
     concentration: Floats  # [groups]: k * scan range
@@ -151,7 +152,8 @@ class AddOns(NamedTuple):
         total = total + np.abs(dense @ self.basis).sum(axis=1)
         gross = np.abs(dense) @ self.exposure
         longer = np.maximum(np.sqrt(gross) * self.thin - 1.0, 0.0)
-        found: Floats = total + np.minimum(gross, self.concentration * gross * longer).sum(axis=1)
+        left = np.minimum(gross, np.abs(dense @ self.delta))
+        found: Floats = total + np.minimum(left, self.concentration * left * longer).sum(axis=1)
         return found
 
 
@@ -173,6 +175,7 @@ def _add_on_matrices(tables: RiskTables, instruments: int) -> AddOns:
         curvature_up=by_group(floats[:, GAP_UP]),
         curvature_down=by_group(floats[:, GAP_DOWN]),
         exposure=by_group(np.where(ints[:, IS_DERIVATIVE] != 0, floats[:, EXPOSURE], 0.0)),
+        delta=by_group(floats[:, DELTA_LONG] + floats[:, OPTION_DELTA]),
         short_minimum=floats[:, SHORT_MINIMUM].copy(),
         gap_fraction=float(tables.settings[GAP_FRACTION]),
         concentration=float(tables.settings[CONCENTRATION_K]) * ranges[:, SCAN],

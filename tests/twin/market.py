@@ -229,7 +229,7 @@ class Market:
 
     def _step_system(self) -> None:
         known = [group for group in self.universe.groups() if self.price(group) is not None]
-        moving = sum(not self.breaker("asset_move", group).closed for group in known)
+        moving = sum(self.breaker("asset_move", group).state == TRIPPED for group in known)
         trip = self.parameters["system_share"]
         self._step("system_move", "system", moving / len(known) if len(known) >= GROUPS_FOR_A_SYSTEM else 0.0, trip, trip / 2)
 

@@ -382,7 +382,19 @@ class Plain:
         for group in GROUPS:
             gross = self.of_derivatives(group, t.EXPOSURE)
             longer = max(0.0, math.sqrt(gross) * self.of_group(group, level, t.THIN) - 1)
-            total += min(gross, self.setting(t.CONCENTRATION_K) * gross * self.of_group(group, level, t.SCAN) * longer)
+            left = min(gross, abs(self.net(group)))
+            total += min(left, self.setting(t.CONCENTRATION_K) * left * self.of_group(group, level, t.SCAN) * longer)
+        return total
+
+    def net(self, group: int) -> float:
+        """Of all slots, options at their delta and cash in coin counted."""
+        total = 0.0
+        for slot in self.slots:
+            if self.number(slot, t.GROUP) == group:
+                slope = self.usd(slot, t.DELTA_LONG if slot.lots > 0 else t.DELTA_SHORT)
+                total += slot.lots * (slope + self.usd(slot, t.OPTION_DELTA))
+            if self.number(slot, t.QUOTE_GROUP) == group:
+                total += slot.cash * self.usd(slot, t.CASH_DELTA)
         return total
 
     def pieces(self, mode: int, level: int) -> list[float]:

@@ -352,7 +352,7 @@ def test_the_breaker_of_the_system(seed: int) -> None:
     touched.system_breaker[0] = seed % 5 == 0
     expected, marked = a_copy(system), marks_of(touched)
     known = [a for a in groups.tolist() if marks.status[a] == 0]
-    share = sum(move.state[a] != CLOSED for a in known) / len(known) if len(known) >= 3 else 0.0
+    share = sum(move.state[a] == TRIPPED for a in known) / len(known) if len(known) >= 3 else 0.0
     marked.system_breaker[0] |= advance(0, share, settings.system_share, settings.system_share / 2, 300 * SECOND, NOW, expected)
     marked.system_state[0] = marked.system_breaker[0] or expected.calm_ns[0] != system.calm_ns[0]
     advance_system(len(groups), groups, marks, move, NOW, settings, system, touched)

@@ -156,6 +156,10 @@ def test_what_is_larger_than_the_depth_takes_longer_to_close() -> None:
     assert split.pieces()["concentration"] == pytest.approx(expected, rel=1e-12)
     isolated, protocol, portfolio = split.by_mode()
     assert isolated == pytest.approx(protocol) == pytest.approx(portfolio)
+    hedged = Account(market, [("venue-one", "BTC-perp", 500, 0), ("venue-two", "BTC-perp", -500, 0)])
+    assert hedged.pieces()["concentration"] == 0.0  # its legs move together while they are closed
+    half_open = Account(market, [("vault-one", "BTC", 500, 0), ("venue-two", "BTC-perp", -1_000, 0)])
+    assert half_open.pieces()["concentration"] == pytest.approx(expected / 2, rel=1e-12)
     huge = Account(market, [("venue-one", "BTC-perp", 10**9, 0)])
     assert huge.pieces()["concentration"] == pytest.approx(1e12, rel=1e-12)  # never more than all of it
     assert Account(market, [("vault-one", "BTC", 1_000, 0)]).pieces()["concentration"] == 0.0  # the haircut's size term has it
