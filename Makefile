@@ -50,7 +50,7 @@ format: $(STAMPS)/venv ## let ruff fix and format
 	$(BIN)/ruff format .
 
 test: $(STAMPS)/kafka $(STAMPS)/tools ## unit, property, reference, integration and fault tests, on a real broker
-	$(BIN)/pytest --numprocesses 2 $(ALONE) $(PYTEST_ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist worksteal $(ALONE) $(PYTEST_ARGS)
 	$(BIN)/pytest $(SERVED) $(PYTEST_ARGS)
 
 dashboards: $(STAMPS)/venv ## dashboards, rules and alerts, and their table, made from code
