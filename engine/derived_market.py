@@ -39,7 +39,7 @@ from engine.revaluation import (
     derive_routes,
 )
 from engine.settlement import settle
-from engine.slow_rise import advance_collateral, advance_recognition, advance_stress, derive_slips, holds_credit
+from engine.slow_rise import advance_collateral, advance_recognition, advance_slips, advance_stress, holds_credit
 from engine.table_rows import fill_groups, fill_instruments
 from engine.tables import (
     ASSETS_MAX,
@@ -73,7 +73,7 @@ class DerivedMarket(ObservedMarket):
         self.marks.mark[USD] = 1.0
         self.marks.status[USD] = 0
         self.bounds = new_bounds()
-        self.inputs = new_inputs()._replace(stress=self.slow.stress, paused=self.slow.paused)  # the same arrays
+        self.inputs = new_inputs()._replace(stress=self.slow.stress, paused=self.slow.paused, slip=self.slips.in_force)  # the same arrays
         self.values = new_value_terms()._replace(stable=self.stable, settled=self.settled)
         self._set = new_table_set()
         self._causes = CauseTables(self)
@@ -122,9 +122,19 @@ class DerivedMarket(ObservedMarket):
             self._pieces.changed("clock")
         return elapsed_ns
 
+    def _take_what_was_told(self) -> None:
+        """What grants and fills said since the last frame of the market counts from here on."""
+        assets = self.universe.asset_count
+        for a in np.flatnonzero(self.recognised_in_force[:assets] != self.recognised[:assets]):
+            self.recognised_in_force[a] = self.recognised[a]
+            self._pieces.changed("mark", int(a))
+        if self._whole or self._ticked or self._slip_observed:
+            advance_slips(self.universe.chain_count, self.slips, self.clock_ns, self.settings, self.touched)
+
     def _advance(self, elapsed_ns: int) -> bool:
         """Move the state: breakers, volatility samples, the correlation grid, settlement, stress; whether all accounts are concerned."""
         universe, now, touched = self.universe, self.clock_ns, self.touched
+        self._take_what_was_told()
         if self._parameters_set and not self.settings.breakers_enabled:
             switch_breakers_off(self)
         if self._ticked or self._whole:
@@ -265,7 +275,7 @@ class DerivedMarket(ObservedMarket):
             self.implied,
             self.move_breakers,
             self.jump_breakers,
-            self.recognised,
+            self.recognised_in_force,
             self.volatilities,
             now,
             elapsed_ns,
@@ -278,8 +288,6 @@ class DerivedMarket(ObservedMarket):
         )
         if self._whole or self._lagged:
             derive_routes(universe.chain_count, universe.chain_arrays, self.lags, self.settings, self.inputs, touched)
-        if self._whole or self._ticked or self._slip_observed:
-            derive_slips(universe.chain_count, self.slips, now, self.settings, self.inputs, touched)
         advance_collateral(
             universe.spots,
             self._whole,

@@ -128,6 +128,7 @@ class Market(DerivedMarket):
             self._derive(0)
             self._take_closed()
             self._whole = False
+            self._slip_observed = self._quarantine_told = True  # what was told before the cut may not have been taken in yet
         else:
             self._fill(everything=True)
         for flags in self.touched:

@@ -171,14 +171,14 @@ class Pieces:
 
     def _asset_columns(self) -> tuple[NDArray[np.float64], ...]:
         m = self._market
-        return m.stable, m.uptime, m.slow.thin, m.slow.over, m.recognised
+        return m.stable, m.uptime, m.slow.thin, m.slow.over, m.recognised, m.recognised_in_force
 
     def _chain(self, j: int) -> Any:
         m = self._market
         return (
             (int(m.lags.p95_ns[j]), int(m.lags.heartbeat_ns[j])),
             (_breaker(m.lag_breakers, j), _breaker(m.quarantine_breakers, j), bool(m.quarantined[j])),
-            (float(m.slow.paused[j]), float(m.slips.slip[j]), int(m.slips.time_ns[j])),
+            (float(m.slow.paused[j]), float(m.slips.slip[j]), int(m.slips.time_ns[j]), float(m.slips.in_force[j])),
         )
 
     def _moves(self, a: int) -> Any:
@@ -274,7 +274,7 @@ class Pieces:
         m = self._market
         lag, (lag_breaker, quarantine, m.quarantined[j]), slow = msgspec.msgpack.decode(value)
         m.lags.p95_ns[j], m.lags.heartbeat_ns[j] = lag
-        m.slow.paused[j], m.slips.slip[j], m.slips.time_ns[j] = slow
+        m.slow.paused[j], m.slips.slip[j], m.slips.time_ns[j], m.slips.in_force[j] = slow
         _put_breaker(m.lag_breakers, j, lag_breaker)
         _put_breaker(m.quarantine_breakers, j, quarantine)
 

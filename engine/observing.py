@@ -40,6 +40,7 @@ class ObservedMarket(Terms):
         self.lags = new_lags()
         self.fundings = new_fundings()
         self.recognised: NDArray[np.float64] = np.ones(ASSETS_MAX)  # share of balances that the asset's global cap leaves
+        self.recognised_in_force: NDArray[np.float64] = np.ones(ASSETS_MAX)  # as of the last frame of the market
         self.slips = new_slips()
         self.quarantined: NDArray[np.bool_] = np.zeros(CHAINS_MAX, dtype=np.bool_)  # as told; whether it is in force its breaker says
         self.volatilities = new_volatilities()

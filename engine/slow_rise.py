@@ -39,6 +39,7 @@ class Slips(NamedTuple):
 
     slip: NDArray[np.float64]
     time_ns: NDArray[np.int64]  # NEVER_NS: none yet
+    in_force: NDArray[np.float64]  # as of the last frame of the market: a fill measures, and such a frame takes it in
 
 
 def new_slow_rises() -> SlowRises:
@@ -53,7 +54,7 @@ def new_slow_rises() -> SlowRises:
 
 
 def new_slips() -> Slips:
-    return Slips(np.zeros(CHAINS_MAX), np.full(CHAINS_MAX, NEVER_NS, dtype=np.int64))
+    return Slips(np.zeros(CHAINS_MAX), np.full(CHAINS_MAX, NEVER_NS, dtype=np.int64), np.zeros(CHAINS_MAX))
 
 
 @kernel
@@ -213,13 +214,14 @@ def measure_slip(chain: int, slip: float, time_ns: int, half_life_s: float, slip
 
 
 @kernel
-def derive_slips(count: int, slips: Slips, now_ns: int, settings: Settings, inputs: RiskInputs, touched: Touched) -> None:
+def advance_slips(count: int, slips: Slips, now_ns: int, settings: Settings, touched: Touched) -> None:
     """Slippage of each chain, decayed to the last whole minute of the clock."""
     minute_ns = now_ns - now_ns % MINUTE_NS
     for j in range(count):
         slip = 0.0
         if slips.time_ns[j] != NEVER_NS:
             slip = slips.slip[j] * halved(settings.fear_half_life_s, max(minute_ns - slips.time_ns[j], 0) / NS_PER_HOUR)
-        if slip != inputs.slip[j]:
-            inputs.slip[j] = slip
+        if slip != slips.in_force[j]:
+            slips.in_force[j] = slip
+            touched.chain_state[j] = True
             touched.chain[j] = True

@@ -36,8 +36,8 @@ from engine.slow_rise import (
     SlowRises,
     advance_collateral,
     advance_recognition,
+    advance_slips,
     advance_stress,
-    derive_slips,
     halved,
     holds_credit,
     measure_slip,
@@ -284,20 +284,20 @@ def test_slippage_is_measured() -> None:
 
 def test_slippage_fades_by_whole_minutes() -> None:
     settings = new_settings(Parameters())._replace(fear_half_life_s=3_600.0)
-    slips, inputs, touched = new_slips(), new_inputs(), new_touched()
+    slips, touched = new_slips(), new_touched()
     minute = NOW - NOW % (60 * SECOND)
     measure_slip(0, 0.4, minute - HOUR, 3_600.0, slips)
     measure_slip(1, 0.4, minute + SECOND, 3_600.0, slips)  # in this minute: nothing of it is gone
-    inputs.slip[3] = 0.1
-    derive_slips(4, slips, NOW, settings, inputs, touched)
-    assert inputs.slip[:4].tolist() == [0.2, 0.4, 0.0, 0.0]
+    slips.in_force[3] = 0.1
+    advance_slips(4, slips, NOW, settings, touched)
+    assert slips.in_force[:4].tolist() == [0.2, 0.4, 0.0, 0.0]
     assert touched.chain[:5].tolist() == [True, True, False, True, False]
     again = new_touched()
-    derive_slips(4, slips, minute + 60 * SECOND - 1, settings, inputs, again)
+    advance_slips(4, slips, minute + 60 * SECOND - 1, settings, again)
     assert not again.chain.any()
-    derive_slips(4, slips, minute + 60 * SECOND, settings, inputs, again)
+    advance_slips(4, slips, minute + 60 * SECOND, settings, again)
     assert again.chain[:4].tolist() == [True, True, False, False]
-    assert inputs.slip[0] == pytest.approx(0.2 * 2 ** (-1 / 60), rel=1e-14)
+    assert slips.in_force[0] == pytest.approx(0.2 * 2 ** (-1 / 60), rel=1e-14)
 
 
 # ---- breakers -------------------------------------------------------------------------------------------------------------------------
