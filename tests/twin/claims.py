@@ -86,11 +86,15 @@ def entries(valuer: Valuer, positions: Positions) -> tuple[Amounts, Amounts, lis
             case "loan":
                 units *= valuer.view.indexes.get(key, 1.0)
                 add(balance if units > 0 else loans, venue, underlying, abs(units))
-            case "perpetual" | "inverse_perpetual":
-                lots_only = Position(position.quantity, 0)
-                add(balance, venue, quote, valuer.value(key, lots_only) / valuer.mark(quote))
-                inverse = instrument["contract"] == "inverse_perpetual"
-                deltas.append((underlying, units if inverse else units * worth(valuer, underlying)))
+            case _ if valuer.past_expiry(key):
+                if position.quantity:
+                    add(balance, venue, quote, valuer.value(key, Position(position.quantity, 0)) / valuer.mark(quote))
+            case "perpetual" | "inverse_perpetual" | "future" | "inverse_future" as contract:
+                if position.quantity:
+                    add(balance, venue, quote, valuer.value(key, Position(position.quantity, 0)) / valuer.mark(quote))
+                    premium = 1 + valuer.view.basis[key]
+                    inverse = contract in ("inverse_perpetual", "inverse_future")
+                    deltas.append((underlying, units / premium if inverse else units * worth(valuer, underlying) * premium))
             case _:
                 if position.quantity:
                     of_mark = valuer.delta_usd(key, position.quantity) / valuer.mark(underlying)
