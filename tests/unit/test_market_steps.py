@@ -292,6 +292,7 @@ def test_slippage_fades_by_whole_minutes() -> None:
     advance_slips(4, slips, NOW, settings, touched)
     assert slips.in_force[:4].tolist() == [0.2, 0.4, 0.0, 0.0]
     assert touched.chain[:5].tolist() == [True, True, False, True, False]
+    assert touched.chain_state[:5].tolist() == [True, True, False, True, False]
     again = new_touched()
     advance_slips(4, slips, minute + 60 * SECOND - 1, settings, again)
     assert not again.chain.any()

@@ -11,7 +11,7 @@ from engine.market import Market
 from engine.pricing import black76_delta, black76_vega
 from engine.reasons import Unknown
 from engine.tables import MAINTENANCE_LEVEL, OPTION_DELTA
-from tests.small_market import Account, new_market, number_of
+from tests.small_market import DAY, Account, new_market, number_of
 
 BTC, ETH = 100_000.0, 4_000.0
 SCAN = 3.0 * 0.8 * math.sqrt(1 / 365)  # of a major asset
@@ -258,3 +258,13 @@ def test_the_initial_level_takes_the_worse_of_mark_and_stable_price() -> None:
     assert status == 0
     assert out[UNHAIRCUT] == pytest.approx(100_000.0)
     assert (out[UNHAIRCUT] - out[EQUITY]) / 100_000.0 == pytest.approx(1 - out[EQUITY_INITIAL] / 90_000.0, rel=1e-9)
+
+
+def test_cash_or_lots_alone_in_what_is_unknown_make_the_account_unknown() -> None:
+    market = new_market()
+    market.tick(market.clock_ns + DAY)
+    for _ in range(5):
+        market.tick(market.clock_ns + DAY)
+    market.revalue()
+    assert Account(market, [("venue-one", "BTC-coin", 0, 10**9)]).value()[0] == Unknown.STALE_MARK
+    assert Account(market, [("venue-one", "BTC-perp", 1, 0)]).value()[0] == Unknown.STALE_MARK
