@@ -1,5 +1,6 @@
 """A book's own circuit breakers: budgets used up, venues that do not answer, bad debt. Rules: docs/model.md, section 7."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -69,8 +70,8 @@ class BookBreakers:
         """Marks venues that the planner takes for frozen, in an array [VENUES_MAX]."""
         frozen_venues |= self.silence.state != CLOSED
 
-    def advance(self, market: Market, limits: Limits, unhaircut_usd: NDArray[np.float64]) -> list[BreakerChange]:
-        """One step of each; `unhaircut_usd` of all accounts, nan where it is not known. Answers what changed."""
+    def advance(self, market: Market, limits: Limits, unhaircut_usd: Callable[[], NDArray[np.float64]]) -> list[BreakerChange]:
+        """One step of each. `unhaircut_usd` gives that of all accounts, nan where not known, once a minute. Answers what changed."""
         universe, parameters, now_ns = market.universe, market.parameters, market.clock_ns
         if not market.live:
             return []
@@ -97,7 +98,7 @@ class BookBreakers:
                     self.unheard[v] = 0  # what was counted has had its effect: nothing more is sent there that could be answered
                 changes.append(self._told(VENUE_SILENCE, v, self.silence, market))
         if new_minute:
-            share = _debt_usd(unhaircut_usd) / (parameters.bad_debt_limit_usd / self._partitions)
+            share = _debt_usd(unhaircut_usd()) / (parameters.bad_debt_limit_usd / self._partitions)
             if advance(0, share, BAD_DEBT_TRIP, BAD_DEBT_RESET, cooldown_ns, now_ns, self.debt):
                 changes.append(self._told(BAD_DEBT, 0, self.debt, market))
         return changes

@@ -112,6 +112,26 @@ def trip(index: int, value: float, now_ns: int, breakers: Breakers) -> bool:
 
 
 @kernel
+def advance_noted(
+    index: int,
+    value: float,
+    trip: float,
+    reset: float,
+    cooldown_ns: int,
+    now_ns: int,
+    breakers: Breakers,
+    moved: NDArray[np.bool_],
+    changed: NDArray[np.bool_],
+) -> None:
+    """The same; notes at `index` whether it came into another state (`moved`), and whether anything of it `changed` that a cut needs."""
+    calm_ns = breakers.calm_ns[index]
+    if advance(index, value, trip, reset, cooldown_ns, now_ns, breakers):
+        moved[index] = True
+    if moved[index] or breakers.calm_ns[index] != calm_ns:
+        changed[index] = True
+
+
+@kernel
 def switch_off(index: int, now_ns: int, breakers: Breakers) -> bool:
     """Close a breaker because somebody says so; whether it wasn't closed."""
     if breakers.state[index] == CLOSED:

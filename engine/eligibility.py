@@ -52,14 +52,11 @@ def advance_eligibility(
             touched.mark_state[a] = True
         if not settings.breakers_enabled:
             continue
-        calm_ns = eligibility.calm_ns[a]
         value = _unfit(a, assets.asset_class[a], up, depths, now_ns, settings)
-        if breakers.advance(a, value, SUSPEND_TRIP, SUSPEND_RESET, settings.cooldown_ns, now_ns, eligibility):
-            touched.eligibility_breaker[a] = True
+        told, state = touched.eligibility_breaker, touched.mark_state
+        breakers.advance_noted(a, value, SUSPEND_TRIP, SUSPEND_RESET, settings.cooldown_ns, now_ns, eligibility, told, state)
+        if told[a]:
             touched.asset[a] = True
-            touched.mark_state[a] = True
-        elif eligibility.calm_ns[a] != calm_ns:
-            touched.mark_state[a] = True
 
 
 @kernel

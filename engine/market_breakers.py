@@ -127,11 +127,8 @@ def advance_lag_breakers(count: int, lags: Lags, now_ns: int, settings: Settings
         if lags.heartbeat_ns[j] == NEVER_NS:
             continue
         value = max(lags.p95_ns[j], now_ns - lags.heartbeat_ns[j]) / NS_PER_SECOND
-        calm_ns = lag.calm_ns[j]
-        if breakers.advance(j, value, settings.lag_trip_s, settings.lag_reset_s, settings.cooldown_ns, now_ns, lag):
-            touched.lag_breaker[j] = True
-        if touched.lag_breaker[j] or lag.calm_ns[j] != calm_ns:
-            touched.chain_state[j] = True
+        trip, reset = settings.lag_trip_s, settings.lag_reset_s
+        breakers.advance_noted(j, value, trip, reset, settings.cooldown_ns, now_ns, lag, touched.lag_breaker, touched.chain_state)
 
 
 @kernel
@@ -157,12 +154,8 @@ def advance_layers(
             if lag.state[j] != CLOSED:
                 late += 1
         share = late / heard if heard >= LAYER_HEARD_LEAST else 0.0
-        calm_ns = layer.calm_ns[n]
-        trip = settings.layer_share
-        if breakers.advance(n, share, trip, RESET_SHARE * trip, settings.cooldown_ns, now_ns, layer):
-            touched.layer_breaker[n] = True
-        if touched.layer_breaker[n] or layer.calm_ns[n] != calm_ns:
-            touched.layer_state[n] = True
+        trip, reset = settings.layer_share, RESET_SHARE * settings.layer_share
+        breakers.advance_noted(n, share, trip, reset, settings.cooldown_ns, now_ns, layer, touched.layer_breaker, touched.layer_state)
 
 
 @kernel
@@ -187,9 +180,5 @@ def advance_system(
         if move.state[a] == TRIPPED:
             moved += 1
     share = moved / known if known >= SYSTEM_GROUPS_MIN else 0.0
-    calm_ns = system.calm_ns[0]
-    trip = settings.system_share
-    if breakers.advance(0, share, trip, RESET_SHARE * trip, settings.cooldown_ns, now_ns, system):
-        touched.system_breaker[0] = True
-    if touched.system_breaker[0] or system.calm_ns[0] != calm_ns:
-        touched.system_state[0] = True
+    trip, reset = settings.system_share, RESET_SHARE * settings.system_share
+    breakers.advance_noted(0, share, trip, reset, settings.cooldown_ns, now_ns, system, touched.system_breaker, touched.system_state)

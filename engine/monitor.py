@@ -322,12 +322,16 @@ class Book:
                     ended.add(a)
                 if a not in concerned:
                     concerned[a] = Valued(a, int(c.state[a]), int(c.reason[a]))
-            valued_usd = np.where(c.standing[:n] == 0, c.health[:n, UNHAIRCUT], np.nan)  # of what is UNKNOWN nobody knows what it owes
-            for change in self.breakers.advance(self.market, self.limits, valued_usd):
+            for change in self.breakers.advance(self.market, self.limits, self._known_unhaircut_usd):
                 self._note_breaker(change)
         for one in sorted(concerned.values(), key=self._supervisor.excess_order):
             woken = one.account in ended or (ticks and self._supervisor.is_retry_due(one.account))
             self._supervisor.settle(one, occasion, woken)
+
+    def _known_unhaircut_usd(self) -> NDArray[np.float64]:
+        """[accounts]; nan of what is UNKNOWN: nobody knows what it owes."""
+        c, n = self.accounts.columns, len(self.accounts)
+        return np.where(c.standing[:n] == 0, c.health[:n, UNHAIRCUT], np.nan)
 
     # ---- accounts -----------------------------------------------------------------------------------------------------------------------
 

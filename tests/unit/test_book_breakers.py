@@ -185,7 +185,7 @@ def test_the_sum_of_debts_does_not_depend_on_the_order_of_accounts() -> None:
     values = set()
     for order in (amounts, amounts[::-1], np.sort(amounts)):
         breakers = BookBreakers(1)
-        breakers.advance(book.market, book.limits, order)
+        breakers.advance(book.market, book.limits, order.copy)
         values.add(float(breakers.debt.value[0]))
     assert len(values) == 1
     assert values.pop() > 1.0
@@ -197,14 +197,14 @@ def test_bad_debt_waits_for_its_minute_when_breakers_come_on_again() -> None:
     owed = np.array([-5e6])
     market.tick(market.clock_ns - market.clock_ns % (60 * SECOND) + 60 * SECOND)
     market.revalue()
-    assert breakers.advance(market, limits, owed) == []
+    assert breakers.advance(market, limits, lambda: owed) == []
     say(market.set_parameters(RiskParameters(v=1, version="on", parameters={**PLAIN}, time_ns=0)))
     market.tick(market.clock_ns + SECOND)
     market.revalue()
-    assert breakers.advance(market, limits, owed) == []
+    assert breakers.advance(market, limits, lambda: owed) == []
     market.tick(market.clock_ns + 60 * SECOND)
     market.revalue()
-    (change,) = breakers.advance(market, limits, owed)
+    (change,) = breakers.advance(market, limits, lambda: owed)
     assert (change.trigger, change.state) == ("bad_debt", "tripped")
 
 
@@ -224,7 +224,7 @@ def step(
     breakers: BookBreakers, market: Market, at_ns: int, unhaircut_usd: tuple[float, ...] = (), limits: Limits | None = None
 ) -> list[BreakerChange]:
     market.clock_ns = at_ns
-    return breakers.advance(market, limits or Limits(), np.array(unhaircut_usd))
+    return breakers.advance(market, limits or Limits(), lambda: np.array(unhaircut_usd))
 
 
 def test_debts_are_looked_at_once_a_minute(market: Market) -> None:
@@ -289,7 +289,7 @@ def test_silence_step_by_step(market: Market) -> None:
 def test_nothing_moves_before_the_market_is_live() -> None:
     breakers, market, limits = BookBreakers(1), Market(), Limits()
     breakers.debt.state[0], breakers.debt.since_ns[0] = TRIPPED, 1
-    assert breakers.advance(market, limits, np.zeros(0)) == []
+    assert breakers.advance(market, limits, lambda: np.zeros(0)) == []
     assert (breakers.debt.state[0], breakers.debt_minute) == (TRIPPED, -1)
 
 
