@@ -46,7 +46,10 @@ from numpy.typing import NDArray
 from engine.jit import kernel
 from engine.maths import exp_, log_, pow_
 from engine.pricing import black76_price
-from engine.rules.interface import DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD, RuleInfo
+from engine.rules.derive_feeds import doubt, lower
+from engine.rules.indices import require_legs, require_within
+from engine.rules.interface import RuleInfo
+from engine.rules.outcome import write_row
 
 RULE: Final = RuleInfo(
     name="derive_pmrm2",
@@ -253,22 +256,15 @@ def option_pairs(expiry: NDArray[np.int64], strike_usd: NDArray[np.float64]) -> 
 def require_indices(inputs: Inputs, terms: Terms) -> None:
     """The kernels do not check indices: ValueError says which of `inputs` points outside of what it points into."""
     expiries, options, collaterals = len(inputs.expiry_s), len(inputs.option_expiry), len(inputs.collateral_usd)
-    for name, indices, size in (
-        ("option_expiry", inputs.option_expiry, expiries),
-        ("option_pair", inputs.option_pair, options),
-        ("leg_option", inputs.leg_option, options),
-        ("held_collateral", inputs.held_collateral, collaterals),
-    ):
-        if len(indices) and (indices.min() < 0 or indices.max() >= size):
-            raise ValueError(f"{name} names what there is not: {indices.min()} to {indices.max()} of {size}")
+    require_within("option_expiry", inputs.option_expiry, expiries)
+    require_within("option_pair", inputs.option_pair, options)
+    require_within("leg_option", inputs.leg_option, options)
+    require_within("held_collateral", inputs.held_collateral, collaterals)
     if collaterals != len(terms.collateral_initial):
         raise ValueError(f"prices of {collaterals} collaterals, parameters of {len(terms.collateral_initial)}")
-    for name, start, size in (
-        ("start", inputs.start, len(inputs.leg_option)),
-        ("collateral_start", inputs.collateral_start, len(inputs.held_collateral)),
-    ):
-        if len(start) != len(inputs.cash_usd) + 1 or start[0] != 0 or start[-1] != size or bool((np.diff(start) < 0).any()):
-            raise ValueError(f"{name} is not the offsets of {len(inputs.cash_usd)} accounts into {size} legs")
+    accounts = len(inputs.cash_usd)
+    require_legs("start", inputs.start, accounts, (inputs.leg_option, inputs.leg_amount))
+    require_legs("collateral_start", inputs.collateral_start, accounts, (inputs.held_collateral, inputs.held_amount))
 
 
 # The parts of one account's margin, all in USD but the two factors; requirements are positive here.
@@ -332,7 +328,7 @@ def _evaluate(inputs: Inputs, terms: Terms, first: int, last: int, out: NDArray[
     held = np.zeros(len(inputs.expiry_s), dtype=np.bool_)
     pairs = np.zeros(len(inputs.option_pair))
     for account in range(first, last):
-        _account(inputs, terms, account, expiries, values, totals, sizes, held, pairs, row, out[account - first])
+        _account(inputs, terms, account, expiries, values, totals, sizes, held, pairs, row, out, account - first)
 
 
 @kernel
@@ -342,8 +338,8 @@ def _expiry_table(inputs: Inputs, terms: Terms) -> NDArray[np.float64]:
     for expiry in range(len(inputs.expiry_s)):
         years = inputs.expiry_s[expiry] / SECONDS_PER_YEAR
         table[expiry, _YEARS] = years
-        table[expiry, _UNSURE] = _lower(
-            _lower(inputs.forward_confidence[expiry], inputs.rate_confidence[expiry]), inputs.sigma_confidence[expiry]
+        table[expiry, _UNSURE] = lower(
+            lower(inputs.forward_confidence[expiry], inputs.rate_confidence[expiry]), inputs.sigma_confidence[expiry]
         )
         if years <= 0.0:
             table[expiry, _LONG] = 1.0
@@ -355,7 +351,7 @@ def _expiry_table(inputs: Inputs, terms: Terms) -> NDArray[np.float64]:
             rate = 0.0
         ceiling = exp_(rate * years)
         table[expiry, _LONG] = terms.discount * exp_(-years * (rate * terms.long_mult + terms.long_add))
-        table[expiry, _SHORT] = _lower(terms.discount_negative * exp_(years * (rate * terms.short_mult + terms.short_add)), ceiling)
+        table[expiry, _SHORT] = lower(terms.discount_negative * exp_(years * (rate * terms.short_mult + terms.short_add)), ceiling)
         table[expiry, _MARK_DISCOUNT] = exp_(-rate * years)
     return table
 
@@ -435,6 +431,7 @@ def _account(
     pairs: NDArray[np.float64],
     row: NDArray[np.float64],
     out: NDArray[np.float64],
+    place: int,
 ) -> None:
     gross_usd = 0.0
     perps = inputs.perps[account]
@@ -447,10 +444,10 @@ def _account(
     if perps != 0.0:
         delta_usd = perps * inputs.perp_usd
         gross_usd = perp_size * inputs.perp_usd
-        unsure = _lower(unsure, inputs.perp_confidence)
+        unsure = lower(unsure, inputs.perp_confidence)
         row[PERP_MAINTENANCE] = perp_size * inputs.spot_usd * terms.perp_maintenance
         row[PERP_INITIAL] = perp_size * inputs.spot_usd * (terms.perp_maintenance + terms.perp_initial)
-        row[ORACLE] = perp_size * inputs.spot_usd * _doubt(unsure, terms.confidence_threshold, terms.confidence_margin)
+        row[ORACLE] = perp_size * inputs.spot_usd * doubt(unsure, terms.confidence_threshold, terms.confidence_margin)
 
     row[COLLATERAL] = 0.0
     row[BASE_INITIAL] = 0.0
@@ -459,11 +456,11 @@ def _account(
         asset = inputs.held_collateral[leg]
         value_usd = inputs.held_amount[leg] * inputs.collateral_usd[asset] / inputs.stable_usd
         size_usd = abs(value_usd)
-        confidence = _lower(inputs.collateral_confidence[asset], inputs.spot_confidence)
+        confidence = lower(inputs.collateral_confidence[asset], inputs.spot_confidence)
         row[COLLATERAL] += value_usd
         row[BASE_MAINTENANCE] += size_usd * terms.collateral_maintenance[asset]
         row[BASE_INITIAL] += size_usd * (terms.collateral_maintenance[asset] + terms.collateral_initial[asset])
-        row[ORACLE] += size_usd * _doubt(confidence, terms.collateral_threshold[asset], terms.confidence_margin)
+        row[ORACLE] += size_usd * doubt(confidence, terms.collateral_threshold[asset], terms.confidence_margin)
         gross_usd += size_usd
         if terms.risk_cancelling[asset]:
             delta_usd += value_usd
@@ -498,11 +495,11 @@ def _account(
     for expiry in range(len(held)):
         if held[expiry]:
             mark_usd = totals[expiry, _MARK]
-            worse_usd = _lower(_lower(totals[expiry, _BASIS_UP] - mark_usd, totals[expiry, _BASIS_DOWN] - mark_usd), 0.0)
+            worse_usd = lower(lower(totals[expiry, _BASIS_UP] - mark_usd, totals[expiry, _BASIS_DOWN] - mark_usd), 0.0)
             row[OPTIONS] += mark_usd
             row[FORWARD_CONTINGENCY] += worse_usd * (terms.basis_add + terms.basis_mult * expiries[expiry, _YEARS])
-            confidence = _lower(expiries[expiry, _UNSURE], unsure)
-            row[ORACLE] += sizes[expiry] * inputs.spot_usd * _doubt(confidence, terms.confidence_threshold, terms.confidence_margin)
+            confidence = lower(expiries[expiry, _UNSURE], unsure)
+            row[ORACLE] += sizes[expiry] * inputs.spot_usd * doubt(confidence, terms.confidence_threshold, terms.confidence_margin)
             gross_usd += sizes[expiry] * inputs.forward_usd[expiry]
 
     row[WORST_SCENARIO] = 0.0
@@ -514,8 +511,8 @@ def _account(
                 shocked_usd = totals[expiry, _SCENARIOS + scenario]
                 change_usd = shocked_usd * expiries[expiry, _LONG if shocked_usd > 0.0 else _SHORT] - totals[expiry, _MARK]
                 profit_usd += -abs(change_usd) if skewed else change_usd
-        row[WORST_SCENARIO] = _lower(row[WORST_SCENARIO], profit_usd * terms.dampening[scenario])
-    row[WORST_LOSS] = _lower(row[WORST_SCENARIO], row[FORWARD_CONTINGENCY])
+        row[WORST_SCENARIO] = lower(row[WORST_SCENARIO], profit_usd * terms.dampening[scenario])
+    row[WORST_LOSS] = lower(row[WORST_SCENARIO], row[FORWARD_CONTINGENCY])
 
     row[CASH] = inputs.cash_usd[account]
     row[PERP_PROFIT] = inputs.perp_profit_usd[account]
@@ -525,28 +522,6 @@ def _account(
         row[INITIAL_FACTOR] += (terms.peg_loss_threshold - inputs.stable_usd) * terms.peg_loss_factor
 
     equity_usd = row[CASH] + row[COLLATERAL] + row[PERP_PROFIT] + row[PERP_FUNDING] + row[OPTIONS]
-    out[EQUITY_USD] = equity_usd
-    out[INITIAL_USD] = -row[INITIAL_FACTOR] * row[WORST_LOSS] + row[BASE_INITIAL] + row[PERP_INITIAL] + row[OPTION_INITIAL] + row[ORACLE]
-    out[MAINTENANCE_USD] = (
-        -terms.maintenance_factor * row[WORST_LOSS] + row[BASE_MAINTENANCE] + row[PERP_MAINTENANCE] + row[OPTION_MAINTENANCE]
-    )
-    # A number that is missing anywhere makes the whole account unknown, not only the level that it would have moved.
-    if not (abs(equity_usd + out[INITIAL_USD] + out[MAINTENANCE_USD]) < math.inf):
-        out[:] = math.nan
-        return
-    left_usd = equity_usd - out[MAINTENANCE_USD]
-    out[DISTANCE] = left_usd / gross_usd if gross_usd != 0.0 else (math.inf if left_usd >= 0.0 else -math.inf)
-
-
-@kernel
-def _doubt(confidence: float, threshold: float, margin: float) -> float:
-    """Share of a size that a feed with this confidence costs; NaN for NaN."""
-    return 0.0 if confidence >= threshold else (1.0 - confidence) * margin
-
-
-@kernel
-def _lower(left: float, right: float) -> float:
-    """The lower of both, and NaN where either is: the built-in one would forget it."""
-    if left != left or left < right:
-        return left
-    return right
+    initial_usd = -row[INITIAL_FACTOR] * row[WORST_LOSS] + row[BASE_INITIAL] + row[PERP_INITIAL] + row[OPTION_INITIAL] + row[ORACLE]
+    maintenance_usd = -terms.maintenance_factor * row[WORST_LOSS] + row[BASE_MAINTENANCE] + row[PERP_MAINTENANCE] + row[OPTION_MAINTENANCE]
+    write_row(out, place, equity_usd, initial_usd, maintenance_usd, gross_usd)

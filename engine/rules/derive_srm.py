@@ -21,7 +21,6 @@ so ours: that an unpaired call costs its forward (and not the spot), that the fl
 that are owed.
 """
 
-import math
 from typing import Annotated, Final, NamedTuple
 
 import numpy as np
@@ -30,7 +29,10 @@ from numpy.typing import NDArray
 
 from engine.jit import kernel
 from engine.pricing import black76_price
-from engine.rules.interface import DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD, RuleInfo
+from engine.rules.derive_feeds import doubt, lower
+from engine.rules.indices import require_legs, require_within
+from engine.rules.interface import RuleInfo
+from engine.rules.outcome import write_row
 
 RULE: Final = RuleInfo(
     name="derive_srm",
@@ -159,22 +161,15 @@ def require_indices(inputs: Inputs, terms: Terms) -> None:
     markets, expiries, options = len(inputs.spot_usd), len(inputs.expiry_s), len(inputs.option_expiry)
     if markets != len(terms.spot_max):
         raise ValueError(f"prices of {markets} markets, parameters of {len(terms.spot_max)}")
-    for name, indices, size in (
-        ("expiry_market", inputs.expiry_market, markets),
-        ("option_expiry", inputs.option_expiry, expiries),
-        ("leg_option", inputs.leg_option, options),
-        ("perp_market", inputs.perp_market, markets),
-        ("base_market", inputs.base_market, markets),
-    ):
-        if len(indices) and (indices.min() < 0 or indices.max() >= size):
-            raise ValueError(f"{name} names what there is not: {indices.min()} to {indices.max()} of {size}")
-    for name, start, legs in (
-        ("start", inputs.start, inputs.leg_option),
-        ("perp_start", inputs.perp_start, inputs.perp_market),
-        ("base_start", inputs.base_start, inputs.base_market),
-    ):
-        if len(start) != len(inputs.cash_usd) + 1 or start[0] != 0 or start[-1] != len(legs) or bool((np.diff(start) < 0).any()):
-            raise ValueError(f"{name} is not the offsets of {len(inputs.cash_usd)} accounts into {len(legs)} legs")
+    require_within("expiry_market", inputs.expiry_market, markets)
+    require_within("option_expiry", inputs.option_expiry, expiries)
+    require_within("leg_option", inputs.leg_option, options)
+    require_within("perp_market", inputs.perp_market, markets)
+    require_within("base_market", inputs.base_market, markets)
+    accounts = len(inputs.cash_usd)
+    require_legs("start", inputs.start, accounts, (inputs.leg_option, inputs.leg_amount))
+    require_legs("perp_start", inputs.perp_start, accounts, (inputs.perp_market, inputs.perp_amount, inputs.perp_profit_usd))
+    require_legs("base_start", inputs.base_start, accounts, (inputs.base_market, inputs.base_amount))
 
 
 # The parts of one account's margin, in USD, below 0 where they cost.
@@ -232,7 +227,7 @@ def _evaluate(inputs: Inputs, terms: Terms, first: int, last: int, out: NDArray[
         longest = max(longest, inputs.start[account + 1] - inputs.start[account])
     amounts = np.zeros(longest)
     for account in range(first, last):
-        _account(inputs, terms, account, options, amounts, row, out[account - first])
+        _account(inputs, terms, account, options, amounts, row, out, account - first)
 
 
 @kernel
@@ -255,8 +250,8 @@ def _option_table(inputs: Inputs, terms: Terms) -> NDArray[np.float64]:
         if is_call:
             maintenance = terms.call_maintenance[market] * spot + mark
         else:
-            maintenance = -_lower(-terms.put_maintenance[market] * spot, -terms.put_mark_maintenance[market] * mark) + mark
-            initial = -_lower(-initial, -maintenance * terms.put_initial_scale[market])
+            maintenance = -lower(-terms.put_maintenance[market] * spot, -terms.put_mark_maintenance[market] * mark) + mark
+            initial = -lower(-initial, -maintenance * terms.put_initial_scale[market])
         table[option, _MARK] = mark
         table[option, _INITIAL] = initial
         table[option, _MAINTENANCE] = maintenance
@@ -272,6 +267,7 @@ def _account(
     amounts: NDArray[np.float64],
     row: NDArray[np.float64],
     out: NDArray[np.float64],
+    place: int,
 ) -> None:
     row[:] = 0.0
     row[CASH] = inputs.cash_usd[account]
@@ -289,7 +285,7 @@ def _account(
         row[BASES] += value_usd
         row[BASE_MAINTENANCE] += value_usd * factor
         row[BASE_INITIAL] += value_usd * factor * scale
-        row[ORACLE] -= abs(value_usd) * _doubt(
+        row[ORACLE] -= abs(value_usd) * doubt(
             inputs.spot_confidence[market], terms.confidence_threshold[market], terms.confidence_factor[market]
         )
         gross_usd += abs(value_usd)
@@ -300,9 +296,9 @@ def _account(
         row[PERP_PROFIT] += inputs.perp_profit_usd[leg]
         row[PERP_MAINTENANCE] -= size * inputs.perp_usd[market] * terms.perp_maintenance[market]
         row[PERP_INITIAL] -= size * inputs.perp_usd[market] * terms.perp_initial[market]
-        confidence = _lower(inputs.spot_confidence[market], inputs.perp_confidence[market])
-        doubt = _doubt(confidence, terms.confidence_threshold[market], terms.confidence_factor[market])
-        row[ORACLE] -= size * inputs.spot_usd[market] * doubt
+        confidence = lower(inputs.spot_confidence[market], inputs.perp_confidence[market])
+        costs = doubt(confidence, terms.confidence_threshold[market], terms.confidence_factor[market])
+        row[ORACLE] -= size * inputs.spot_usd[market] * costs
         row[DEPEG] -= size * inputs.spot_usd[market] * missing
         gross_usd += size * inputs.perp_usd[market]
 
@@ -327,14 +323,7 @@ def _account(
     equity_usd = row[CASH] + row[PERP_PROFIT] + row[BASES] + row[OPTIONS]
     initial_usd = row[CASH] + row[PERP_PROFIT] + row[BASE_INITIAL] + row[PERP_INITIAL] + row[OPTION_INITIAL] + row[DEPEG] + row[ORACLE]
     maintenance_usd = row[CASH] + row[PERP_PROFIT] + row[BASE_MAINTENANCE] + row[PERP_MAINTENANCE] + row[OPTION_MAINTENANCE]
-    # A number that is missing anywhere makes the whole account unknown, not only the level that it would have moved.
-    if not (abs(equity_usd + initial_usd + maintenance_usd + gross_usd) < math.inf):
-        out[:] = math.nan
-        return
-    out[EQUITY_USD] = equity_usd
-    out[INITIAL_USD] = equity_usd - initial_usd
-    out[MAINTENANCE_USD] = equity_usd - maintenance_usd
-    out[DISTANCE] = maintenance_usd / gross_usd if gross_usd != 0.0 else (math.inf if maintenance_usd >= 0.0 else -math.inf)
+    write_row(out, place, equity_usd, equity_usd - initial_usd, equity_usd - maintenance_usd, gross_usd)
 
 
 @kernel
@@ -369,27 +358,27 @@ def _expiry(
     calls = 0.0
     legs = inputs.leg_option[begin:end]
     strikes, is_call, of_expiry = inputs.option_strike_usd, inputs.option_is_call, inputs.option_expiry
-    loss_usd = _lower(_payoff_usd(0.0, expiry, legs, amounts, of_expiry, strikes, is_call), 0.0)
+    loss_usd = lower(_payoff_usd(0.0, expiry, legs, amounts, of_expiry, strikes, is_call), 0.0)
     for leg in range(begin, end):
         option = inputs.leg_option[leg]
         amount = amounts[leg - begin]
         if inputs.option_expiry[option] != expiry or amount == 0.0:
             continue
-        loss_usd = _lower(loss_usd, _payoff_usd(strikes[option], expiry, legs, amounts, of_expiry, strikes, is_call))
+        loss_usd = lower(loss_usd, _payoff_usd(strikes[option], expiry, legs, amounts, of_expiry, strikes, is_call))
         if is_call[option]:
             calls += amount
         if not amount >= 0.0:  # a NaN too
             isolated_initial_usd += amount * options[option, _INITIAL]
             isolated_maintenance_usd += amount * options[option, _MAINTENANCE]
             short -= amount
-    unpaired_usd = _lower(calls, 0.0) * inputs.forward_usd[expiry]
-    row[OPTION_INITIAL] += -_lower(-isolated_initial_usd, -(loss_usd + unpaired_usd * terms.unpaired_initial[market]))
-    row[OPTION_MAINTENANCE] += -_lower(-isolated_maintenance_usd, -(loss_usd + unpaired_usd * terms.unpaired_maintenance[market]))
+    unpaired_usd = lower(calls, 0.0) * inputs.forward_usd[expiry]
+    row[OPTION_INITIAL] += -lower(-isolated_initial_usd, -(loss_usd + unpaired_usd * terms.unpaired_initial[market]))
+    row[OPTION_MAINTENANCE] += -lower(-isolated_maintenance_usd, -(loss_usd + unpaired_usd * terms.unpaired_maintenance[market]))
     if short != 0.0:
-        confidence = _lower(_lower(inputs.forward_confidence[expiry], inputs.sigma_confidence[expiry]), inputs.spot_confidence[market])
+        confidence = lower(lower(inputs.forward_confidence[expiry], inputs.sigma_confidence[expiry]), inputs.spot_confidence[market])
         row[DEPEG] -= short * inputs.spot_usd[market] * missing
-        doubt = _doubt(confidence, terms.confidence_threshold[market], terms.confidence_factor[market])
-        row[ORACLE] -= short * inputs.spot_usd[market] * doubt
+        costs = doubt(confidence, terms.confidence_threshold[market], terms.confidence_factor[market])
+        row[ORACLE] -= short * inputs.spot_usd[market] * costs
 
 
 @kernel
@@ -413,17 +402,3 @@ def _payoff_usd(
             if not paid_usd <= 0.0:  # a NaN too
                 payoff_usd += amounts[leg] * paid_usd
     return payoff_usd
-
-
-@kernel
-def _doubt(confidence: float, threshold: float, factor: float) -> float:
-    """Share of a size that a feed with this confidence costs; NaN for NaN."""
-    return 0.0 if confidence >= threshold else (1.0 - confidence) * factor
-
-
-@kernel
-def _lower(left: float, right: float) -> float:
-    """The lower of both, and NaN where either is: the built-in one would forget it."""
-    if left != left or left < right:
-        return left
-    return right

@@ -10,9 +10,9 @@ def require_legs(start_name: str, start: NDArray[np.int64], accounts: int, array
     """ValueError unless `start` are the offsets of so many accounts into arrays of legs that are all of one length."""
     legs = len(arrays[0])
     if any(array.shape != (legs,) for array in arrays):
-        raise ValueError(f"{start_name}: its legs have arrays of different shapes, {[array.shape for array in arrays]}")
+        raise ValueError(f"{start_name}: arrays of its legs must be of one shape, not {[array.shape for array in arrays]}")
     if len(start) != accounts + 1 or start[0] != 0 or start[-1] != legs or bool((np.diff(start) < 0).any()):
-        raise ValueError(f"{start_name} is not the offsets of {accounts} accounts into {legs} legs")
+        raise ValueError(f"{start_name} must be the offsets of {accounts} accounts into {legs} legs, from 0 and never falling")
 
 
 def require_within(name: str, indices: NDArray[np.int64], size: int) -> None:

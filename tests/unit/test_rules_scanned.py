@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from engine.rules import dederi, deribit_pm, span16
 from engine.rules.faults import read
+from engine.rules.indices import require_legs
 from engine.rules.interface import COLUMNS, DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD
-from engine.rules.outcome import require_layout
 
 
 def array(*values: float) -> NDArray[np.float64]:
@@ -197,8 +197,8 @@ def test_a_nan_in_the_middle_of_the_shocks_stays() -> None:
 
 
 def test_the_layout_of_legs_is_checked_where_asked() -> None:
-    legs, accounts = (array(1.0, 2.0, 3.0),), (array(1.0, 2.0),)
-    require_layout(np.array([0, 1, 3]), legs, accounts)
+    legs, accounts = (array(1.0, 2.0, 3.0),), 2
+    require_legs("start", np.array([0, 1, 3]), accounts, legs)
     for start in ([1, 2, 3], [0, 3, 1], [0, 1, 2], [0, 3]):
         with pytest.raises(ValueError, match="must"):
-            require_layout(np.array(start), legs, accounts)
+            require_legs("start", np.array(start), accounts, legs)
