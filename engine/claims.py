@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from engine.jit import kernel
 from engine.market import Market
 from engine.market_arrays import ValueTerms
-from engine.pricing import black76_delta, black76_price, year_fraction
-from engine.table_rows import value_of_expired
-from engine.tables import ASSETS_MAX, FUTURE, INVERSE_FUTURE, INVERSE_PERPETUAL, LOAN, OPTION, PERPETUAL, POSITIONS_MAX, SPOT
+from engine.pricing import black76_delta, year_fraction
+from engine.table_rows import lot_value
+from engine.tables import ASSETS_MAX, FUTURE, INVERSE_FUTURE, INVERSE_PERPETUAL, LOAN, OPTION, POSITIONS_MAX, SPOT
 from engine.universe import CASH_CLASS, AssetArrays, InstrumentArrays
 
 ENTRIES_MAX: Final = 2 * POSITIONS_MAX  # what an account has in one asset at one venue: the underlying's and the quote's of each position
@@ -203,19 +203,20 @@ def look_through(
             balance[at] += units
         elif lots != 0.0:
             delta = units * prices.worth[asset]
-            if contract >= FUTURE and of.expiry_ns[i] <= now_ns:
+            sigma = terms.option_sigma[i]
+            expired = contract >= FUTURE and of.expiry_ns[i] <= now_ns
+            if contract < OPTION or expired:  # with its cash, what it has gained; an unexpired option is held for its delta
+                worth_usd = lot_value(i, lots > 0.0, prices.mark[asset], prices.bound[asset], now_ns, sigma, terms.values, of)
+                money += lots * worth_usd / prices.mark[quote]
+            if expired:
                 delta = 0.0
-                money += lots * value_of_expired(i, prices.mark[asset], terms.values.settled[i], of) / prices.mark[quote]
             elif contract == INVERSE_PERPETUAL or contract == INVERSE_FUTURE:
                 delta = units / (1.0 + terms.values.basis[i])
-                money -= (delta + units * terms.values.funding[i]) / prices.mark[quote]  # with its coins, what it has gained
             elif contract >= OPTION:
                 years = year_fraction(now_ns, of.expiry_ns[i])
-                sigma = terms.option_sigma[i]
                 delta *= black76_delta(prices.mark[asset], of.strike[i], sigma, years, of.is_call[i], 1.0)
             else:
                 delta *= 1.0 + terms.values.basis[i]
-                money += units * prices.mark[asset] * (1.0 + terms.values.basis[i] - terms.values.funding[i]) / prices.mark[quote]
             at, entries = _insert(venue, asset, entries, venues, assets, balance, loan, deltas)
             deltas[at] += delta
             claims.amounts[DERIVATIVES] += abs(delta)
@@ -248,26 +249,10 @@ def value_at(
             total += cash[slot] * of.cash_unit[i] * prices.mark[of.quote[i]]
         if quantity[slot] == 0:
             continue
-        lots = float(quantity[slot])
+        held = quantity[slot] > 0
         asset = of.underlying[i]
-        contract = of.contract[i]
-        mark = prices.mark[asset]
-        bound = prices.bound[asset]
-        unit = mark
-        if contract >= FUTURE and of.expiry_ns[i] <= now_ns:
-            unit = value_of_expired(i, mark, terms.values.settled[i], of) / of.lot_size[i]
-        elif contract == INVERSE_PERPETUAL or contract == INVERSE_FUTURE:
-            unit = -1.0 / (1.0 + terms.values.basis[i]) - terms.values.funding[i]
-        elif contract < OPTION and contract >= PERPETUAL:
-            unit = mark * (1.0 + terms.values.basis[i] - terms.values.funding[i])
-        elif contract >= OPTION:
-            years = year_fraction(now_ns, of.expiry_ns[i])
-            unit = black76_price(mark, of.strike[i], terms.option_sigma[i], years, of.is_call[i], 1.0)
-        elif contract == LOAN:
-            unit = terms.values.debt_index[i] * (mark if math.isnan(bound) else max(mark, bound))
-        elif contract == SPOT and not math.isnan(bound):
-            unit = min(mark, bound) if lots > 0.0 else max(mark, bound)
-        total += lots * of.lot_size[i] * unit
+        mark, bound = prices.mark[asset], prices.bound[asset]
+        total += quantity[slot] * lot_value(i, held, mark, bound, now_ns, terms.option_sigma[i], terms.values, of)
     return total
 
 

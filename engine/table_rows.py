@@ -238,45 +238,40 @@ def _value_instrument(
     if unknown != 0:
         return
     mark = marks.mark[a]
+    bound = bounds.bound[a]
+    sigma = inputs.option_sigma[i]
+    row[UNIT_LONG] = lot_value(i, True, mark, bound, now_ns, sigma, values, terms)
+    row[UNIT_SHORT] = lot_value(i, False, mark, bound, now_ns, sigma, values, terms) if contract == SPOT else row[UNIT_LONG]
     row[STABLE_LONG] = 1.0
     row[STABLE_SHORT] = 1.0
     if expired:
-        _value_expired(i, mark, values.settled[i], terms, row)
+        if contract == INVERSE_OPTION or contract == INVERSE_FUTURE:  # no risk but that of the coin that it is owed in
+            row[DELTA_LONG] = row[UNIT_LONG]
+            row[DELTA_SHORT] = row[UNIT_SHORT]
         return
     if contract >= OPTION:
-        _value_option(i, now_ns, mark, terms, inputs, settings, set_)
+        _slope_option(i, now_ns, mark, terms, inputs, settings, set_)
         return
     if contract == SPOT or contract == LOAN:
-        low = mark
-        high = mark
-        if not math.isnan(bounds.bound[a]):
-            low = min(mark, bounds.bound[a])
-            high = max(mark, bounds.bound[a])
         stable = values.stable[a]
-        if contract == SPOT:
-            row[UNIT_LONG] = lot_size * low
-            row[UNIT_SHORT] = lot_size * high
-            row[ORDER_DELTA] = row[UNIT_SHORT]
-        else:
-            row[UNIT_LONG] = lot_size * values.debt_index[i] * high
-            row[UNIT_SHORT] = row[UNIT_LONG]
         if not math.isnan(stable):
+            low = _lowest_price(mark, bound)
+            high = _highest_price(mark, bound)
             row[STABLE_LONG] = min(low, stable) / low
             row[STABLE_SHORT] = max(high, stable) / high
+        if contract == SPOT:
+            row[ORDER_DELTA] = row[UNIT_SHORT]
         row[DELTA_LONG] = row[UNIT_LONG]
         row[DELTA_SHORT] = row[UNIT_SHORT]
         return
     if inverse:
         row[ORDER_DELTA] = lot_size / (1.0 + values.basis[i])
-        row[UNIT_LONG] = -row[ORDER_DELTA] - lot_size * values.funding[i]
         row[BASIS_CHARGE] = lot_size
     else:
         row[DELTA_LONG] = lot_size * mark * (1.0 + values.basis[i])
         row[DELTA_SHORT] = row[DELTA_LONG]
         row[ORDER_DELTA] = row[DELTA_LONG]
-        row[UNIT_LONG] = row[DELTA_LONG] - lot_size * mark * values.funding[i]
         row[BASIS_CHARGE] = row[DELTA_LONG]
-    row[UNIT_SHORT] = row[UNIT_LONG]
     row[EXPOSURE] = row[NOTIONAL]
     band = 0
     if contract >= FUTURE:
@@ -286,7 +281,41 @@ def _value_instrument(
 
 
 @kernel
-def value_of_expired(i: int, mark: float, settled: float, terms: InstrumentArrays) -> float:
+def _lowest_price(mark: float, bound: float) -> float:
+    return mark if math.isnan(bound) else min(mark, bound)
+
+
+@kernel
+def _highest_price(mark: float, bound: float) -> float:
+    return mark if math.isnan(bound) else max(mark, bound)
+
+
+@kernel
+def lot_value(
+    i: int, is_held: bool, mark: float, bound: float, now_ns: int, sigma: float, values: ValueTerms, terms: InstrumentArrays
+) -> float:
+    """USD of one lot at any known mark of its underlying (docs/model.md, section 3).
+
+    `is_held`: not owed, which decides between mark and redemption `bound` (nan: none) of spot; `sigma` of options.
+    """
+    contract = terms.contract[i]
+    lot_size = terms.lot_size[i]
+    if contract == SPOT:
+        return float(lot_size * (_lowest_price(mark, bound) if is_held else _highest_price(mark, bound)))
+    if contract == LOAN:
+        return float(lot_size * values.debt_index[i] * _highest_price(mark, bound))
+    if contract >= FUTURE and terms.expiry_ns[i] <= now_ns:
+        return _value_of_expired(i, mark, values.settled[i], terms)
+    if contract >= OPTION:
+        t_years = year_fraction(now_ns, terms.expiry_ns[i])
+        return float(lot_size * black76_price(mark, terms.strike[i], sigma, t_years, terms.is_call[i], 1.0))
+    if contract == INVERSE_PERPETUAL or contract == INVERSE_FUTURE:
+        return float(-(lot_size / (1.0 + values.basis[i])) - lot_size * values.funding[i])
+    return float(lot_size * mark * (1.0 + values.basis[i]) - lot_size * mark * values.funding[i])
+
+
+@kernel
+def _value_of_expired(i: int, mark: float, settled: float, terms: InstrumentArrays) -> float:
     """USD of a lot of what has expired: what it was at its settlement price, in coin where it is owed in coin."""
     contract = terms.contract[i]
     worth = terms.lot_size[i]
@@ -303,18 +332,7 @@ def value_of_expired(i: int, mark: float, settled: float, terms: InstrumentArray
 
 
 @kernel
-def _value_expired(i: int, mark: float, settled: float, terms: InstrumentArrays, row: NDArray[np.float64]) -> None:
-    """What has expired has no risk but that of the coin that it is owed in."""
-    worth = value_of_expired(i, mark, settled, terms)
-    row[UNIT_LONG] = worth
-    row[UNIT_SHORT] = worth
-    if terms.contract[i] == INVERSE_OPTION or terms.contract[i] == INVERSE_FUTURE:
-        row[DELTA_LONG] = worth
-        row[DELTA_SHORT] = worth
-
-
-@kernel
-def _value_option(
+def _slope_option(
     i: int, now_ns: int, mark: float, terms: InstrumentArrays, inputs: RiskInputs, settings: Settings, set_: TableSet
 ) -> None:
     row = set_.row
@@ -322,9 +340,6 @@ def _value_option(
     strike = terms.strike[i]
     sigma = inputs.option_sigma[i]
     t_years = year_fraction(now_ns, terms.expiry_ns[i])
-    unit = lot_size * black76_price(mark, strike, sigma, t_years, terms.is_call[i], 1.0)
-    row[UNIT_LONG] = unit
-    row[UNIT_SHORT] = unit
     row[OPTION_DELTA] = lot_size * (black76_delta(mark, strike, sigma, t_years, terms.is_call[i], 1.0) * mark)
     row[EXPOSURE] = abs(row[OPTION_DELTA])
     row[ORDER_DELTA] = row[OPTION_DELTA]
