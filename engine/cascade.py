@@ -16,9 +16,9 @@ from engine.book import Accounts, Columns, wide
 from engine.jit import kernel
 from engine.margin import CLOSE_COST, EQUITY, MAINTENANCE, OUT, UNHAIRCUT, evaluate
 from engine.market import Market
-from engine.market_arrays import Bounds, new_table_set, new_touched
+from engine.market_arrays import Bounds
+from engine.other_tables import OtherTables
 from engine.reasons import State
-from engine.table_rows import fill_groups, fill_instruments
 from engine.tables import (
     ASSET,
     ASSETS_MAX,
@@ -30,6 +30,7 @@ from engine.tables import (
     DELTA_SHORT,
     EXTREME_UP,
     GROUP,
+    IS_DERIVATIVE,
     LOAN,
     MAINTENANCE_LEVEL,
     NOTIONAL,
@@ -72,46 +73,15 @@ class MovedMarket:
 
     def __init__(self, market: Market) -> None:
         self._market = market
-        self._set = new_table_set()
-        self._parameters = market.parameters
+        self._tables = OtherTables(market)
 
     def tables(self, factor: NDArray[np.float64]) -> RiskTables:
         """With each mark times its `factor` [ASSETS_MAX]; valid until the next call."""
-        market, set_ = self._market, self._set
-        universe = market.universe
-        assets, groups, chains = universe.asset_arrays, universe.group_count, universe.chain_count
-        if self._parameters is not market.parameters:
-            set_.option_inputs[:] = math.nan
-            self._parameters = market.parameters
+        market = self._market
         marks = market.marks._replace(mark=market.marks.mark * factor)
-        into = assets.redemption_asset
+        into = market.universe.asset_arrays.redemption_asset
         bounds = Bounds(np.where(into >= 0, market.bounds.bound * factor[into], math.nan), market.bounds.status)
-        ours, theirs = market.tables, set_.tables
-        theirs.settings[:] = ours.settings
-        theirs.settings_int[:] = ours.settings_int
-        theirs.atomic_chains[:chains] = ours.atomic_chains[:chains]
-        theirs.correlation[:, :, :groups, :groups] = ours.correlation[:, :, :groups, :groups]
-        touched = new_touched()
-        own = np.zeros(ASSETS_MAX, np.int64)
-        own[:groups] = universe.group_assets
-        fill_groups(groups, own, assets, market.inputs, market.settings, theirs, touched)
-        fill_instruments(
-            universe.instrument_count,
-            True,
-            market.live,
-            market.clock_ns,
-            universe.instrument_arrays,
-            assets,
-            universe.venue_fee_bps,
-            market.values,
-            marks,
-            bounds,
-            market.inputs,
-            market.settings,
-            set_,
-            touched,
-        )
-        return theirs
+        return self._tables.fill(market.inputs, marks=marks, bounds=bounds)
 
 
 class Walk:
@@ -295,7 +265,8 @@ def _is_out_of_reach(
 
     Equity falls by no more than what is held and owed of the group moves, and by all of the group's collateral where its haircut may grow
     (a redemption that does not fall along); the requirement grows by no more than its largest rate and basis on that move, concentration
-    falls with what is held. Not for options, nor for whoever has something pending.
+    falls with what is held and what is open of it. Not for options, for derivatives of what its redemption keeps up, nor for whoever has
+    something pending.
     """
     ints = tables.instrument_int
     floats = tables.instrument_float
@@ -307,7 +278,7 @@ def _is_out_of_reach(
         i = instrument[slot]
         lots = quantity[slot]
         if lots != 0 and ints[i, GROUP] == group:
-            if ints[i, SCAN_ROW] >= 0:
+            if ints[i, SCAN_ROW] >= 0 or (depegs and ints[i, IS_DERIVATIVE] != 0):
                 return False
             size = abs(lots * (floats[i, DELTA_LONG] if lots > 0 else floats[i, DELTA_SHORT]))
             moved += size

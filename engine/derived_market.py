@@ -13,6 +13,7 @@ from engine.correlation import GRID_NS, correlate, moves_with_market
 from engine.eligibility import advance_eligibility
 from engine.funding import derive_accrued
 from engine.market_arrays import (
+    Bounds,
     RiskInputs,
     TableSet,
     Touched,
@@ -28,7 +29,7 @@ from engine.market_breakers import (
     obey_quarantines,
     switch_breakers_off,
 )
-from engine.marks import new_marks
+from engine.marks import Marks, new_marks
 from engine.observing import ObservedMarket
 from engine.parameters import MODES
 from engine.revaluation import (
@@ -348,8 +349,17 @@ class DerivedMarket(ObservedMarket):
     def _fill(self, *, everything: bool) -> None:
         self.fill_set(self._set, self.inputs, self.touched, everything=everything)
 
-    def fill_set(self, set_: TableSet, inputs: RiskInputs, touched: Touched, *, everything: bool) -> None:
-        """Make the rows of what was touched, or of everything, from these inputs at the present marks and clock."""
+    def fill_set(
+        self,
+        set_: TableSet,
+        inputs: RiskInputs,
+        touched: Touched,
+        *,
+        everything: bool,
+        marks: Marks | None = None,
+        bounds: Bounds | None = None,
+    ) -> None:
+        """Make the rows of what was touched, or of everything, from these inputs at the present clock; marks are ours unless given."""
         universe = self.universe
         fill_groups(universe.group_count, self._group_assets, universe.asset_arrays, inputs, self.settings, set_.tables, touched)
         fill_instruments(
@@ -361,8 +371,8 @@ class DerivedMarket(ObservedMarket):
             universe.asset_arrays,
             universe.venue_fee_bps,
             self.values,
-            self.marks,
-            self.bounds,
+            self.marks if marks is None else marks,
+            self.bounds if bounds is None else bounds,
             inputs,
             self.settings,
             set_,
