@@ -13,9 +13,10 @@ from streams.backtest.extract import STARTS
 from streams.backtest.play import GRID_MINUTES
 from streams.backtest.report import AHEAD, Table, findings, tables
 from streams.backtest.run import ALL, HORIZONS, SETS, EpisodeResult, Results
-from streams.demo.plotting import ACCENT, FONT, GRID, INK
+from streams.demo.plotting import ACCENT, dressed
 from streams.demo.report import STYLE
 
+FIGURE_HEIGHT = 300
 COLOURS = {"adaptive": "#2e86ab", "static": "#e6a532"}
 
 
@@ -68,7 +69,7 @@ def _plots(results: Results) -> Iterator[str]:
 
 
 def _violations(results: Results, horizon: str) -> tuple[str, str, go.Figure]:
-    figure = _figure()
+    figure = dressed(go.Figure(), FIGURE_HEIGHT)
     kinds = [*results.kinds, ALL]
     for chosen in SETS:
         shares = []
@@ -87,7 +88,7 @@ def _violations(results: Results, horizon: str) -> tuple[str, str, go.Figure]:
 
 
 def _required(episode: EpisodeResult) -> tuple[str, str, go.Figure]:
-    figure = _figure()
+    figure = dressed(go.Figure(), FIGURE_HEIGHT)
     for chosen in SETS:
         values = episode.runs["day", chosen].initial_usd
         figure.add_scatter(
@@ -102,7 +103,7 @@ def _required(episode: EpisodeResult) -> tuple[str, str, go.Figure]:
 
 
 def _below(episode: EpisodeResult) -> tuple[str, str, go.Figure]:
-    figure = _figure()
+    figure = dressed(go.Figure(), FIGURE_HEIGHT)
     for chosen in SETS:
         states = episode.runs["day", chosen].states
         for state, dash in ((State.WARNING, "dot"), (State.LIQUIDATABLE, "solid")):
@@ -120,19 +121,3 @@ def _below(episode: EpisodeResult) -> tuple[str, str, go.Figure]:
 def _times(episode: EpisodeResult, count: int) -> list[datetime]:
     start = STARTS[episode.name].astimezone(UTC).replace(tzinfo=None)  # plotly shows what it gets: UTC
     return [start + timedelta(minutes=GRID_MINUTES * k) for k in range(count)]
-
-
-def _figure() -> go.Figure:
-    figure = go.Figure()
-    figure.update_layout(
-        height=300,
-        margin={"l": 8, "r": 16, "t": 8, "b": 8},
-        template="plotly_white",
-        font={"family": FONT, "size": 12, "color": INK},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.01, "xanchor": "left", "x": 0, "font": {"size": 11}},
-    )
-    figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True)
-    figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True)
-    return figure

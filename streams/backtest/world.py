@@ -8,7 +8,7 @@ from typing import Any, Final
 from engine.inputs import AnyDefinition, AssetDefinition, ChainDefinition, InstrumentDefinition, VenueDefinition
 from engine.parameters import ASSET_CLASSES, Parameters, parse_parameters
 from streams.backtest.episodes import Episode, asset_class, asset_definition
-from streams.demo.definitions import OPTIONS
+from streams.demo.definitions import options
 
 # Depth is not in the data: a stated figure for each class, the same in calm and storm. It moves concentration terms and costs alone.
 DEPTHS_USD: Final = {"major": 20e6, "alt": 5e6, "stable": 20e6, "synthetic_dollar": 10e6}
@@ -60,21 +60,8 @@ def _instruments(episode: Episode) -> Iterator[InstrumentDefinition]:
             yield _linear(episode, venue, asset, "spot", asset)
             if asset_class(asset) in ("major", "alt") and venue != "aave":
                 yield _linear(episode, venue, f"{asset}-PERP", "perpetual", asset)
-    for option in OPTIONS if episode.sigmas else ():
-        yield InstrumentDefinition(
-            v=1,
-            time_ns=episode.start_ns,
-            venue="okx",
-            name=option.name,
-            contract="inverse_option",
-            underlying="BTC",
-            quote="BTC",
-            lot_size=0.01,
-            tick_size=0.0001,
-            strike=option.strike,
-            expiry_ns=option.expiry_ns,
-            is_call=option.is_call,
-        )
+    if episode.sigmas:
+        yield from options(episode.start_ns)
 
 
 def _linear(episode: Episode, venue: str, name: str, contract: Any, asset: str, *, tradable: bool = True) -> InstrumentDefinition:

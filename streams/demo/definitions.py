@@ -187,10 +187,15 @@ def _instruments() -> Iterator[InstrumentDefinition]:
         lot_size=100.0,
         tick_size=0.1,
     )
+    yield from options(START_NS)
+
+
+def options(time_ns: int) -> Iterator[InstrumentDefinition]:
+    """The options, as of a time."""
     for option in OPTIONS:
         yield InstrumentDefinition(
             v=1,
-            time_ns=START_NS,
+            time_ns=time_ns,
             venue="okx",
             name=option.name,
             contract="inverse_option",

@@ -47,8 +47,15 @@ class Plot(NamedTuple):
 
 
 def new_figure(height: int, figure: go.Figure | None = None) -> go.Figure:
-    """A figure, or the one given, in the report's dress."""
-    figure = figure or go.Figure()
+    """A figure of the demo's two hours, or the one given, in the report's dress."""
+    figure = dressed(figure or go.Figure(), height)
+    figure.update_layout(hoverlabel={"font": {"family": FONT, "size": 12}})
+    figure.update_xaxes(tickformatstops=[{"dtickrange": [None, None], "value": "%H:%M"}])
+    return figure
+
+
+def dressed(figure: go.Figure, height: int) -> go.Figure:
+    """What figures of all reports have in common."""
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 16, "t": 8, "b": 8},
@@ -57,9 +64,8 @@ def new_figure(height: int, figure: go.Figure | None = None) -> go.Figure:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.01, "xanchor": "left", "x": 0, "font": {"size": 11}},
-        hoverlabel={"font": {"family": FONT, "size": 12}},
     )
-    figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True, tickformatstops=[{"dtickrange": [None, None], "value": "%H:%M"}])
+    figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True)
     figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True)
     return figure
 
