@@ -55,9 +55,9 @@ class BookBreakers:
         """An order to this venue ended by its time without a word."""
         self.unheard[venue] += 1
 
-    def hear(self, venue: int) -> None:
-        """A report or a fill came from this venue."""
-        self.unheard[venue] = 0
+    def hear(self, venues: int | NDArray[np.int32]) -> None:
+        """A report or a fill came from this venue, or these."""
+        self.unheard[venues] = 0
 
     # ---- what follows ----
 

@@ -28,7 +28,6 @@ RATIO_FLOOR_USD: Final = 1e-9
 FAULT_CHARACTERS_MAX: Final = 200  # of an exception's text in the audit
 SENT: Final = ""  # Life.said after an order went out
 NO_CHAIN: Final = -1
-SLIP_CAP: Final = 0.5
 UNPRICED: Final = frozenset({int(FillKind.TRANSFER), int(FillKind.FUNDING)})
 GRACED: Final = frozenset({Cause.HAIRCUT, Cause.REGIME, Cause.CREDIT})
 
@@ -416,7 +415,7 @@ class Supervisor:
         if home in (NO_CHAIN, int(terms.chain[instrument])):
             return None
         worse = price_ticks * float(terms.tick_size[instrument]) / flight.mark_quote - 1.0
-        return home, min(max(worse if lots > 0 else -worse, 0.0), SLIP_CAP)
+        return home, max(worse if lots > 0 else -worse, 0.0)
 
     def _home_chain(self, a: int) -> int:
         """The chain of the account's largest positive spot balance, the first of equal ones; NO_CHAIN if it has none that is known."""

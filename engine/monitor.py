@@ -372,8 +372,7 @@ class Book:
             if k < len(rows):
                 applied[k] = self._apply_one_fill(frame, fills, rows[k], columns, k, latest_ns, effects)
                 k += 1
-        for venue in np.unique(universe.instrument_arrays.venue[columns.instrument[applied]]).tolist():
-            self.breakers.hear(venue)
+        self.breakers.hear(universe.instrument_arrays.venue[columns.instrument[applied]])
 
     def _numbers_of(self, fills: Fills, rows: Any) -> NDArray[np.int64]:
         """Numbers of a frame's accounts, -1 where there is no room.
