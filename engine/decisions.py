@@ -19,6 +19,7 @@ from engine.market import Market
 from engine.reasons import Cause, Outcome, State, Unknown
 from engine.reporting import refusal_bits, refusals_in_words
 from engine.rows import ENDED_ORDERS_MAX, Flight, Life
+from engine.slow_rise import SLIP_CAP
 from engine.tables import LOAN, SPOT, UNIT_LONG, UNIT_UNKNOWN, RiskTables
 from engine.universe import CASH_CLASS
 
@@ -415,7 +416,7 @@ class Supervisor:
         if home in (NO_CHAIN, int(terms.chain[instrument])):
             return None
         worse = price_ticks * float(terms.tick_size[instrument]) / flight.mark_quote - 1.0
-        return home, max(worse if lots > 0 else -worse, 0.0)
+        return home, min(max(worse if lots > 0 else -worse, 0.0), SLIP_CAP)
 
     def _home_chain(self, a: int) -> int:
         """The chain of the account's largest positive spot balance, the first of equal ones; NO_CHAIN if it has none that is known."""
