@@ -38,7 +38,10 @@ class Order(Output, frozen=True, kw_only=True):
 
 
 class MarginCall(Output, frozen=True, kw_only=True):
-    """`margin.calls`, key account: short for a cause that first gets a grace period, or below initial margin."""
+    """`margin.calls`, key account: short for a cause that first gets a grace period, below initial margin, or near a venue's own liquidation.
+
+    Of the last one (`cause` is venue) the numbers are those of the leg at `venue` by that venue's rule.
+    """
 
     account: str
     state: str
@@ -48,7 +51,21 @@ class MarginCall(Output, frozen=True, kw_only=True):
     shortfall_usd: float  # to the level that it misses; 0 of one that is called for a position limit alone
     refuses: list[str] = []  # why new risk is refused, as in its health; the book's own bad debt is told there alone
     grace_until_ns: int
+    venue: str = ""
+    distance: float | None = None  # to that venue's liquidation, see VenueLeg
     decided_ns: int
+
+
+class VenueLeg(Struct, frozen=True, kw_only=True):
+    """What an account has at a venue, by that venue's own rule (engine.rules). None where it cannot be had; `unknown` says why."""
+
+    venue: str
+    rule: str
+    equity_usd: float | None
+    initial_usd: float | None
+    maintenance_usd: float | None
+    distance: float | None  # to its liquidation there, below 0 past it; see RuleInfo.measure. Also None where nothing can be lost
+    unknown: str = ""  # not_taken | lacking | unvalued | account
 
 
 class Health(Output, frozen=True, kw_only=True):
@@ -67,6 +84,7 @@ class Health(Output, frozen=True, kw_only=True):
     orders_in_flight: int
     frozen: bool
     refuses: list[str] = []  # why new risk is refused: initial_margin | limit_account | limit_asset | limit_venue | bad_debt
+    legs: list[VenueLeg] = []  # at venues that have a rule
     clock_ns: int
     ledger: str  # "<partition>:<offset>" of the ledger at the cut
 

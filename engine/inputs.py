@@ -18,6 +18,7 @@ Int64 = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 Price = Annotated[float, Meta(gt=0.0, le=1e15)]
 Positive = Annotated[float, Meta(gt=0.0, le=1e18)]
 NonNegative = Annotated[float, Meta(ge=0.0, le=1e18)]
+Number = Annotated[float, Meta(ge=-1e18, le=1e18)]
 Version = Literal[1]
 
 
@@ -112,13 +113,22 @@ class ChainDefinition(Definition, frozen=True, kw_only=True, tag="chain"):
     emitter_address: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")] = "00" * 32
 
 
+class VenueRule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """By which rule a venue goes (`plimsoll models`), the rule's own parameters, and what it needs that no position says (docs/rules.md)."""
+
+    rule: Name
+    parameters: dict[str, Any] = {}
+    given: dict[Name, Number | dict[Name, Number]] = {}
+
+
 class VenueDefinition(Definition, frozen=True, kw_only=True, tag="venue"):
-    """A venue (exchange, lending market or a chain's vault) on one chain."""
+    """A venue (exchange, lending market or a chain's vault) on one chain. `rule`: legs there are also watched by the venue's own rule."""
 
     name: Name
     chain: Name
     fee_bps: NonNegative = 0.0
     vault: bool = False  # True: moved by attested transfers alone
+    rule: VenueRule | None = None
 
 
 class InstrumentDefinition(Definition, frozen=True, kw_only=True, tag="instrument"):

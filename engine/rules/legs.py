@@ -1,135 +1,207 @@
-"""One venue's leg of an account: what it holds there, what is known of it, and what the venue's rule lacks.
+"""Legs of many accounts at one venue: what they hold there, what is known of it, and what the venue's rule lacks.
 
-Adapters (`engine.rules.adapters`) turn a `VenueLegs` into the arrays of a rule. What a rule needs and no position says is asked of
-`Needs`: a number that nobody has given makes a sentence of what is missing, never a guess.
+Adapters (`engine.rules.adapters`) turn a `VenueLegs` into the arrays of a rule, without a loop over accounts. What a rule needs and no
+position says is asked of `Needs`: a number that nobody has given leaves the accounts that need it without one, never with a guess.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.tables import CONTRACTS
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
 UNITS_OF_USD: Final = ("USD", "USDC")  # what venues that keep one dollar balance count as it
-
-
-class Leg(NamedTuple):
-    """One position. Money is USD, nan where it cannot be valued."""
-
-    instrument: str
-    contract: str  # engine.tables.CONTRACTS
-    asset: str
-    quote: str
-    units: float  # of the asset, short or owed below 0; of inverse perpetuals and futures coins at the mark
-    cash: float  # units of the quote
-    cash_usd: float
-    mark_usd: float  # of the asset
-    value_usd: float  # of all, cash included
-    strike_usd: float
-    is_call: bool
-    years: float  # to expiry, ACT/365; 0 where there is none
-    sigma: float  # mark volatility of an option, annual decimal
-    entry_usd: float  # average price; nan: not told
-
-    @property
-    def price_usd(self) -> float:
-        """Of one unit of what is held, whatever the contract; nan of nothing."""
-        return (self.value_usd - self.cash_usd) / self.units if self.units else math.nan
-
 
 Given = Mapping[str, float | Mapping[str, float]]
 
 
+class Legs(NamedTuple):
+    """Positions, (legs,) each but `start`: those of account a are start[a] to start[a + 1]. Money is USD, nan where it cannot be valued."""
+
+    start: Integers  # (accounts + 1,)
+    instrument: Integers  # index into VenueLegs.instruments
+    contract: Integers  # code, engine.tables.CONTRACTS
+    asset: Integers  # index into VenueLegs.assets
+    quote: Integers  # likewise
+    units: Floats  # of the asset, short or owed below 0; of inverse perpetuals and futures coins at the mark
+    cash: Floats  # units of the quote
+    cash_usd: Floats
+    mark_usd: Floats  # of the asset
+    value_usd: Floats  # of all, cash included
+    strike_usd: Floats
+    is_call: Bools
+    years: Floats  # to expiry, ACT/365; 0 where there is none
+    sigma: Floats  # mark volatility of an option, annual decimal
+    entry_usd: Floats  # average price of a unit; nan: not told
+    buys: Floats  # units that open orders may add
+    sells: Floats  # units that they may take
+
+
 class VenueLegs(NamedTuple):
-    """All that an account holds at one venue; `marks` (USD) of every asset that has one; `given` is what the venue alone can say."""
+    """Legs at one venue with the names of what they are of; `given` is what the venue alone can say."""
 
     venue: str
-    legs: list[Leg]
-    marks: Mapping[str, float]
+    legs: Legs
+    instruments: Sequence[str]
+    assets: Sequence[str]
+    mark_usd: Floats  # (assets,), nan where there is none
     given: Given
+
+    @property
+    def accounts(self) -> int:
+        return len(self.legs.start) - 1
+
+    @property
+    def account(self) -> Integers:
+        """(legs,): whose each leg is."""
+        return np.repeat(np.arange(self.accounts, dtype=np.int64), np.diff(self.legs.start))
+
+    @property
+    def price_usd(self) -> Floats:
+        """(legs,): of one unit of what is held, whatever the contract; nan of nothing."""
+        legs = self.legs
+        price = np.full(len(legs.units), np.nan)
+        np.divide(legs.value_usd - legs.cash_usd, legs.units, out=price, where=legs.units != 0.0)
+        return price
+
+    def numbers_of(self, names: Sequence[str]) -> Integers:
+        """(names,): the asset of each name, -1 where no asset is called so."""
+        return np.array([self.assets.index(name) if name in self.assets else -1 for name in names], np.int64)
+
+    def places_of(self, names: Sequence[str]) -> Integers:
+        """(assets,): which of `names` each asset is, -1 where it is none."""
+        places = {name: k for k, name in enumerate(names)}
+        return np.array([places.get(name, -1) for name in self.assets], np.int64)
+
+    def marks_of(self, names: Sequence[str]) -> Floats:
+        """(names,): the mark of the asset of each name, nan where there is none."""
+        found = self.numbers_of(names)
+        marks = np.full(len(names), np.nan)
+        marks[found >= 0] = self.mark_usd[found[found >= 0]]
+        return marks
+
+    def starts_of(self, which: Bools) -> Integers:
+        """(accounts + 1,): offsets into the legs that `which` (legs,) leaves, in their order."""
+        before = np.concatenate(([0], np.cumsum(which, dtype=np.int64)))
+        return before[self.legs.start]
+
+    def sums(self, values: Floats) -> Floats:
+        """(accounts,): by account, of (legs,); added in the order of legs, so that a batch is each account alone to the last bit."""
+        return np.bincount(self.account, weights=values, minlength=self.accounts).astype(np.float64)
 
 
 class Adapted(NamedTuple):
-    """A rule's `Inputs` for one account, and what its `parts` call by number: `{"token 0": "token SOL"}`."""
+    """A rule's `Inputs` for `accounts` of the legs (indices, rising).
 
+    `words` gives what the rule's `parts` call by number, for one account: `{"token 0": "token SOL"}`.
+    """
+
+    accounts: Integers
     inputs: Any  # Inputs of the rule's module
-    words: Mapping[str, str]
+    words: Callable[[], Mapping[str, str]] = dict
 
 
 class Needs:
-    """What a rule asks for beyond the positions, and everything that is missing, in words."""
+    """What a rule asks for beyond the positions; which accounts it cannot take, and everything that is missing, in words."""
 
-    def __init__(self, given: Given) -> None:
-        self.missing: list[str] = []
-        self._given = given
+    def __init__(self, held: VenueLegs) -> None:
+        self.not_taken = np.zeros(held.accounts, np.bool_)  # for a position of theirs, or for what they hold together
+        self.lacking = np.zeros(held.accounts, np.bool_)  # a number that the venue must give
+        self._held = held
+        self._account = held.account
+        self._why: list[Callable[[], list[str]]] = []  # told only when somebody asks
         self._asked: set[str] = set()
 
-    def refuse(self, leg: Leg, why: str) -> None:
-        """The rule cannot take this position."""
-        self.missing.append(f"{leg.instrument} ({leg.contract.replace('_', ' ')}): {why}")
+    # ---- what cannot be taken ----
 
-    def lacks(self, why: str) -> None:
-        """Something else that the rule needs is not there."""
-        self.missing.append(why)
+    def refuse(self, legs: Bools, why: str) -> None:
+        """The rule cannot take these positions, (legs,)."""
+        if legs.any():
+            self.not_taken[self._account[legs]] = True
+            self._why.append(lambda: [f"{name} ({contract}): {why}" for name, contract in self._named(legs)])
+
+    def refuse_accounts(self, accounts: Bools, why: Callable[[int], str]) -> None:
+        """The rule cannot take what these accounts, (accounts,), hold together; `why` says it of one."""
+        if accounts.any():
+            self.not_taken |= accounts
+            self._why.append(lambda: [why(int(a)) for a in np.flatnonzero(accounts)])
+
+    # ---- what the venue alone can say ----
 
     def number(self, name: str, what: str) -> float:
-        """`given.NAME`; nan, and a word of what is missing, where it isn't there."""
+        """`given.NAME`; nan where it isn't there, for every account."""
         self._asked.add(name)
-        value = self._given.get(name)
+        value = self._held.given.get(name)
         if isinstance(value, int | float):
             return float(value)
-        self.lacks(f"given.{name}: is missing; it is {what}")
-        return math.nan
+        self.lacking[:] = True
+        self._why.append(lambda: [f"given.{name}: is missing; it is {what}"])
+        return float("nan")
 
     def optional(self, name: str, otherwise: float) -> float:
         """`given.NAME`, or what a venue takes that has heard of nothing of the kind."""
         self._asked.add(name)
-        value = self._given.get(name, otherwise)
+        value = self._held.given.get(name, otherwise)
         if isinstance(value, int | float):
             return float(value)
-        self.lacks(f"given.{name}: must be one number")
-        return math.nan
+        self.lacking[:] = True
+        self._why.append(lambda: [f"given.{name}: must be one number"])
+        return float("nan")
 
-    def of_asset(self, name: str, asset: str, what: str) -> float:
-        """`given.NAME.ASSET`, as `number`."""
-        path = f"{name}.{asset}"
-        self._asked |= {name, path}
-        values = self._given.get(name)
-        value = values.get(asset) if isinstance(values, Mapping) else None
-        if value is not None:
-            return float(value)
-        self.lacks(f"given.{path}: is missing; it is {what}")
-        return math.nan
+    def lacks(self, why: str) -> None:
+        """Something else that the venue should have given, for every account."""
+        self.lacking[:] = True
+        self._why.append(lambda: [why])
+
+    def by_asset(self, name: str, accounts: Integers, assets: Integers, what: str) -> Floats:
+        """(assets of the legs,): `given.NAME.ASSET`, nan where it is not given.
+
+        `accounts` and `assets` are pairs: the account needs the number of that asset.
+        """
+        self._asked.add(name)
+        values = self._held.given.get(name)
+        by_name = values if isinstance(values, Mapping) else {}
+        found = np.array([float(by_name.get(asset, np.nan)) for asset in self._held.assets], np.float64)
+        self._asked |= {f"{name}.{self._held.assets[asset]}" for asset in np.unique(assets).tolist()}
+        missing = np.isnan(found[assets])
+        if missing.any():
+            self.lacking[accounts[missing]] = True
+            names = [self._held.assets[asset] for asset in np.unique(assets[missing]).tolist()]
+            self._why.append(lambda: [f"given.{name}.{asset}: is missing; it is {what}" for asset in names])
+        return found
+
+    # ---- in words ----
 
     def told(self) -> list[str]:
-        """Everything that is missing, and whatever was given that nobody asked for; each once."""
-        paths = [
-            path
-            for name, value in self._given.items()
-            for path in ([f"{name}.{asset}" for asset in value] if isinstance(value, Mapping) and name in self._asked else [name])
-        ]
-        unasked = [f"given.{path}: the rule does not ask for it" for path in paths if path not in self._asked]
-        return list(dict.fromkeys([*self.missing, *unasked]))
+        """Everything that is missing, and whatever was given that nobody asked for; each once. Meant for one account."""
+        return list(dict.fromkeys([*(line for why in self._why for line in why()), *self.unasked()]))
+
+    def unasked(self, *, by_asset: bool = True) -> list[str]:
+        """What was given that the rule does not ask for; `by_asset`: of these legs also, not only of any."""
+        paths: list[str] = []
+        for name, value in self._held.given.items():
+            if isinstance(value, Mapping) and name in self._asked:
+                paths += [f"{name}.{asset}" for asset in value] if by_asset else []
+            else:
+                paths.append(name)
+        return [f"given.{path}: the rule does not ask for it" for path in paths if path not in self._asked]
+
+    def _named(self, which: Bools) -> list[tuple[str, str]]:
+        legs = self._held.legs
+        found = zip(legs.instrument[which].tolist(), legs.contract[which].tolist(), strict=True)
+        return [(self._held.instruments[i], CONTRACTS[contract].replace("_", " ")) for i, contract in found]
 
 
-def one(value: float) -> NDArray[np.float64]:
-    """(1,): what one account has."""
-    return np.array([value], dtype=np.float64)
-
-
-def floats(values: list[float]) -> NDArray[np.float64]:
-    """(n,) doubles, also of nothing."""
-    return np.array(values, dtype=np.float64)
-
-
-def integers(values: list[int]) -> NDArray[np.int64]:
-    """(n,) indices, also of nothing."""
-    return np.array(values, dtype=np.int64)
-
-
-def offsets(legs: int) -> NDArray[np.int64]:
-    """(2,): one account that has all legs."""
-    return np.array([0, legs], dtype=np.int64)
+def no_legs(venue: str, given: Given) -> VenueLegs:
+    """Of no account: what a rule asks for can be seen from it."""
+    nothing, whole = np.zeros(0), np.zeros(0, np.int64)
+    legs = Legs(np.zeros(1, np.int64), *(whole,) * 4, *(nothing,) * 6, np.zeros(0, np.bool_), *(nothing,) * 5)
+    return VenueLegs(venue, legs, [], [], nothing, given)
