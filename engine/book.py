@@ -6,6 +6,7 @@ Arrays grow by doubling, so that a view of them (`Columns`) must be taken anew a
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ ACCOUNT_VENUES_MAX: Final = 8
 ACCOUNTS_START: Final = 64
 ACCOUNTS_MAX: Final = 2**21  # of one partition, about 0.7 kB each
 INSTRUMENTS_START: Final = 64
+LOOK_SECONDS: Final = 15  # each account's legs at venues are looked at once in so many seconds of the book's clock
 PENDING_START: Final = 16  # rows of the pool of what is pending
 LIMIT: Final = 2**62  # of quantities and cash: sums of two stay within 64 bits
 NEVER_NS: Final = 2**63 - 1
@@ -52,6 +54,7 @@ class Columns(NamedTuple):
     told_maintenance: NDArray[np.float64]  # [N]
     told_refuses: NDArray[np.int8]  # [N] why new risk is refused, as last told: bits of engine.reporting
     holders: NDArray[np.uint64]  # [instruments, N / 64]
+    look: NDArray[np.int8]  # [N] in which second of a period its legs at venues are looked at, see engine.venue_legs
     pending_row: NDArray[np.int32]  # [N] the account's row in `pending`, -1: it has nothing pending
     pending: NDArray[np.int64]  # [P, POSITIONS_MAX, PENDING] lots by slot; a pool, since few accounts need a row
 
@@ -84,6 +87,7 @@ class Accounts:
             self._grow(2 * number, self._instruments, self.columns.pending.shape[0])
         self.names.append(name)
         self.row_keys.append(ACCOUNT_PREFIX + name.encode())
+        self.columns.look[number] = crc32(name.encode()) % LOOK_SECONDS
         self.numbers[name] = number
         return number
 
@@ -204,6 +208,7 @@ def _empty_columns(accounts: int, instruments: int, pending_rows: int) -> Column
         told_maintenance=np.zeros(accounts, np.float64),
         told_refuses=np.zeros(accounts, np.int8),
         holders=np.zeros((instruments, (accounts + 63) // 64), np.uint64),
+        look=np.zeros(accounts, np.int8),
         pending_row=np.full(accounts, -1, np.int32),
         pending=np.zeros((pending_rows, POSITIONS_MAX, PENDING), np.int64),
     )

@@ -38,7 +38,7 @@ class Order(Output, frozen=True, kw_only=True):
 
 
 class MarginCall(Output, frozen=True, kw_only=True):
-    """`margin.calls`, key account: short for a cause that first gets a grace period, below initial margin, or near a venue's own liquidation.
+    """`margin.calls`, key account: short for a cause that first gets a grace period, below initial margin, or near a venue's liquidation.
 
     Of the last one (`cause` is venue) the numbers are those of the leg at `venue` by that venue's rule.
     """
@@ -64,8 +64,9 @@ class VenueLeg(Struct, frozen=True, kw_only=True):
     equity_usd: float | None
     initial_usd: float | None
     maintenance_usd: float | None
-    distance: float | None  # to its liquidation there, below 0 past it; see RuleInfo.measure. Also None where nothing can be lost
-    unknown: str = ""  # not_taken | lacking | unvalued | account
+    distance: float | None  # to its liquidation there, below 0 past it; see RuleInfo.measure. Also None where no size is there to go by
+    verdict: str  # clear | near | past | unknown
+    unknown: str = ""  # account | not_taken | lacking | unvalued | fault
 
 
 class Health(Output, frozen=True, kw_only=True):

@@ -114,7 +114,7 @@ class ChainDefinition(Definition, frozen=True, kw_only=True, tag="chain"):
 
 
 class VenueRule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """By which rule a venue goes (`plimsoll models`), the rule's own parameters, and what it needs that no position says (docs/rules.md)."""
+    """By which rule a venue goes (`plimsoll models`), its own parameters, and what it needs that no position says (docs/rules.md)."""
 
     rule: Name
     parameters: dict[str, Any] = {}

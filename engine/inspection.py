@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Struct
 
 from engine.book import lots_there
-from engine.effects import Output
+from engine.effects import Output, VenueLeg
 from engine.explanations import HaircutTerms, haircut_terms, scenario_in_words
 from engine.fills import requirements_of
 from engine.greeks import AccountGreeks, account_greeks
@@ -21,6 +21,7 @@ from engine.postings import NO_VENUE, UNNUMBERED
 from engine.reasons import Cause, State, Unknown
 from engine.reporting import refusals_in_words, refusals_of
 from engine.rows import Life
+from engine.rules.choice import margins
 from engine.tables import (
     BUY,
     CASH_UNKNOWN,
@@ -34,8 +35,9 @@ from engine.tables import (
     UNIT_SHORT,
     UNIT_UNKNOWN,
 )
+from engine.venue_legs import in_words, leg_reports, legs_at
 
-NAMED_MAX: Final = 10  # missing fills named one by one
+NAMED_MAX: Final = 10  # missing fills, and things that a rule misses, named one by one
 
 
 class PositionReport(Struct, frozen=True, kw_only=True):
@@ -103,6 +105,8 @@ class AccountReport(Output, frozen=True, kw_only=True):
     greeks: AccountGreeks  # by underlying and by position
     leverage: AccountLeverage | None
     flights: list[FlightReport]
+    legs: list[VenueLeg]  # at venues that have a rule
+    local: list[str]  # the same in words, what the rules miss included
     freezes: list[str]  # what keeps its orders back
     refuses: list[str]  # why new risk is refused, as in its health
     standing: list[str]  # what keeps it UNKNOWN whatever the market does
@@ -125,6 +129,7 @@ def explain_account(book: Book, name: str) -> AccountReport | None:
     slots = c.instrument[a, :count].tolist(), there, c.cash[a, :count].tolist()
     life = book.lives.get(a, Life())
     state = State(int(c.state[a]))
+    legs = leg_reports(np.array([a]), book.accounts, market).get(a, [])
     known = state is not State.UNKNOWN
     health = c.health[a]
     collateral = haircut_terms(market, *slots) if known else []
@@ -158,12 +163,27 @@ def explain_account(book: Book, name: str) -> AccountReport | None:
         greeks=account_greeks(book.market, *slots),
         leverage=_leverage(book, a, collateral) if known else None,
         flights=_flights(book, life),
+        legs=legs,
+        local=[line for leg in legs for line in _in_words(book, a, state, leg)],
         freezes=_freezes(book, name, slots[0]),
         refuses=refusals_in_words(int(refusals_of(book.accounts, book.breakers.refuses_risk)[a])),
         standing=_standing(book, life),
         grace_until_ns=life.grace_until_ns,
         retry_ns=life.retry_ns,
     )
+
+
+def _in_words(book: Book, a: int, state: State, leg: VenueLeg) -> list[str]:
+    """A leg's line, and below it what its rule misses."""
+    universe = book.market.universe
+    venue = universe.venue_number(leg.venue)
+    assert venue is not None, "it has a rule"
+    choice = universe.venue_rules[venue]
+    line = in_words(state, leg, choice.info.measure)
+    if leg.unknown not in ("not_taken", "lacking"):
+        return [line]
+    _, held = legs_at(venue, np.array([a]), book.accounts, book.market)
+    return [line, *margins(choice, held).needs.told()[:NAMED_MAX]]
 
 
 def _requirements(book: Book, a: int) -> dict[str, float]:

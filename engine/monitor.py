@@ -44,6 +44,7 @@ from engine.reasons import Cause, Outcome, Refusal
 from engine.reporting import BPS, accounts_by_state, accounts_to_tell, refusals_of, tell
 from engine.rows import ACCOUNT_PREFIX, Life, RowLedger, decode_account_row
 from engine.sources import Sources, first_new, gap_decision, refused
+from engine.venue_legs import LegWatch
 
 NAME: Final = "book"
 
@@ -74,6 +75,7 @@ class Book:
         self.breakers = BookBreakers(partitions)
         self._supervisor = Supervisor(self.market, self.accounts, self.lives, self.limits, self.breakers)
         self._postings = Postings(self.market, self.accounts, self.lives, self._supervisor, self.breakers)
+        self.legs = LegWatch(self.accounts, self.lives)
         self.leverage = LeverageWatch()  # for those who look: nothing decides by it, and no cut has it
         self._sources = Sources()
         self._rows = RowLedger()
@@ -185,6 +187,7 @@ class Book:
                     self.lives[a] = row.life
                     self.accounts.load_pending(a, row.life)
         self._supervisor.restore()
+        self.legs.restore(self.market)
 
     # ---- control ----------------------------------------------------------------------------------------------------------------------
 
@@ -327,6 +330,12 @@ class Book:
         for one in sorted(concerned.values(), key=self._supervisor.excess_order):
             woken = one.account in ended or (ticks and self._supervisor.is_retry_due(one.account))
             self._supervisor.settle(one, occasion, woken)
+        if ticks:
+            calls, changed = self.legs.look(self.market)
+            occasion.effects.now += calls
+            for a in changed:
+                c.dirty[a], c.told[a] = 1, 0
+                self._supervisor.refresh(a)
 
     def _known_unhaircut_usd(self) -> NDArray[np.float64]:
         """[accounts]; nan of what is UNKNOWN: nobody knows what it owes."""

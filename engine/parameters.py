@@ -150,6 +150,9 @@ class Parameters(_Frozen):
     end_factor: Annotated[float, Field(ge=1.0, le=3.0)] = 1.15
     initial_factor: Annotated[float, Field(ge=1.0, le=5.0)] = 1.3
     decision_mode: Literal["isolated", "protocol", "portfolio"] = "portfolio"
+    # distance of a leg to its venue's own liquidation, see engine.rules.interface.DISTANCE
+    venue_call_distance: Fraction = 0.05  # below it margin.calls says so
+    venue_clear_distance: Fraction = 0.08  # above it the call is over
     grace_s: Seconds = 600.0
     grace_shortfall_fraction: Annotated[float, Field(ge=0.0, le=10.0)] = 0.5
     # circuit breakers
@@ -193,6 +196,7 @@ class Parameters(_Frozen):
         faults = [f"classes: {name} is missing" for name in ASSET_CLASSES if name not in self.classes]
         for low, high in (
             ("end_factor", "initial_factor"),
+            ("venue_call_distance", "venue_clear_distance"),
             ("move_reset", "move_trip"),
             ("divergence_reset", "divergence_trip"),
             ("lag_reset_s", "lag_trip_s"),

@@ -12,6 +12,7 @@ from engine.market import Market
 from engine.parameters import MODES
 from engine.reasons import Cause, State, Unknown
 from engine.rows import Life
+from engine.venue_legs import leg_reports
 
 BPS = 1e-4
 # Why new risk is refused, by bit; those of limits are the bits of margin.LIMIT.
@@ -76,6 +77,7 @@ def tell(
     requirements[valued] = by_mode
     end_factor, clock_ns = market.parameters.end_factor, market.clock_ns
     health = c.health[numbers]
+    legs = leg_reports(numbers, accounts, market)
     told: list[Health] = []
     columns = zip(
         numbers.tolist(),
@@ -106,6 +108,7 @@ def tell(
                 orders_in_flight=len(life.flights) if life is not None else 0,
                 frozen=limits.is_frozen(name),
                 refuses=refusals_in_words(refused),
+                legs=legs.get(a, []),
                 clock_ns=clock_ns,
                 ledger=ledger,
             )

@@ -76,6 +76,7 @@ class Life(Struct, array_like=True):
     said: str = ""  # the last decision that sent no order: it is audited when it changes, not at each try
     missed: list[tuple[str, int]] = field(default_factory=list)  # (venue's name or "", highest number or UNNUMBERED), see engine.postings
     pending: list[PendingAt] = field(default_factory=list)  # by venue, rising
+    local: list[tuple[int, int]] = field(default_factory=list)  # (venue, engine.venue_legs verdict) of legs that are called, by venue
 
     def is_empty(self) -> bool:
         """It says nothing that a new one would not say."""

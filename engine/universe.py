@@ -14,6 +14,7 @@ from engine.inputs import AnyDefinition, AssetDefinition, ChainDefinition, Instr
 from engine.instrument_terms import IN_USD_LOTS, INVERSE_CONTRACTS, cash_per_lot_tick, cash_unit, term_faults
 from engine.parameters import ASSET_CLASSES
 from engine.reasons import Refusal
+from engine.rules.choice import Choice, choose
 from engine.tables import (
     ASSETS_MAX,
     CHAINS_MAX,
@@ -83,6 +84,9 @@ class Universe:
         self.chains: list[ChainDefinition] = []
         self.venues: list[VenueDefinition] = []
         self.instruments: list[InstrumentDefinition] = []
+        self.asset_names: list[str] = []
+        self.instrument_names: list[str] = []  # each as its venue calls it
+        self.venue_rules: dict[int, Choice] = {}  # by venue, of those that have one; in the order of venues
         self.layers: list[str] = []  # messaging layers, by number; one that no chain names any more keeps its number
         self.sources: list[list[str]] = []  # by asset; a source keeps its number when a redefinition leaves it out
         self.group_assets: list[int] = []  # group number -> the group's own asset
@@ -274,8 +278,12 @@ class Universe:
         return None
 
     def _define_venue(self, new: VenueDefinition) -> Fault | None:
-        if new.chain not in self._chain_numbers:
-            return Refusal.INVALID_DEFINITION, f"chain {new.chain} is not defined"
+        faults = [] if new.chain in self._chain_numbers else [f"chain {new.chain} is not defined"]
+        rule = None if new.rule is None else choose(new.rule.rule, new.rule.parameters, new.rule.given)
+        if isinstance(rule, list):
+            faults += [f"rule.{fault}" for fault in rule]
+        if faults or isinstance(rule, list):
+            return Refusal.INVALID_DEFINITION, "; ".join(faults)
         number = self._venue_numbers.get(new.name)
         if number is not None:
             conflicts = _differences(self.venues[number], new, ("chain", "vault"))
@@ -289,6 +297,8 @@ class Universe:
             self.venues.append(new)
             self._venue_numbers[new.name] = number
         self.venue_fee_bps[number] = new.fee_bps
+        rules = {other: kept for other, kept in self.venue_rules.items() if other != number}
+        self.venue_rules = rules if rule is None else dict(sorted([*rules.items(), (number, rule)]))
         return None
 
     def _define_instrument(self, new: InstrumentDefinition) -> Fault | None:
@@ -342,6 +352,7 @@ class Universe:
     def _add_asset(self, new: AssetDefinition, sources: list[str]) -> None:
         number = len(self.assets)
         self.assets.append(new)
+        self.asset_names.append(new.name)
         self.sources.append(sources)
         self._asset_numbers[new.name] = number
         arrays = self.asset_arrays
@@ -378,6 +389,7 @@ class Universe:
     def _add_instrument(self, new: InstrumentDefinition) -> None:
         number = len(self.instruments)
         self.instruments.append(new)
+        self.instrument_names.append(new.name)
         self._instrument_numbers[(new.venue, new.name)] = number
         arrays = self.instrument_arrays
         venue_number = self._venue_numbers[new.venue]

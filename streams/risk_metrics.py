@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from engine.breakers import BREAKER_STATES, CLOSED, RECOVERING, TRIPPED
@@ -19,6 +21,7 @@ from engine.monitor import Book
 from engine.reasons import Cause, State, Unknown
 from engine.reporting import refusing
 from engine.survey import LEVELS, SIDES, Flights, OpenBreaker, Totals, asset_reports, chain_reports, flights, open_breakers, totals
+from engine.venue_legs import LEG_VERDICTS
 
 # Breakers by how bad they are, not by the engine's numbers: an alert compares.
 _BREAKER_RANKS = {BREAKER_STATES[CLOSED]: 0, BREAKER_STATES[RECOVERING]: 1, BREAKER_STATES[TRIPPED]: 2}
@@ -30,6 +33,7 @@ class RiskMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._of_a_book: list[Gauge] = []
         self._of_the_market: list[Gauge] = []
+        self._venues: dict[int, set[str]] = {}  # that have series of legs, by partition
         self._looks: dict[int, Look] = {}  # told last, by partition: there are some hundred series of each, and they stay a minute
 
         def book(name: str, says: str, *labels: str) -> Gauge:
@@ -50,6 +54,9 @@ class RiskMetrics:
         self.exposure = book("exposure_usd", "Notional of positions whose mark is known", "chain", "layer", "side")
         self.pending = book("accounts_pending", "Accounts with open orders or withdrawals under way")
         self.refusing = book("accounts_refusing", "Accounts that are refused new risk, by reason", "reason")
+        self.legs = book(
+            "venue_legs", "Legs at venues that have a rule, by how far the venue's own liquidation is", "venue", "verdict", "portfolio"
+        )
         self.book_breaker = book(
             "book_breaker_state", "Of a book's breakers that were ever open: 0 closed, 1 recovering, 2 tripped", "trigger", "name"
         )
@@ -101,6 +108,7 @@ class RiskMetrics:
         self.tell_flights(partition, flights(book.lives, market), venues, book.take_unheard())
         self.tell_book(partition, book.limits, book.snapshots_ignored, book.credits_held)
         self.tell_refusals(partition, book.accounts.accounts_with_pending, refusing(book.accounts, book.breakers.refuses_risk))
+        self.tell_legs(partition, {market.universe.venues[v].name: book.legs.counted(v) for v in market.universe.venue_rules})
         self.tell_book_breakers(partition, [OpenBreaker(*one) for one in book.breakers.opened(market)])
         book.leverage.go_on(book.accounts, market)
         look = book.leverage.last
@@ -152,6 +160,17 @@ class RiskMetrics:
         for reason, count in refusing.items():
             self.refusing.labels(partition, reason).set(count)
 
+    def tell_legs(self, partition: int, legs: Mapping[str, NDArray[np.int64]]) -> None:
+        """By venue, [whole portfolio healthy or not, verdict] as of the last look at each account; no other venue has a series."""
+        gone = self._venues.get(partition, set()) - set(legs)
+        self._venues[partition] = set(legs)
+        for venue in gone:
+            self.legs.remove_by_labels({"partition": str(partition), "venue": venue})
+        for venue, counts in legs.items():
+            for portfolio, by_verdict in zip(("other", "healthy"), counts.tolist(), strict=True):
+                for verdict, count in zip(LEG_VERDICTS, by_verdict, strict=True):
+                    self.legs.labels(partition, venue, verdict, portfolio).set(count)
+
     def tell_book_breakers(self, partition: int, breakers: Sequence[OpenBreaker]) -> None:
         """What a book's own breakers are at."""
         for breaker in breakers:
@@ -180,6 +199,7 @@ class RiskMetrics:
         for gauge in self._of_a_book:
             gauge.remove_by_labels({"partition": str(partition)})
         self._looks.pop(partition, None)
+        self._venues.pop(partition, None)
         if partition == 0:
             for gauge in self._of_the_market:
                 gauge.clear()

@@ -22,11 +22,18 @@ STATES: Final = tuple(state.name for state in State)
 _CODE: Final = {state.name: int(state) for state in State}
 _UNKNOWN: Final = int(State.UNKNOWN)
 _ROOM_AT_FIRST: Final = 1_024
-# The worst first: what a state adds to the distance to liquidation, which is cut off at half a step.
+# The worst first: what a state adds to the distance to liquidation, here or at a venue that is near; it is cut off at half a step.
 _STEP: Final = 1e9
 _RANK: Final = {State.BANKRUPT: 0.0, State.LIQUIDATABLE: 1.0, State.UNKNOWN: 2.0, State.WARNING: 3.0, State.HEALTHY: 3.0}
 _LINE: Final = np.dtype(
-    [("state", np.uint8), ("rank", np.float64), ("equity_usd", np.float64), ("missing_usd", np.float64), ("partition", np.int32)]
+    [
+        ("state", np.uint8),
+        ("rank", np.float64),
+        ("equity_usd", np.float64),
+        ("missing_usd", np.float64),
+        ("partition", np.int32),
+        ("local", np.bool_),  # healthy, with a leg near its venue's own liquidation
+    ]
 )
 _RANK_OF: Final = [_RANK[state] * _STEP for state in State]
 
@@ -52,6 +59,12 @@ def distance(health: Health) -> float | None:
     if health.equity_usd is None or not health.maintenance_usd:
         return None
     return (health.equity_usd - health.maintenance_usd) / health.maintenance_usd
+
+
+def near_venues(health: Health) -> dict[str, float]:
+    """Venues near whose own liquidation a leg of the account is, and how far: a fraction, below 0 past it."""
+    near = [leg for leg in health.legs if leg.verdict in ("near", "past")]
+    return {leg.venue: -1.0 if leg.distance is None else leg.distance for leg in near}
 
 
 class WatchedAccounts:
@@ -87,9 +100,11 @@ class WatchedAccounts:
         self.health[name] = health
         equity, maintenance = health.equity_usd, health.maintenance_usd
         far = distance(health)
-        rank = _RANK_OF[code] + (_STEP / 2 if far is None else min(max(far, -_STEP / 2), _STEP / 2))
+        near = near_venues(health)
+        urgent = min([_STEP / 2 if far is None else far, *near.values()])
+        rank = _RANK_OF[code] + min(max(urgent, -_STEP / 2), _STEP / 2)
         missing = max(0.0, maintenance - equity) if equity is not None and maintenance is not None else 0.0
-        self._lines[number] = (code, rank, equity or 0.0, missing, partition)
+        self._lines[number] = (code, rank, equity or 0.0, missing, partition, bool(near) and health.state == State.HEALTHY.name)
         history = self._histories.get(name)
         if history is not None:
             history.add(health.clock_ns, (code, math.nan if equity is None else equity, math.nan if maintenance is None else maintenance))
@@ -116,6 +131,10 @@ class WatchedAccounts:
     def shortfall_usd(self) -> float:
         """What is missing to maintenance, over all that are below."""
         return float(self._lines["missing_usd"][: len(self._names)].sum())
+
+    def local(self) -> int:
+        """How many healthy accounts have a leg near its venue's own liquidation, or past it."""
+        return int(self._lines["local"][: len(self._names)].sum())
 
     def ranked(self, limit: int, state: str = "", search: str = "") -> Ranked:
         """At most `limit` accounts in this state (any where ''), whose name holds `search` in any case, the worst first."""

@@ -45,6 +45,7 @@ def overview(view: View, machines: Sequence[Machines], problem: str, behind: int
         "states": view.states(),
         "equity_usd": view.watched.equity_usd(),
         "shortfall_usd": view.watched.shortfall_usd(),
+        "local": view.watched.local(),
         "fund_usd": view.fund_micro_usd() / 1e6,
         "orders": view.watched_orders.published,
         "letters": sum(view.letters().values()),

@@ -3,6 +3,7 @@
 import { el } from "./dom.js";
 import { clock, count, duration, percent, plusPercent, usd, words } from "./format.js";
 import { badge, breakerMark, distanceBar } from "./parts.js";
+import { nearText } from "./venues.js";
 
 function accountLink(name) {
   return el("a", { href: `#/accounts/${encodeURIComponent(name)}` }, name);
@@ -10,7 +11,7 @@ function accountLink(name) {
 
 export function whyText(health) {
   if (health.reason !== "none") return words(health.reason);
-  return health.cause === "none" ? "" : `by ${words(health.cause)}`;
+  return health.cause === "none" ? nearText(health) : `by ${words(health.cause)}`;
 }
 
 const money = (head, of, className = "num") => ({

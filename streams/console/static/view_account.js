@@ -8,6 +8,7 @@ import { leverageFacts, loopColumns, loopKey } from "./leverage.js";
 import { badge, distanceBar, haircutBar, loadLine, shareBar, termLegend } from "./parts.js";
 import { ask, data, stream } from "./store.js";
 import { liveTable } from "./table.js";
+import { farText, legColumns } from "./venues.js";
 
 const EVERY_MS = 1500;
 
@@ -106,6 +107,11 @@ const REFUSES = {
   bad_debt: "its book has too much bad debt",
 };
 
+function callText(call) {
+  if (call.venue) return farText(call.distance, call.venue);
+  return `${usd(call.shortfall_usd)} USD short${call.cause === "none" ? "" : `, by ${call.cause}`}`;
+}
+
 function obstacles(report, call) {
   const lines = [
     ...report.standing,
@@ -114,7 +120,7 @@ function obstacles(report, call) {
     report.grace_until_ns ? `grace until ${clock(report.grace_until_ns)}, ${duration((report.grace_until_ns - report.clock_ns) / 1e9)} from now` : "",
     report.retry_ns ? `a plan came to nothing; tried again at ${clock(report.retry_ns)}` : "",
     report.publish ? "" : "orders are only shown: its book observes",
-    call ? `last margin call at ${clock(call.decided_ns)}: ${usd(call.shortfall_usd)} USD short${call.cause === "none" ? "" : `, by ${call.cause}`}` : "",
+    call ? `last margin call at ${clock(call.decided_ns)}: ${callText(call)}` : "",
   ].filter(Boolean);
   return lines.length ? el("ul", { class: "plain" }, ...lines.map((line) => el("li", {}, line))) : el("p", { class: "empty" }, "Nothing stands in its way.");
 }
@@ -137,6 +143,8 @@ export const account = {
     const greeks = liveTable({ caption: "Greeks by underlying", columns: greekColumns, key: (row) => row.asset, empty: "Nothing it holds has a price that moves." });
     const leverage = el("div", { id: "leverage" });
     const loops = liveTable({ caption: "Collateral bought with borrowed money", columns: loopColumns, key: loopKey, empty: "None was." });
+    const local = el("ul", { class: "plain", id: "local" });
+    const legs = liveTable({ caption: "By the venues' own rules", columns: legColumns, key: (row) => row.venue, empty: "It holds nothing at a venue whose rule is known." });
     const flights = liveTable({ caption: "Orders in flight", columns: flightColumns(now), key: (row) => row.order_id, empty: "None is in flight." });
     const orders = liveTable({ caption: "Its orders", columns: orderColumns(now, { account: false }), key: orderKey, empty: "It never had one, of those that are kept." });
     const decided = liveTable({ caption: "Decisions about it", columns: decisionColumns.slice(1), key: decisionKey, empty: "None, of those that are kept." });
@@ -176,6 +184,7 @@ export const account = {
       panel("Positions", { note: "by chain and venue; value before haircuts" }, positions.element),
       panel("Collateral", {}, termLegend(), collateral.element),
       panel("Greeks", { note: "USD; each underlying for itself, empty where a position cannot be valued" }, greeks.element),
+      panel("At its venues", { note: "each leg by its venue's own rule, which liquidates there whatever the whole is" }, local, legs.element),
       panel("Leverage", { note: "at what coins claim, each counted once" }, leverage, loops.element),
       el("div", { class: "columns even" }, panel("In flight", {}, flights.element), panel("Decisions", {}, decided.element)),
       panel("Orders", {}, orders.element),
@@ -214,6 +223,8 @@ export const account = {
         leverage.replaceChildren(leverageFacts(report.leverage));
         loops.update(report.leverage?.loops ?? []);
         flights.update(report.flights);
+        local.replaceChildren(...report.local.map((sentence) => el("li", {}, sentence)));
+        legs.update(report.legs);
       } else {
         setText(asOf, `Only what the topics say is shown: ${said.why}.`);
         if (health) {
@@ -222,6 +233,7 @@ export const account = {
           levels.replaceChildren(levelsTable(told));
           modes.replaceChildren(modesTable({ ...health, decision_mode: "" }));
           setText(binding, "Only its book knows.");
+          legs.update(health.legs ?? []);
         }
       }
     }

@@ -47,6 +47,7 @@ function tiles() {
 function figures() {
   const cells = {
     shortfall: el("dd", {}, "–"),
+    local: el("dd", { id: "local" }, "–"),
     fund: el("dd", {}, "–"),
     orders: el("dd", {}, "–"),
     breakers: el("dd", {}, "–"),
@@ -54,6 +55,7 @@ function figures() {
   };
   const names = {
     shortfall: "missing to maintenance",
+    local: "healthy, but near a venue's line",
     fund: "asked of the fund",
     orders: "orders published",
     breakers: "breakers open",
@@ -62,6 +64,7 @@ function figures() {
   const element = el("dl", { class: "figures" }, ...Object.entries(cells).map(([name, cell]) => el("div", {}, el("dt", {}, names[name]), cell)));
   function update(said) {
     setText(cells.shortfall, `${usd(said.shortfall_usd)} USD`);
+    setText(cells.local, count(said.local));
     setText(cells.fund, `${usd(said.fund_usd)} USD`);
     setText(cells.orders, count(said.orders));
     const { tripped = 0, recovering = 0 } = said.breakers;

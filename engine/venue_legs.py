@@ -1,0 +1,378 @@
+"""What accounts hold at venues that have a rule, by that rule: how far each leg is from the venue's own liquidation.
+
+A venue liquidates by its own rule while the whole portfolio may be healthy. Each account's legs are looked at once in LOOK_SECONDS of the
+book's clock, in the second that its name gives it, so that a look at all accounts is spread evenly and a restored book goes on with it;
+and whenever its health is told. Nothing is closed on that ground: a leg that is near is a margin call (docs/model.md, section 14).
+"""
+
+import math
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.book import LOOK_SECONDS, Accounts, Columns, wide
+from engine.effects import MarginCall, VenueLeg
+from engine.jit import kernel
+from engine.market import Market
+from engine.pricing import year_fraction
+from engine.reasons import State
+from engine.rows import Life
+from engine.rules.choice import margins
+from engine.rules.interface import COLUMNS, DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD
+from engine.rules.legs import Legs, VenueLegs
+from engine.tables import (
+    BUY,
+    CASH_UNKNOWN,
+    CASH_VALUE,
+    INVERSE_FUTURE,
+    INVERSE_PERPETUAL,
+    LOAN,
+    SELL,
+    SPOT,
+    UNIT_LONG,
+    UNIT_SHORT,
+    UNIT_UNKNOWN,
+    VENUES_MAX,
+    RiskTables,
+)
+from engine.universe import InstrumentArrays
+from engine.volatility import NS_PER_SECOND
+
+# Verdicts. Near and past are also the levels of a call.
+CLEAR: Final = 0
+NEAR: Final = 1
+PAST: Final = 2
+UNKNOWN: Final = 3
+LEG_VERDICTS: Final = ("clear", "near", "past", "unknown")
+CAUSE: Final = "venue"
+
+
+class NoNumber(IntEnum):
+    """Why a leg has no number."""
+
+    NONE = 0
+    ACCOUNT = 1  # what the account holds is not sure: a fill was missed, or it differs from the venue's snapshot
+    NOT_TAKEN = 2  # the rule does not cover what it holds there
+    LACKING = 3  # the rule needs a number that the venue's definition does not give
+    UNVALUED = 4  # a mark or a volatility is not known
+    FAULT = 5  # the rule could not be computed
+
+
+NO_NUMBER_IN_WORDS: Final = {
+    NoNumber.ACCOUNT: "it is not sure what the account holds",
+    NoNumber.NOT_TAKEN: "the rule does not cover what it holds there",
+    NoNumber.LACKING: "the rule needs a number that the venue's definition does not give",
+    NoNumber.UNVALUED: "a mark or a volatility is not known",
+    NoNumber.FAULT: "the rule could not be computed",
+}
+
+
+class VenueRows(NamedTuple):
+    """The legs at one venue of the accounts that have any there."""
+
+    venue: int
+    accounts: NDArray[np.int64]  # (k,) their numbers, in the order in which they were asked for
+    out: NDArray[np.float64]  # (k, 4), columns of engine.rules.interface; nan where there is no number
+    why: NDArray[np.int8]  # (k,) NoNumber
+
+
+class LegWatch:
+    """The looks at one book's legs. Calls are part of the accounts' rows; counts are for those who look."""
+
+    def __init__(self, accounts: Accounts, lives: dict[int, Life]) -> None:
+        self._accounts = accounts
+        self._lives = lives
+        self._called: set[int] = set()  # accounts with a leg that is called
+        self._second = 0  # of the last look
+        # [venue, second, whole account healthy or not, verdict]: legs as they were in the second's last look
+        self.counts = np.zeros((VENUES_MAX, LOOK_SECONDS, 2, len(LEG_VERDICTS)), np.int64)
+
+    def restore(self, market: Market) -> None:
+        """Go on from the market's clock, with the calls of the accounts' lives."""
+        self._second = market.clock_ns // NS_PER_SECOND
+        self._called = {a for a, life in self._lives.items() if life.local}
+
+    def look(self, market: Market) -> tuple[list[MarginCall], list[int]]:
+        """After a tick, at the accounts whose seconds have come: calls, and whose lives have changed; both by account's name and venue."""
+        due = self._take_due(market)
+        universe, columns, n = market.universe, self._accounts.columns, len(self._accounts)
+        if not market.live or not due.any():
+            return [], []
+        self.counts[:, due] = 0
+        numbers = np.flatnonzero(due[columns.look[:n]] & (columns.known[:n] == 1))
+        levels: dict[tuple[int, int], tuple[int, NDArray[np.float64]]] = {}  # (account, venue) -> of those that are called, with its row
+        for rows in venue_rows(numbers, self._accounts, market) if universe.venue_rules else ():
+            self._count(rows, columns, market)
+            for k in self._concerned(rows, market).tolist():
+                a, row = int(rows.accounts[k]), rows.out[k]
+                levels[a, rows.venue] = _level(self._before(a).get(rows.venue, CLEAR), float(row[DISTANCE]), market), row
+        calls: list[MarginCall] = []
+        changed = []
+        concerned = {a for a, _ in levels} | {a for a in self._called if due[columns.look[a]]}
+        for a in sorted(concerned, key=self._accounts.names.__getitem__):
+            before = self._before(a)
+            now = {venue: levels[a, venue][0] for venue in range(universe.venue_count) if (a, venue) in levels and levels[a, venue][0]}
+            if now == before:
+                continue
+            self._lives.setdefault(a, Life()).local = sorted(now.items())
+            (self._called.add if now else self._called.discard)(a)
+            changed.append(a)
+            for venue, level in sorted(now.items()):
+                if level > before.get(venue, CLEAR):
+                    calls.append(self._call(a, venue, levels[a, venue][1], market))
+        return calls, changed
+
+    def counted(self, venue: int) -> NDArray[np.int64]:
+        """[whole account healthy or not, verdict]: legs at a venue."""
+        counted: NDArray[np.int64] = self.counts[venue].sum(axis=0)
+        return counted
+
+    def _take_due(self, market: Market) -> NDArray[np.bool_]:
+        """[LOOK_SECONDS]: the seconds since the last look."""
+        last, now = self._second, market.clock_ns // NS_PER_SECOND
+        self._second = max(now, last)
+        due = np.zeros(LOOK_SECONDS, np.bool_)
+        for second in range(max(last, now - LOOK_SECONDS) + 1, now + 1):
+            due[second % LOOK_SECONDS] = True
+        return due
+
+    def _count(self, rows: VenueRows, columns: Columns, market: Market) -> None:
+        healthy = (columns.state[rows.accounts] == State.HEALTHY).astype(np.int64)
+        verdict = verdicts(rows.out[:, DISTANCE], market.parameters.venue_call_distance)
+        np.add.at(self.counts[rows.venue], (columns.look[rows.accounts], healthy, verdict), 1)
+
+    def _concerned(self, rows: VenueRows, market: Market) -> NDArray[np.int64]:
+        """Rows that are near, and those that are called already."""
+        called = np.isin(rows.accounts, np.fromiter(self._called, np.int64, len(self._called)))
+        return np.flatnonzero((rows.out[:, DISTANCE] < market.parameters.venue_call_distance) | called)
+
+    def _before(self, a: int) -> dict[int, int]:
+        life = self._lives.get(a)
+        return dict(life.local) if life is not None else {}
+
+    def _call(self, a: int, venue: int, row: NDArray[np.float64], market: Market) -> MarginCall:
+        equity_usd, maintenance_usd = float(row[EQUITY_USD]), float(row[MAINTENANCE_USD])
+        return MarginCall(
+            account=self._accounts.names[a],
+            state=State(int(self._accounts.columns.state[a])).name,
+            cause=CAUSE,
+            equity_usd=equity_usd,
+            maintenance_usd=maintenance_usd,
+            shortfall_usd=max(maintenance_usd - equity_usd, 0.0),
+            grace_until_ns=0,
+            venue=market.universe.venues[venue].name,
+            distance=_finite(float(row[DISTANCE])),
+            decided_ns=market.clock_ns,
+        )
+
+
+def verdicts(distance: NDArray[np.float64], near: float) -> NDArray[np.int64]:
+    """(legs,): the verdict on each distance, nan being unknown."""
+    verdict = np.where(distance < near, NEAR, CLEAR)
+    verdict[distance < 0.0] = PAST
+    verdict[np.isnan(distance)] = UNKNOWN
+    return verdict
+
+
+def venue_rows(numbers: NDArray[np.int64], accounts: Accounts, market: Market) -> list[VenueRows]:
+    """The legs of these accounts at every venue that has a rule and where one of them holds something, in the order of venues."""
+    found = []
+    for venue, choice in market.universe.venue_rules.items():
+        holders, held = legs_at(venue, numbers, accounts, market)
+        if not len(holders):
+            continue
+        unsure = accounts.columns.standing[holders] != 0
+        try:
+            of_rule = margins(choice, held)
+            out, not_taken, lacking = of_rule.out, of_rule.needs.not_taken, of_rule.needs.lacking
+            why = np.where(np.isnan(out[:, DISTANCE]), NoNumber.UNVALUED, NoNumber.NONE)
+            why = np.select([unsure, not_taken, lacking], [NoNumber.ACCOUNT, NoNumber.NOT_TAKEN, NoNumber.LACKING], why)
+        except Exception:  # a rule that fails on somebody's leg must not stop the book, nor may its legs count as clear
+            out, why = np.full((len(holders), COLUMNS), np.nan), np.full(len(holders), NoNumber.FAULT)
+        out[why != NoNumber.NONE] = math.nan
+        found.append(VenueRows(venue, holders, out, why.astype(np.int8)))
+    return found
+
+
+def leg_reports(numbers: NDArray[np.int64], accounts: Accounts, market: Market) -> dict[int, list[VenueLeg]]:
+    """By account, its legs at venues that have a rule; in the order of venues."""
+    reports: dict[int, list[VenueLeg]] = {}
+    for rows in venue_rows(numbers, accounts, market):
+        venue = market.universe.venues[rows.venue].name
+        rule = market.universe.venue_rules[rows.venue].info.name
+        verdict = verdicts(rows.out[:, DISTANCE], market.parameters.venue_call_distance).tolist()
+        for k, (a, row, why) in enumerate(zip(rows.accounts.tolist(), rows.out.tolist(), rows.why.tolist(), strict=True)):
+            leg = VenueLeg(
+                venue=venue,
+                rule=rule,
+                equity_usd=_finite(row[EQUITY_USD]),
+                initial_usd=_finite(row[INITIAL_USD]),
+                maintenance_usd=_finite(row[MAINTENANCE_USD]),
+                distance=_finite(row[DISTANCE]),
+                verdict=LEG_VERDICTS[verdict[k]],
+                unknown=NoNumber(why).name.lower() if why else "",
+            )
+            reports.setdefault(a, []).append(leg)
+    return reports
+
+
+def in_words(state: State, leg: VenueLeg, measure: str) -> str:
+    """How far the leg is from its venue's own liquidation, while the whole portfolio is in `state`; `measure` of RuleInfo."""
+    whole = f"whole portfolio {state.name.lower()}, leg at venue {leg.venue}"
+    if leg.unknown:
+        return f"{whole} has no number by {leg.rule}: {NO_NUMBER_IN_WORDS[NoNumber[leg.unknown.upper()]]}"
+    if leg.distance is None:
+        return f"{whole} {'is past' if leg.verdict == LEG_VERDICTS[PAST] else 'is far from'} that venue's liquidation"
+    size = f"{100.0 * abs(leg.distance):.1f}% of its {'collateral' if measure == 'health_factor' else 'notional'}"
+    return f"{whole} is {size} {'past' if leg.distance < 0.0 else 'from'} that venue's liquidation"
+
+
+def legs_at(venue: int, numbers: NDArray[np.int64], accounts: Accounts, market: Market) -> tuple[NDArray[np.int64], VenueLegs]:
+    """Those of these accounts that hold something at the venue, and what."""
+    columns, universe = accounts.columns, market.universe
+    terms = universe.instrument_arrays
+    holders = np.empty(len(numbers), np.int64)
+    start = np.zeros(len(numbers) + 1, np.int64)
+    count = _find_holders(venue, numbers, columns, terms, holders, start)
+    legs = _empty_legs(start[: count + 1], int(start[count]))
+    marks = np.where(market.marks.status == 0, market.marks.mark, np.nan)
+    _fill_legs(
+        venue, holders[:count], columns, terms, marks, market.tables, market.inputs.option_sigma, market.values.debt_index,
+        market.clock_ns, legs,
+    )  # fmt: skip
+    given = universe.venue_rules[venue].given if venue in universe.venue_rules else {}
+    held = VenueLegs(
+        universe.venues[venue].name, legs, universe.instrument_names, universe.asset_names, marks[: universe.asset_count], given
+    )
+    return holders[:count], held
+
+
+def _level(before: int, distance: float, market: Market) -> int:
+    """A call's level only rises until it is over."""
+    parameters = market.parameters
+    if math.isnan(distance):
+        return before
+    if distance > parameters.venue_clear_distance:
+        return CLEAR
+    now = PAST if distance < 0.0 else NEAR if distance < parameters.venue_call_distance else CLEAR
+    return max(before, now)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _empty_legs(start: NDArray[np.int64], legs: int) -> Legs:
+    def numbers() -> NDArray[np.int64]:
+        return np.empty(legs, np.int64)
+
+    def doubles() -> NDArray[np.float64]:
+        return np.empty(legs, np.float64)
+
+    return Legs(
+        start=start,
+        instrument=numbers(),
+        contract=numbers(),
+        asset=numbers(),
+        quote=numbers(),
+        units=doubles(),
+        cash=doubles(),
+        cash_usd=doubles(),
+        mark_usd=doubles(),
+        value_usd=doubles(),
+        strike_usd=doubles(),
+        is_call=np.empty(legs, np.bool_),
+        years=doubles(),
+        sigma=doubles(),
+        entry_usd=doubles(),
+        buys=doubles(),
+        sells=doubles(),
+    )
+
+
+@kernel
+def _is_leg(a: int, slot: int, venue: int, columns: Columns, terms: InstrumentArrays) -> bool:
+    """Whether the slot holds something at the venue; a slot may be kept for what is pending alone."""
+    if terms.venue[columns.instrument[a, slot]] != venue:
+        return False
+    held: bool = columns.quantity[a, slot] != 0 or columns.cash[a, slot] != 0
+    row = columns.pending_row[a]
+    return held or (row >= 0 and (columns.pending[row, slot, BUY] != 0 or columns.pending[row, slot, SELL] != 0))
+
+
+@kernel
+def _find_holders(
+    venue: int,
+    numbers: NDArray[np.int64],
+    columns: Columns,
+    terms: InstrumentArrays,
+    holders: NDArray[np.int64],
+    start: NDArray[np.int64],
+) -> int:
+    """Fills `holders` and the offsets of their legs; how many there are."""
+    found = 0
+    for k in range(numbers.shape[0]):
+        a = numbers[k]
+        legs = 0
+        for slot in range(columns.positions[a]):
+            if _is_leg(a, slot, venue, columns, terms):
+                legs += 1
+        if legs > 0:
+            holders[found] = a
+            start[found + 1] = start[found] + legs
+            found += 1
+    return found
+
+
+@kernel
+def _fill_legs(
+    venue: int,
+    holders: NDArray[np.int64],
+    columns: Columns,
+    terms: InstrumentArrays,
+    mark_usd: NDArray[np.float64],
+    tables: RiskTables,
+    option_sigma: NDArray[np.float64],
+    debt_index: NDArray[np.float64],
+    now_ns: int,
+    legs: Legs,
+) -> None:
+    """Fills `legs` but for its offsets. Cash of dollars is units; debts are with their interest."""
+    floats, ints = tables.instrument_float, tables.instrument_int
+    leg = 0
+    for k in range(holders.shape[0]):
+        a = holders[k]
+        row = columns.pending_row[a]
+        for slot in range(columns.positions[a]):
+            if not _is_leg(a, slot, venue, columns, terms):
+                continue
+            i = wide(columns.instrument[a, slot])
+            lots, cash = columns.quantity[a, slot], columns.cash[a, slot]
+            contract, asset = terms.contract[i], terms.underlying[i]
+            unit = terms.lot_size[i]
+            if contract == INVERSE_PERPETUAL or contract == INVERSE_FUTURE:
+                unit /= mark_usd[asset]
+            elif contract == LOAN:
+                unit *= debt_index[i]
+            known = (lots == 0 or ints[i, UNIT_UNKNOWN] == 0) and (cash == 0 or ints[i, CASH_UNKNOWN] == 0)
+            value_usd = lots * floats[i, UNIT_LONG if lots > 0 else UNIT_SHORT] if lots != 0 else 0.0
+            cash_usd = cash * floats[i, CASH_VALUE] if cash != 0 else 0.0
+            units = lots * unit if lots != 0 else 0.0
+            cash_units = cash * terms.cash_unit[i]
+            legs.value_usd[leg] = value_usd + cash_usd if known else math.nan
+            if contract == SPOT and asset == terms.quote[i]:
+                units, cash_units, cash_usd = units + cash_units, 0.0, 0.0
+            legs.instrument[leg], legs.contract[leg] = i, contract
+            legs.asset[leg], legs.quote[leg] = asset, terms.quote[i]
+            legs.units[leg], legs.cash[leg], legs.cash_usd[leg] = units, cash_units, cash_usd
+            legs.mark_usd[leg] = mark_usd[asset]
+            legs.strike_usd[leg], legs.is_call[leg] = terms.strike[i], terms.is_call[i]
+            legs.years[leg] = year_fraction(now_ns, terms.expiry_ns[i]) if terms.expiry_ns[i] != 0 else 0.0
+            legs.sigma[leg] = option_sigma[i]
+            # What a unit has cost so far: its average price, but where some of it was closed meanwhile.
+            legs.entry_usd[leg] = -cash_usd / units if units != 0.0 else math.nan
+            legs.buys[leg] = columns.pending[row, slot, BUY] * unit if row >= 0 else 0.0
+            legs.sells[leg] = columns.pending[row, slot, SELL] * unit if row >= 0 else 0.0
+            leg += 1
