@@ -189,7 +189,7 @@ def venue_rows(numbers: NDArray[np.int64], accounts: Accounts, market: Market) -
             out, not_taken, lacking = of_rule.out, of_rule.needs.not_taken, of_rule.needs.lacking
             why = np.where(np.isnan(out[:, DISTANCE]), NoNumber.UNVALUED, NoNumber.NONE)
             why = np.select([unsure, not_taken, lacking], [NoNumber.ACCOUNT, NoNumber.NOT_TAKEN, NoNumber.LACKING], why)
-        except Exception:  # a rule that fails on somebody's leg must not stop the book, nor may its legs count as clear
+        except Exception:  # noqa: BLE001 - whatever fails in a rule must not stop the book, nor may its legs count as clear
             out, why = np.full((len(holders), COLUMNS), np.nan), np.full(len(holders), NoNumber.FAULT)
         out[why != NoNumber.NONE] = math.nan
         found.append(VenueRows(venue, holders, out, why.astype(np.int8)))

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from grafana import limits
-from grafana.expressions import recorded_increase
+from grafana.expressions import RULE, recorded_increase
 from grafana.recordings import UNKNOWN_MARK
 from grafana.windows import Windows
 from streams.documents import MadeTable, as_table, run
@@ -203,6 +203,14 @@ def _market() -> list[Alert]:
             Severity.PAGE,
             "{{ $value | humanizePercentage }} of the accounts of {{ $labels.job }} are UNKNOWN",
             "Nobody vouches for them: they may be sinking, and no order goes out for them.",
+        ),
+        Alert(
+            "PlimsollVenueLegsUnknown",
+            f"{RULE.unknown_legs()} > {limits.UNKNOWN_LEGS:g}",
+            "5m",
+            Severity.TICKET,
+            "{{ $value | humanizePercentage }} of the legs at {{ $labels.venue }} have no number by its rule",
+            "That venue may liquidate them without a word from here: their distance from its own line is not known.",
         ),
         Alert(
             "PlimsollAttestationLag",

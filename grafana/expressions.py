@@ -123,6 +123,17 @@ class Scope(NamedTuple):
         unknown = self.total("plimsoll_accounts", over=("partition", "cause"), matching='state="UNKNOWN"')
         return f"({unknown} or 0 * {everybody}) / ({everybody} > 0)"
 
+    def legs(self, labels: Sequence[str] = (), matching: str = "") -> str:
+        """How many legs there are at venues that have a rule."""
+        over = tuple(label for label in ("partition", "venue", "verdict", "portfolio") if label not in labels)
+        return self.total("plimsoll_venue_legs", labels, over, matching)
+
+    def unknown_legs(self) -> str:
+        """Which part of the legs at a venue has no number by the venue's rule."""
+        legs = self.legs(("venue",))
+        unknown = self.legs(("venue",), 'verdict="unknown"')
+        return f"{unknown} / ({legs} > 0)"
+
     def unowned(self, labels: Sequence[str] = ("machine",)) -> str:
         """How many partitions nobody has."""
         there_must_be = f"max by (job, machine) ({self.series('plimsoll_partitions')})"

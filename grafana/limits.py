@@ -7,6 +7,7 @@ CLOCK_BEHIND_S: Final = 5.0  # from here on `/ready` says so too
 EVENT_AGE_S: Final = 5.0
 ORDER_P99_S: Final = 1.0
 UNKNOWN_SHARE: Final = 0.01
+UNKNOWN_LEGS: Final = 0.05  # of those at one venue
 DISPERSION: Final = 0.02  # where the divergence breaker resets; it trips at 0.05
 ATTESTATION_LAG_S: Final = 900.0  # half of what trips the breaker
 HEARTBEAT_AGE_S: Final = 600.0

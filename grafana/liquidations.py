@@ -15,7 +15,13 @@ def liquidations() -> Board:
         "liquidations",
         "Plimsoll / Liquidations",
         "Who is below the line, what is ordered for them, what venues made of it, and whether a replay finds the same orders.",
-        [Row("Now", _now()), Row("Orders", _orders()), Row("Who pays", _money()), Row("Proof", [*_proof(), *_shadow()])],
+        [
+            Row("Now", _now()),
+            Row("At the venues", _venues()),
+            Row("Orders", _orders()),
+            Row("Who pays", _money()),
+            Row("Proof", [*_proof(), *_shadow()]),
+        ],
     )
 
 
@@ -73,6 +79,31 @@ def _now() -> list[Panel]:
             About("Freezes", "Brakes in force, of accounts, venues, or all. `plimsoll unfreeze` lets go of what was frozen.", "short"),
             Query(BOARD.or_zero(BOARD.grouped("sum", (), f"max by (job, scope) ({BOARD.series('plimsoll_frozen')})")), "freezes"),
             ((None, GREEN), (1.0, ORANGE)),
+        ),
+    ]
+
+
+def _venues() -> list[Panel]:
+    return [
+        graph(
+            About(
+                "Healthy, but near a venue's own line",
+                "Legs that their venue may liquidate soon, or already, by its own rule, while the whole portfolio is healthy. "
+                "Each got a margin call; the console's Accounts shows them first.",
+                "short",
+            ),
+            Query(BOARD.or_zero(BOARD.legs(("venue",), 'verdict=~"near|past", portfolio="healthy"')), "{{venue}}"),
+            stacked=True,
+        ),
+        graph(
+            About(
+                "Legs without a number",
+                "The part of the legs at a venue that its rule could not be computed for: a mark is missing, the rule does not cover "
+                "what is held, or the venue's definition lacks a number. The console says which of an account.",
+                "percentunit",
+                "venue-legs-unknown",
+            ),
+            Query(BOARD.unknown_legs(), "{{venue}}"),
         ),
     ]
 
