@@ -1,0 +1,343 @@
+"""Legs at venues that have a rule: what is told of them, when somebody is called, and that a restored book goes on the same."""
+
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pytest
+
+from engine import venue_legs
+from engine.book import LOOK_SECONDS
+from engine.effects import Effects, MarginCall, Refused, VenueLeg
+from engine.inputs import FrameKind, InstrumentDefinition, VenueDefinition, VenueRule
+from engine.inspection import explain_account
+from engine.monitor import Book
+from engine.reasons import State
+from engine.venue_legs import CLEAR, NEAR, PAST, UNKNOWN, in_words, leg_reports, legs_at
+from tests.small_world import T0, Log
+
+POOL_RULE = VenueRule(
+    rule="aave_v3",
+    parameters={
+        "reserves": [
+            {"name": "BTC", "liquidation_threshold": 0.8, "loan_to_value": 0.7},
+            {"name": "STB", "liquidation_threshold": 0.8, "loan_to_value": 0.7},
+        ]
+    },
+)
+
+
+def pool(rule: VenueRule | None = POOL_RULE, chain: str = "north") -> VenueDefinition:
+    return VenueDefinition(v=1, name="pool", chain=chain, rule=rule, time_ns=T0)
+
+
+def instrument(name: str, contract: Any, underlying: str, lot: float, tick: float) -> InstrumentDefinition:
+    return InstrumentDefinition(
+        v=1, venue="pool", name=name, contract=contract, underlying=underlying, lot_size=lot, tick_size=tick, time_ns=T0
+    )
+
+
+def define(log: Log, *definitions: Any) -> Effects:
+    return log.control(FrameKind.DEFINITIONS, "market.instruments", list(definitions))
+
+
+def a_book(parameters: dict[str, Any] | None = None) -> tuple[Book, Log]:
+    book = Book(0, 1)
+    log = Log(book)
+    log.open(parameters)
+    define(
+        log,
+        pool(),
+        instrument("BTC", "spot", "BTC", 0.001, 1.0),
+        instrument("DEBT", "loan", "STB", 0.01, 0.01),
+        instrument("PERP", "perpetual", "BTC", 0.001, 1.0),
+    )
+    return book, log
+
+
+def borrow(log: Log, account: str = "alice", debt_usd: float = 70_000.0, elsewhere_usd: float = 500_000.0) -> None:
+    """A coin as collateral at the pool, and far more money elsewhere than is owed."""
+    log.deposit(account, elsewhere_usd)
+    log.trade(account, "pool", "BTC", 1_000, kind="transfer")
+    log.trade(account, "pool", "DEBT", -round(debt_usd / 0.01), kind="transfer")
+
+
+def calls(effects: Effects) -> list[MarginCall]:
+    return [effect for effect in effects.now if isinstance(effect, MarginCall)]
+
+
+def look(log: Log, btc_usd: float) -> list[MarginCall]:
+    """A price, and ticks until everybody has been looked at."""
+    log.prices({"BTC": btc_usd, "STB": 1.0, "ETH": 4_000.0, "SOL": 200.0})
+    return [call for _ in range(LOOK_SECONDS) for call in calls(log.tick(1))]
+
+
+def leg(book: Book, account: str = "alice") -> VenueLeg:
+    number = book.accounts.numbers[account]
+    (found,) = leg_reports(np.array([number]), book.accounts, book.market)[number]
+    return found
+
+
+def faults(effects: Effects) -> list[tuple[str, str]]:
+    return [(one.reason, one.detail) for one in effects.now if isinstance(one, Refused)]
+
+
+# ---- definitions ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_definition_with_faults_in_its_rule_is_refused_and_names_them_all() -> None:
+    _, log = a_book()
+    wrong = VenueRule(rule="aave_v3", parameters={"reserves": [{"name": "BTC", "liquidation_threshold": 2.0, "bonus": 1}]})
+    (reason, detail), *rest = faults(define(log, pool(wrong, chain="nowhere")))
+    assert (reason, rest) == ("invalid_definition", [])
+    for fault in ("chain nowhere is not defined", "rule.parameters.reserves[0].liquidation_threshold", "rule.parameters.reserves[0].bonus"):
+        assert fault in detail
+
+
+@pytest.mark.parametrize(
+    ("rule", "fault"),
+    [
+        (VenueRule(rule="aave_v4"), "rule.rule: no rule is called 'aave_v4'; did you mean aave_v3?"),
+        (VenueRule(rule="span16"), "rule.rule: span16 cannot take a leg of a portfolio: "),
+        (VenueRule(rule="aave_v3", parameters=POOL_RULE.parameters, given={"moode": 1.0}), "rule.given.moode: the rule does not ask for it"),
+    ],
+)
+def test_what_is_no_rule_or_not_asked_for_is_refused(rule: VenueRule, fault: str) -> None:
+    book, log = a_book()
+    ((reason, detail),) = faults(define(log, pool(rule)))
+    assert (reason, fault in detail) == ("invalid_definition", True), detail
+    number = book.market.universe.venue_number("pool")
+    assert number is not None
+    assert book.market.universe.venue_rules[number].info.name == "aave_v3", "the one before stays"
+
+
+# ---- numbers ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_health_tells_a_leg_by_its_venues_rule() -> None:
+    """80,000 of 100,000 count, 70,000 are owed: an eighth may be lost."""
+    book, log = a_book()
+    borrow(log)
+    borrow(log, "bob", debt_usd=0.01)
+    log.deposit("carol", 1_000.0)
+    told = {health.account: health.legs for health in book.take_cut().health}
+    assert told["carol"] == []
+    (of_alice,) = told["alice"]
+    assert (of_alice.venue, of_alice.rule, of_alice.verdict, of_alice.unknown) == ("pool", "aave_v3", "clear", "")
+    assert of_alice.distance == pytest.approx(0.125)
+    assert of_alice.equity_usd == pytest.approx(30_000.0)
+    assert told["bob"][0].distance == pytest.approx(1.0)
+    assert explain_account(book, "alice").legs == [of_alice]  # type: ignore[union-attr]
+
+
+def test_what_legs_are_made_of() -> None:
+    """Lots in units, dollars as units of themselves, coins of inverse contracts, what orders may add; nothing that is only kept a slot for."""
+    book, log = a_book()
+    log.implied(0.6)
+    log.deposit("alice", 1_000.0)
+    log.trade("alice", "ex", "BTC-PERP", -2, 90_000)
+    log.trade("alice", "sx", "BTC-INV", 1_000, 200_000)
+    log.trade("alice", "sx", "BTC-100000-C", -10, 5_000)
+    log.pending("alice", "ex", {"BTC-PERP": (3, 1, 0), "ETH-PERP": (0, 0, 0)})
+    universe = book.market.universe
+    ex, sx = universe.venue_number("ex"), universe.venue_number("sx")
+    assert ex is not None
+    assert sx is not None
+    numbers = np.array([book.accounts.numbers["alice"]])
+    holders, held = legs_at(ex, numbers, book.accounts, book.market)
+    assert holders.tolist() == numbers.tolist()
+    assert [held.instruments[i] for i in held.legs.instrument] == ["USD", "BTC-PERP"]
+    assert held.legs.units.tolist() == [1_000.0, -0.002]
+    assert held.legs.cash.tolist() == pytest.approx([0.0, 180.0])
+    assert held.legs.value_usd.tolist() == pytest.approx([1_000.0, -20.0])
+    assert held.legs.entry_usd[1] == pytest.approx(90_000.0)
+    assert (held.legs.buys[1], held.legs.sells[1]) == pytest.approx((0.003, 0.001))
+    _, held = legs_at(sx, numbers, book.accounts, book.market)
+    assert held.legs.units.tolist() == pytest.approx([1.0, -1.0])  # 100,000 USD at 100,000
+    assert held.legs.years.tolist() == pytest.approx([0.0, 30 / 365])
+    assert held.legs.sigma[1] == pytest.approx(0.6)
+    assert held.legs.strike_usd[1] == 100_000.0
+    assert legs_at(sx, np.array([], np.int64), book.accounts, book.market)[1].accounts == 0
+
+
+@pytest.mark.parametrize(
+    ("why", "line"),
+    [
+        ("not_taken", "has no number by aave_v3: the rule does not cover what it holds there"),
+        ("account", "has no number by aave_v3: it is not sure what the account holds"),
+        ("unvalued", "has no number by aave_v3: a mark or a volatility is not known"),
+    ],
+)
+def test_a_leg_without_a_number_says_why(why: str, line: str) -> None:
+    book, log = a_book()
+    borrow(log)
+    if why == "not_taken":
+        log.trade("alice", "pool", "PERP", 1, 100_000)
+    elif why == "account":
+        log.refused_fill("alice", "pool", 3)
+    else:
+        log.tick(3_600)
+    assert (leg(book).unknown, leg(book).verdict, leg(book).distance) == (why, "unknown", None)
+    report = explain_account(book, "alice")
+    assert report is not None
+    assert line in report.local[0]
+    assert (len(report.local) > 1) == (why == "not_taken")
+
+
+def test_a_rule_that_fails_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    book, log = a_book()
+    borrow(log)
+
+    def fail(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(venue_legs, "margins", fail)
+    assert look(log, 80_000.0) == []
+    (told,) = [health.legs for health in book.take_cut().health if health.account == "alice"]
+    assert (told[0].unknown, told[0].verdict) == ("fault", "unknown")
+
+
+# ---- calls ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_leg_near_its_venues_liquidation_is_called_once_and_again_when_it_is_past() -> None:
+    book, log = a_book()
+    borrow(log)
+    assert look(log, 100_000.0) == []
+    (near,) = look(log, 92_000.0)
+    assert (near.account, near.venue, near.cause, near.state) == ("alice", "pool", "venue", "HEALTHY")
+    assert near.distance == pytest.approx(1 - 70_000 / 73_600)
+    assert (near.equity_usd, near.shortfall_usd) == (pytest.approx(22_000.0), 0.0)
+    assert look(log, 91_000.0) == []
+    (past,) = look(log, 80_000.0)
+    assert past.distance == pytest.approx(1 - 70_000 / 64_000)
+    assert past.shortfall_usd > 0.0
+    assert look(log, 92_000.0) == [], "it is near again, and was called already"
+    assert look(log, 94_000.0) == [], "0.069: not far enough for the call to be over"
+    assert look(log, 91_000.0) == []
+    assert look(log, 100_000.0) == []
+    assert len(look(log, 92_000.0)) == 1, "the call before was over"
+    assert book.lives[book.accounts.numbers["alice"]].local == [(book.market.universe.venue_number("pool"), NEAR)]
+
+
+def test_a_level_that_changes_is_told() -> None:
+    book, log = a_book({"health_publish_bps": 10_000.0})
+    borrow(log)
+    look(log, 93_000.0)
+    book.take_cut()
+    assert book.take_cut().health == []
+    look(log, 92_000.0)
+    (health,) = book.take_cut().health
+    assert (health.account, health.legs[0].verdict) == ("alice", "near")
+
+
+def test_without_a_number_a_call_stays_as_it_is() -> None:
+    book, log = a_book()
+    borrow(log)
+    assert len(look(log, 92_000.0)) == 1
+    for _ in range(LOOK_SECONDS):
+        log.tick(60)
+    assert leg(book).verdict == "unknown"
+    assert look(log, 92_000.0) == []
+    assert len(look(log, 80_000.0)) == 1
+
+
+def test_each_account_is_looked_at_in_its_own_second() -> None:
+    book, log = a_book()
+    names = [f"account-{k}" for k in range(40)]
+    for name in names:
+        borrow(log, name)
+    log.tick(1)
+    log.prices({"BTC": 92_000.0, "STB": 1.0})
+    called: dict[str, int] = {}
+    for _ in range(2 * LOOK_SECONDS):
+        found = [call.account for call in calls(log.tick(1))]
+        assert found == sorted(found)
+        for name in found:
+            assert name not in called
+            called[name] = book.clock_ns // 1_000_000_000 % LOOK_SECONDS
+    assert called == {name: crc32(name.encode()) % LOOK_SECONDS for name in names}
+    assert len(set(called.values())) > LOOK_SECONDS // 2
+
+
+def test_a_tick_that_skips_seconds_looks_at_all_of_them() -> None:
+    _, log = a_book({"clock_step_max_s": 3_600.0})
+    names = [f"account-{k}" for k in range(40)]
+    for name in names:
+        borrow(log, name)
+    log.tick(1)
+    log.prices({"BTC": 92_000.0, "STB": 1.0})
+    few = [call.account for call in calls(log.tick(4))]
+    assert 0 < len(few) < 40
+    assert sorted([*few, *(call.account for call in calls(log.tick(40)))]) == sorted(names)
+
+
+def test_a_call_is_over_with_its_leg_and_with_its_rule() -> None:
+    book, log = a_book()
+    borrow(log)
+    borrow(log, "bob")
+    assert len(look(log, 92_000.0)) == 2
+    log.trade("bob", "pool", "BTC", -1_000, kind="transfer")
+    log.trade("bob", "pool", "DEBT", 7_000_000, kind="transfer")
+    assert look(log, 92_000.0) == []
+    assert book.accounts.numbers["bob"] not in book.lives
+    assert book.accounts.numbers["alice"] in book.lives
+    assert faults(define(log, pool(None))) == []
+    assert look(log, 80_000.0) == []
+    assert book.lives == {}
+    assert [health.legs for health in book.take_cut().health] == [[], []]
+    assert book.legs.counts.sum() == 0
+
+
+# ---- for those who look -----------------------------------------------------------------------------------------------------------------
+
+
+def test_legs_are_counted_by_verdict_and_whole() -> None:
+    book, log = a_book()
+    venue = book.market.universe.venue_number("pool")
+    assert venue is not None
+    borrow(log)
+    borrow(log, "bob", debt_usd=75_000.0)
+    borrow(log, "carol", debt_usd=79_000.0, elsewhere_usd=0.0)  # all that it has is here
+    borrow(log, "dave")
+    log.trade("dave", "pool", "PERP", 1, 100_000)
+    look(log, 97_000.0)
+    other, healthy = book.legs.counted(venue).tolist()
+    assert (healthy[CLEAR], healthy[NEAR], healthy[PAST], healthy[UNKNOWN]) == (1, 1, 0, 1)
+    assert (other[CLEAR], other[NEAR], other[PAST], other[UNKNOWN]) == (0, 0, 1, 0)
+
+
+def test_a_line_says_how_far_it_is() -> None:
+    numbers: dict[str, Any] = {"venue": "pool", "rule": "aave_v3", "equity_usd": 1.0, "initial_usd": 1.0, "maintenance_usd": 1.0}
+
+    def line(distance: float | None, verdict: str, measure: str = "health_factor") -> str:
+        return in_words(State.HEALTHY, VenueLeg(**numbers, distance=distance, verdict=verdict), measure)
+
+    whole = "whole portfolio healthy, leg at venue pool is "
+    assert line(0.032, "near") == f"{whole}3.2% of its collateral from that venue's liquidation"
+    assert line(-0.25, "past", "margin") == f"{whole}25.0% of its notional past that venue's liquidation"
+    assert line(None, "clear") == f"{whole}far from that venue's liquidation"
+    assert line(None, "past") == f"{whole}past that venue's liquidation"
+
+
+# ---- restored ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_restored_book_looks_and_calls_as_the_one_before() -> None:
+    """At each of the seconds of a period: the same calls from there on, whatever the numbers of the accounts are now."""
+    for stop in range(LOOK_SECONDS):
+        book, log = a_book()
+        for name in ("zoe", "alice", "mia", "bob"):
+            borrow(log, name, debt_usd=70_000.0 + 500.0 * len(name))
+        log.prices({"BTC": 92_000.0, "STB": 1.0})
+        before = [call for _ in range(stop) for call in calls(log.tick(1))]
+        rows = {key: value for key, value in book.take_cut().rows if value is not None}
+        restored = Book(0, 1)
+        restored.restore(rows.items())
+        after = []
+        for _ in range(LOOK_SECONDS):
+            found = calls(log.tick(1))
+            assert calls(restored.apply(len(log.frames) - 1, log.frames[-1])) == found
+            after += found
+        assert sorted(call.account for call in [*before, *after]) == ["alice", "bob", "mia", "zoe"]
+        assert [row for row in book.take_cut().rows if row[0] in rows] == [row for row in restored.take_cut().rows if row[0] in rows]
