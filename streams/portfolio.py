@@ -24,6 +24,7 @@ from engine.inputs import (
     Price,
     TimeNs,
     VenueDefinition,
+    VenueRule,
     Version,
 )
 from engine.tables import POSITIONS_MAX
@@ -38,7 +39,6 @@ _LOTS_OF_USD: Final = ("inverse_perpetual", "inverse_future")
 Moment = Annotated[str | int, Meta(description="ISO 8601 with its zone (2025-10-10T21:20:00Z), or nanoseconds since 1970.")]
 Sigma = Annotated[float, Meta(gt=0.0, le=20.0, description="Implied volatility, an annualised decimal: 0.8 is 80 %.")]
 Seconds = Annotated[float, Meta(ge=0.0, le=31_536_000.0)]
-Number = Annotated[float, Meta(ge=-1e18, le=1e18)]
 
 
 class PortfolioFault(ValueError):
@@ -113,14 +113,6 @@ class Held(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     entry_price: Price | None = None
 
 
-class VenueRule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """By which rule a venue goes (`plimsoll models`), the rule's own parameters, and what it needs that no position says."""
-
-    rule: Name
-    parameters: dict[str, Any] = {}
-    given: dict[Name, Number | dict[Name, Number]] = {}  # docs/rules.md: by rule
-
-
 class Portfolio(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A whole file. Observations are of `clock` and fresh. Marks in USD: one number, or one for each source."""
 
@@ -136,7 +128,7 @@ class Portfolio(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     lags: dict[Name, Seconds] = {}  # chain -> how long its word takes, 95 times of 100
     interest_indexes: dict[str, Positive] = {}  # "venue/instrument" of a loan -> debt = lots x index
     positions: Annotated[list[Held], Meta(min_length=1, max_length=POSITIONS_MAX)]
-    rules: dict[Name, VenueRule] = {}  # by venue, for --venue
+    rules: dict[Name, VenueRule] = {}  # by venue, where the venue itself says none
 
 
 def portfolio_schema() -> dict[str, Any]:
@@ -170,10 +162,19 @@ def parse_portfolio(content: bytes) -> Portfolio:
     if faults:
         raise PortfolioFault(faults)
     portfolio = msgspec.convert(raw, Portfolio)
-    faults = [*_moment_faults(portfolio), *_position_faults(portfolio)]
+    faults = [*_moment_faults(portfolio), *_rule_faults(portfolio), *_position_faults(portfolio)]
     if faults:
         raise PortfolioFault(faults)
     return portfolio
+
+
+def rule_of(portfolio: Portfolio, venue: str) -> tuple[str, VenueRule] | None:
+    """By which rule a venue goes, and where the file says it."""
+    for k, one in enumerate(portfolio.venues):
+        if one.name == venue and one.rule is not None:
+            return f"venues[{k}].rule", one.rule
+    said = portfolio.rules.get(venue)
+    return None if said is None else (f"rules.{venue}", said)
 
 
 def moment_ns(moment: str | int) -> int:
@@ -207,6 +208,14 @@ def _moment_faults(portfolio: Portfolio) -> list[str]:
         except ValueError as error:
             found.append(f"{path}: {error}")
     return found
+
+
+def _rule_faults(portfolio: Portfolio) -> list[str]:
+    return [
+        f"rules.{one.name}: venues[{k}].rule says by which rule {one.name} goes too; say it once"
+        for k, one in enumerate(portfolio.venues)
+        if one.rule is not None and one.name in portfolio.rules
+    ]
 
 
 def _position_faults(portfolio: Portfolio) -> list[str]:

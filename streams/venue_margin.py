@@ -6,22 +6,16 @@ import math
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-import numpy as np
 from msgspec import Struct
 
-from engine.inspection import PositionReport, explain_account
-from engine.market import Market
-from engine.pricing import year_fraction
-from engine.rules.adapters import ADAPTERS, CANNOT
-from engine.rules.catalogue import modules
-from engine.rules.faults import read
-from engine.rules.interface import COLUMNS, DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD, RuleInfo
-from engine.rules.legs import Leg, Needs, VenueLegs
-from engine.tables import CASH_VALUE
-from streams.portfolio import Held, VenueRule
+from engine.rules.adapters import ADAPTERS
+from engine.rules.choice import Choice, margins, read_choice
+from engine.rules.interface import DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD
+from streams.portfolio import rule_of
 from streams.portfolio_book import PortfolioBook
+from streams.portfolio_legs import legs_of_portfolio
 
 _NUMBERED: Final = re.compile(r"[a-z]+ \d+")  # "token 3" in a part's name
 
@@ -56,31 +50,19 @@ class VenueFinding(Struct, frozen=True, kw_only=True):
     parts: list[Part]
 
 
-class _Chosen(NamedTuple):
-    info: RuleInfo
-    module: Any  # a module of engine.rules
-    parameters: Struct
-
-
 def venue_finding(held: PortfolioBook, venue: str) -> VenueFinding:
     """The leg at `venue` by the rule that the file names for it. Raises LegFault with everything that is missing."""
     chosen = _chosen(held, venue)
-    rule = held.portfolio.rules[venue]
-    leg = venue_legs(held, venue, rule)
-    if not leg.legs:
+    legs = legs_of_portfolio(held, venue, chosen.given)
+    if not legs.instruments:
         raise LegFault(f"the account holds nothing at {venue}")
-    needs = Needs(rule.given)
-    inputs, words = ADAPTERS[chosen.info.name](leg, chosen.parameters, needs)
+    out, needs, adapted = margins(chosen, legs)
     missing = needs.told()
     if missing:
         raise LegFault("\n  ".join([f"the leg at {venue} cannot be taken by {chosen.info.name}:", *missing]))
-    terms = _as_kernel_takes(chosen)
-    if hasattr(chosen.module, "require_indices"):
-        chosen.module.require_indices(inputs, terms)
-    out = np.empty((1, COLUMNS))
-    chosen.module.margins(inputs, terms, out)
+    [one] = adapted
     row: list[float] = out[0].tolist()
-    parts = chosen.module.parts(inputs, terms, 0)
+    parts, words = chosen.module.parts(one.inputs, chosen.terms, 0), one.words()
     return VenueFinding(
         venue=venue,
         rule=chosen.info.name,
@@ -88,7 +70,7 @@ def venue_finding(held: PortfolioBook, venue: str) -> VenueFinding:
         title=chosen.info.title,
         published=chosen.info.published,
         sources=chosen.info.sources,
-        instruments=[one.instrument for one in leg.legs],
+        instruments=list(legs.instruments),
         equity_usd=_known(row[EQUITY_USD]),
         initial_usd=_known(row[INITIAL_USD]),
         maintenance_usd=_known(row[MAINTENANCE_USD]),
@@ -99,76 +81,22 @@ def venue_finding(held: PortfolioBook, venue: str) -> VenueFinding:
     )
 
 
-def _chosen(held: PortfolioBook, venue: str) -> _Chosen:
+def _chosen(held: PortfolioBook, venue: str) -> Choice:
     """The venue's rule and its parameters. Raises LegFault."""
     venues = [one.name for one in held.portfolio.venues]
     if venue not in venues:
         near = get_close_matches(venue, venues, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(venues)}"
         raise LegFault(f"no venue of the file is called {venue!r}; {hint}")
-    rules = modules()
-    said = held.portfolio.rules.get(venue)
+    said = rule_of(held.portfolio, venue)
     if said is None:
         raise LegFault(f"the file names no rule of {venue}: say rules.{venue}.rule, one of {', '.join(ADAPTERS)}, and its parameters")
-    path = f"rules.{venue}"
-    if said.rule not in rules:
-        near = get_close_matches(said.rule, rules, n=1)
-        raise LegFault(f"{path}.rule: no rule is called {said.rule!r}{f'; did you mean {near[0]}?' if near else ''}")
-    if said.rule not in ADAPTERS:
-        raise LegFault(f"{path}.rule: {said.rule} cannot take a leg of a portfolio: {CANNOT[said.rule]}")
-    module: Any = rules[said.rule]
-    parameters = read(module.Parameters, said.parameters)
-    if isinstance(parameters, list):
-        told = [f"{path}.parameters.{fault}" for fault in parameters]
-        raise LegFault("\n  ".join([f"the parameters of {said.rule} are not in order:", *told]))
-    return _Chosen(module.RULE, module, parameters)
-
-
-def _as_kernel_takes(chosen: _Chosen) -> object:
-    make = getattr(chosen.module, "terms", None) or chosen.module.parameter_arrays
-    return make(chosen.parameters)
-
-
-def venue_legs(held: PortfolioBook, venue: str, rule: VenueRule) -> VenueLegs:
-    """All positions at one venue, as adapters take them."""
-    report = explain_account(held.book, held.account)
-    assert report is not None, "the book has just been given this account"
-    market = held.book.market
-    entered = {one.instrument: one for one in held.portfolio.positions if one.venue == venue}
-    legs = [_leg(market, one, entered[one.instrument]) for one in report.positions if one.venue == venue]
-    marks = {asset.name: market.mark(number) for number, asset in enumerate(market.universe.assets)}
-    return VenueLegs(venue, legs, {name: mark for name, mark in marks.items() if mark is not None}, rule.given)
-
-
-def _leg(market: Market, one: PositionReport, held: Held) -> Leg:
-    i = market.universe.instrument_number(one.venue, one.instrument)
-    assert i is not None, "the account holds it"
-    terms, arrays = market.universe.instruments[i], market.universe.instrument_arrays
-    mark = math.nan if one.mark_usd is None else one.mark_usd
-    value = math.nan if one.value_usd is None else one.value_usd
-    units, cash = one.quantity, one.cash_quote
-    if one.contract in ("inverse_perpetual", "inverse_future"):
-        units /= mark
-    if one.contract == "loan":
-        units *= float(market.values.debt_index[i])
-    if one.contract == "spot" and one.asset == one.quote:  # dollars, said as cash
-        units, cash = units + cash, 0.0
-    return Leg(
-        instrument=one.instrument,
-        contract=one.contract,
-        asset=one.asset,
-        quote=one.quote,
-        units=units,
-        cash=cash,
-        cash_usd=cash / float(arrays.cash_unit[i]) * float(market.tables.instrument_float[i, CASH_VALUE]) if cash else 0.0,
-        mark_usd=mark,
-        value_usd=value,
-        strike_usd=terms.strike,
-        is_call=terms.is_call,
-        years=year_fraction(market.clock_ns, terms.expiry_ns) if terms.expiry_ns else 0.0,
-        sigma=float(market.inputs.option_sigma[i]),
-        entry_usd=math.nan if held.entry_price is None else held.entry_price,
-    )
+    path, rule = said
+    choice = read_choice(rule.rule, rule.parameters, rule.given)  # what is wrong with `given` is told with what the leg lacks
+    if isinstance(choice, list):
+        told = [f"{path}.{fault}" for fault in choice]
+        raise LegFault("\n  ".join([f"the parameters of {rule.rule} are not in order:", *told] if rule.rule in ADAPTERS else told))
+    return choice
 
 
 def _named(part: str, words: Mapping[str, str]) -> str:

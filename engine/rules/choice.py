@@ -37,7 +37,16 @@ class Found(NamedTuple):
 
 
 def choose(rule: str, parameters: Mapping[str, Any], given: Given) -> Choice | list[str]:
-    """The choice, or every fault of it, each with its path."""
+    """The choice, or the faults of it, each with its path: those of the rule, else all of its parameters, else all of what is given.
+
+    What is not given is no fault: which accounts lack it depends on what they hold.
+    """
+    choice = read_choice(rule, parameters, given)
+    return choice if isinstance(choice, list) else given_faults(choice) or choice
+
+
+def read_choice(rule: str, parameters: Mapping[str, Any], given: Given) -> Choice | list[str]:
+    """The choice, or every fault of its rule or parameters; what is given is taken as it is."""
     rules = modules()
     if rule not in rules:
         near = get_close_matches(rule, rules, n=1)
@@ -49,13 +58,19 @@ def choose(rule: str, parameters: Mapping[str, Any], given: Given) -> Choice | l
     if isinstance(read_parameters, list):
         return [f"parameters.{fault}" for fault in read_parameters]
     make = getattr(module, "terms", None) or module.parameter_arrays
-    choice = Choice(module.RULE, module, ADAPTERS[rule], read_parameters, make(read_parameters), given)
-    unasked = margins(choice, no_legs("", given)).needs.unasked(by_asset=False)
-    return unasked or choice
+    return Choice(module.RULE, module, ADAPTERS[rule], read_parameters, make(read_parameters), given)
+
+
+def given_faults(choice: Choice) -> list[str]:
+    """What is wrong with what is given, whatever anybody holds: what the rule does not ask for, and what is of the wrong form."""
+    held = no_legs("", choice.given)
+    needs = Needs(held)
+    choice.adapt(held, choice.parameters, needs)
+    return [*needs.faults, *needs.unasked(by_asset=False)]
 
 
 def margins(choice: Choice, held: VenueLegs) -> Found:
-    """Runs the rule over all accounts of `held`."""
+    """Runs the rule over all accounts of `held`. Each account's row is to the last bit what it is alone."""
     needs = Needs(held)
     adapted = choice.adapt(held, choice.parameters, needs)
     out = np.full((held.accounts, COLUMNS), np.nan)

@@ -18,7 +18,8 @@ def read(kind: type[T], document: Mapping[str, Any]) -> T | list[str]:
     try:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as fault:  # what a Struct says of its fields together
-        return [str(fault)]
+        text, _, where = str(fault).partition(" - at `$.")
+        return [f"{where.rstrip('`') or kind.__name__}: {text}"]
 
 
 def faults(kind: type[msgspec.Struct], document: object, path: str = "") -> list[str]:

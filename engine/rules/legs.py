@@ -24,7 +24,10 @@ Given = Mapping[str, float | Mapping[str, float]]
 
 
 class Legs(NamedTuple):
-    """Positions, (legs,) each but `start`: those of account a are start[a] to start[a + 1]. Money is USD, nan where it cannot be valued."""
+    """Positions, (legs,) each but `start`: those of account a are start[a] to start[a + 1]. Money is USD, nan where it cannot be valued.
+
+    Contract, asset, quote, strike, side, expiry and volatility are those of the instrument, the same wherever it is held.
+    """
 
     start: Integers  # (accounts + 1,)
     instrument: Integers  # index into VenueLegs.instruments
@@ -74,19 +77,29 @@ class VenueLegs(NamedTuple):
 
     def numbers_of(self, names: Sequence[str]) -> Integers:
         """(names,): the asset of each name, -1 where no asset is called so."""
-        return np.array([self.assets.index(name) if name in self.assets else -1 for name in names], np.int64)
+        numbers = {name: number for number, name in enumerate(self.assets)}
+        return np.array([numbers.get(name, -1) for name in names], np.int64)
 
     def places_of(self, names: Sequence[str]) -> Integers:
         """(assets,): which of `names` each asset is, -1 where it is none."""
         places = {name: k for k, name in enumerate(names)}
         return np.array([places.get(name, -1) for name in self.assets], np.int64)
 
+    def by_name(self, values: Floats, names: Sequence[str]) -> Floats:
+        """(names,): of `values` (assets,) that of the asset of each name, nan where no asset is called so."""
+        numbers, found = self.numbers_of(names), np.full(len(names), np.nan)
+        found[numbers >= 0] = values[numbers[numbers >= 0]]
+        return found
+
     def marks_of(self, names: Sequence[str]) -> Floats:
         """(names,): the mark of the asset of each name, nan where there is none."""
-        found = self.numbers_of(names)
-        marks = np.full(len(names), np.nan)
-        marks[found >= 0] = self.mark_usd[found[found >= 0]]
-        return marks
+        return self.by_name(self.mark_usd, names)
+
+    def of(self, *contracts: int) -> Bools:
+        """(legs,): which are one of these contracts, codes."""
+        wanted = np.zeros(len(CONTRACTS), np.bool_)
+        wanted[list(contracts)] = True
+        return wanted[self.legs.contract]
 
     def starts_of(self, which: Bools) -> Integers:
         """(accounts + 1,): offsets into the legs that `which` (legs,) leaves, in their order."""
@@ -96,6 +109,31 @@ class VenueLegs(NamedTuple):
     def sums(self, values: Floats) -> Floats:
         """(accounts,): by account, of (legs,); added in the order of legs, so that a batch is each account alone to the last bit."""
         return np.bincount(self.account, weights=values, minlength=self.accounts).astype(np.float64)
+
+    def firsts(self, which: Bools) -> Integers:
+        """(accounts,): each account's first leg of `which` (legs,), -1 where it has none."""
+        chosen, start = np.flatnonzero(which), self.starts_of(which)
+        found, some = np.full(self.accounts, -1, np.int64), start[1:] > start[:-1]
+        found[some] = chosen[start[:-1][some]]
+        return found
+
+    def mixed(self, which: Bools) -> Bools:
+        """(accounts,): whose legs of `which` (legs,) are of more than one asset."""
+        asset, account, found = self.legs.asset, self.account, np.zeros(self.accounts, np.bool_)
+        found[account[which & (asset != asset[self.firsts(which)[account]])]] = True
+        return found
+
+    def assets_of(self, account: int, which: Bools) -> str:
+        """The assets of one account's legs of `which` (legs,), in words."""
+        legs = slice(self.legs.start[account], self.legs.start[account + 1])
+        return ", ".join(dict.fromkeys(self.assets[asset] for asset in self.legs.asset[legs][which[legs]].tolist()))
+
+    def only(self, accounts: Integers) -> VenueLegs:
+        """The same of these accounts alone (indices)."""
+        counts = np.diff(self.legs.start)[accounts]
+        start = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        chosen = np.repeat(self.legs.start[accounts] - start[:-1], counts) + np.arange(start[-1])
+        return self._replace(legs=Legs(start, *(values[chosen] for values in self.legs[1:])))
 
 
 class Adapted(NamedTuple):
@@ -110,38 +148,41 @@ class Adapted(NamedTuple):
 
 
 class Needs:
-    """What a rule asks for beyond the positions; which accounts it cannot take, and everything that is missing, in words."""
+    """What a rule asks for beyond the positions; which accounts it cannot take, and everything that is missing, in words.
+
+    Words are made when somebody asks for them: thousands of accounts are told apart by `not_taken` and `lacking` alone.
+    """
 
     def __init__(self, held: VenueLegs) -> None:
         self.not_taken = np.zeros(held.accounts, np.bool_)  # for a position of theirs, or for what they hold together
         self.lacking = np.zeros(held.accounts, np.bool_)  # a number that the venue must give
+        self.faults: list[str] = []  # of what is given, whatever the legs: no number where there must be one, or one that means nothing
         self._held = held
         self._account = held.account
-        self._why: list[Callable[[], list[str]]] = []  # told only when somebody asks
+        self._why: list[Callable[[], list[str]]] = []
         self._asked: set[str] = set()
 
     # ---- what cannot be taken ----
 
     def refuse(self, legs: Bools, why: str) -> None:
-        """The rule cannot take these positions, (legs,)."""
+        """The rule cannot take these positions, (legs,); `{asset}` and `{quote}` in `why` stand for those of each."""
         if legs.any():
             self.not_taken[self._account[legs]] = True
-            self._why.append(lambda: [f"{name} ({contract}): {why}" for name, contract in self._named(legs)])
+            self._why.append(lambda: [self._refusal(leg, why) for leg in np.flatnonzero(legs).tolist()])
 
     def refuse_accounts(self, accounts: Bools, why: Callable[[int], str]) -> None:
         """The rule cannot take what these accounts, (accounts,), hold together; `why` says it of one."""
         if accounts.any():
             self.not_taken |= accounts
-            self._why.append(lambda: [why(int(a)) for a in np.flatnonzero(accounts)])
+            self._why.append(lambda: [why(account) for account in np.flatnonzero(accounts).tolist()])
 
     # ---- what the venue alone can say ----
 
     def number(self, name: str, what: str) -> float:
-        """`given.NAME`; nan where it isn't there, for every account."""
+        """`given.NAME`; nan where it isn't there, which every account lacks."""
         self._asked.add(name)
-        value = self._held.given.get(name)
-        if isinstance(value, int | float):
-            return float(value)
+        if name in self._held.given:
+            return self._one_number(name, self._held.given[name])
         self.lacking[:] = True
         self._why.append(lambda: [f"given.{name}: is missing; it is {what}"])
         return float("nan")
@@ -149,17 +190,12 @@ class Needs:
     def optional(self, name: str, otherwise: float) -> float:
         """`given.NAME`, or what a venue takes that has heard of nothing of the kind."""
         self._asked.add(name)
-        value = self._held.given.get(name, otherwise)
-        if isinstance(value, int | float):
-            return float(value)
-        self.lacking[:] = True
-        self._why.append(lambda: [f"given.{name}: must be one number"])
-        return float("nan")
+        return self._one_number(name, self._held.given.get(name, otherwise))
 
-    def lacks(self, why: str) -> None:
-        """Something else that the venue should have given, for every account."""
+    def fault(self, why: str) -> None:
+        """Something that is given means nothing to the rule: every account lacks it."""
         self.lacking[:] = True
-        self._why.append(lambda: [why])
+        self.faults.append(why)
 
     def by_asset(self, name: str, accounts: Integers, assets: Integers, what: str) -> Floats:
         """(assets of the legs,): `given.NAME.ASSET`, nan where it is not given.
@@ -167,22 +203,24 @@ class Needs:
         `accounts` and `assets` are pairs: the account needs the number of that asset.
         """
         self._asked.add(name)
-        values = self._held.given.get(name)
-        by_name = values if isinstance(values, Mapping) else {}
-        found = np.array([float(by_name.get(asset, np.nan)) for asset in self._held.assets], np.float64)
-        self._asked |= {f"{name}.{self._held.assets[asset]}" for asset in np.unique(assets).tolist()}
+        values = self._held.given.get(name, {})
+        if not isinstance(values, Mapping):
+            self.fault(f"given.{name}: must be numbers by asset")
+            values = {}
+        found = np.array([values.get(asset, np.nan) for asset in self._held.assets], np.float64)
+        self._asked |= {f"{name}.{asset}" for asset in self._names(assets)}
         missing = np.isnan(found[assets])
         if missing.any():
             self.lacking[accounts[missing]] = True
-            names = [self._held.assets[asset] for asset in np.unique(assets[missing]).tolist()]
-            self._why.append(lambda: [f"given.{name}.{asset}: is missing; it is {what}" for asset in names])
+            self._why.append(lambda: [f"given.{name}.{asset}: is missing; it is {what}" for asset in self._names(assets[missing])])
         return found
 
     # ---- in words ----
 
     def told(self) -> list[str]:
-        """Everything that is missing, and whatever was given that nobody asked for; each once. Meant for one account."""
-        return list(dict.fromkeys([*(line for why in self._why for line in why()), *self.unasked()]))
+        """Everything that is missing or wrong, and whatever was given that nobody asked for; each once. Meant for one account."""
+        missing = [line for why in self._why for line in why()]
+        return list(dict.fromkeys([*missing, *self.faults, *self.unasked()]))
 
     def unasked(self, *, by_asset: bool = True) -> list[str]:
         """What was given that the rule does not ask for; `by_asset`: of these legs also, not only of any."""
@@ -194,10 +232,22 @@ class Needs:
                 paths.append(name)
         return [f"given.{path}: the rule does not ask for it" for path in paths if path not in self._asked]
 
-    def _named(self, which: Bools) -> list[tuple[str, str]]:
-        legs = self._held.legs
-        found = zip(legs.instrument[which].tolist(), legs.contract[which].tolist(), strict=True)
-        return [(self._held.instruments[i], CONTRACTS[contract].replace("_", " ")) for i, contract in found]
+    def _one_number(self, name: str, value: float | Mapping[str, float]) -> float:
+        if isinstance(value, Mapping):
+            self.fault(f"given.{name}: must be one number")
+            return float("nan")
+        return float(value)
+
+    def _names(self, assets: Integers) -> list[str]:
+        """Of the assets that are among these, each once, in their order."""
+        among = np.zeros(len(self._held.assets), np.bool_)
+        among[assets] = True
+        return [self._held.assets[asset] for asset in np.flatnonzero(among).tolist()]
+
+    def _refusal(self, leg: int, why: str) -> str:
+        legs, names = self._held.legs, self._held.assets
+        instrument, contract = self._held.instruments[legs.instrument[leg]], CONTRACTS[legs.contract[leg]].replace("_", " ")
+        return f"{instrument} ({contract}): {why.format(asset=names[legs.asset[leg]], quote=names[legs.quote[leg]])}"
 
 
 def no_legs(venue: str, given: Given) -> VenueLegs:

@@ -1,4 +1,4 @@
-"""Which rules can take a leg of ours, and how: from positions, marks and volatilities of one venue to a rule's arrays."""
+"""Which rules can take legs of ours, and how: from positions, marks and volatilities of many accounts at one venue to a rule's arrays."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -10,7 +10,8 @@ from engine.rules.adapters.lending import of_aave_v3, of_hyperliquid_pm
 from engine.rules.adapters.options import of_bybit_uta
 from engine.rules.legs import Adapted, Needs, VenueLegs
 
-Adapter = Callable[[VenueLegs, Any, Needs], Adapted]  # the leg, the rule's Parameters, what is missing
+# Legs, the rule's Parameters, what is missing. Each asks for all that may be given, whatever the legs are: `choice` learns it from no legs.
+Adapter = Callable[[VenueLegs, Any, Needs], list[Adapted]]
 
 ADAPTERS: Final[dict[str, Adapter]] = {
     "aave_v3": of_aave_v3,

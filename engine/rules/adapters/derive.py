@@ -1,130 +1,193 @@
 """Derive's rules. The venue keeps dollars as USDC; its feeds state a confidence, which no mark has and which must be given."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from engine.rules import derive_pmrm2, derive_srm
-from engine.rules.legs import UNITS_OF_USD, Adapted, Leg, Needs, VenueLegs, floats, integers, offsets, one
+from engine.rules.legs import UNITS_OF_USD, Adapted, Bools, Floats, Integers, Needs, VenueLegs
+from engine.tables import LOAN, OPTION, PERPETUAL, SPOT
 
 _SECONDS_A_YEAR = 365.0 * 86_400.0
 
 
-def of_derive_srm(held: VenueLegs, parameters: derive_srm.Parameters, needs: Needs) -> Adapted:
+class _Kinds(NamedTuple):
+    """(legs,) what each leg is; (accounts,) dollars in USDC. A perpetual's cash is part of its profit."""
+
+    option: Bools
+    perp: Bools
+    balance: Bools
+    cash_usd: Floats
+
+
+class _Listed(NamedTuple):
+    """The options that are held, each once, and the expiries that they have."""
+
+    of_leg: Integers  # (legs that are options,) index of its option
+    expiry: Integers  # (options,) index of its expiry
+    strike_usd: Floats
+    is_call: Bools
+    sigma: Floats
+    expiry_asset: Integers  # (expiries,)
+    expiry_s: Floats
+
+
+def of_derive_srm(held: VenueLegs, parameters: derive_srm.Parameters, needs: Needs) -> list[Adapted]:
     """Markets by the names of their assets. `given`: confidence of all feeds, and stable_usd where USDC has no mark."""
-    markets = {market.name: number for number, market in enumerate(parameters.markets)}
-    options, perps, balances, cash = _sorted(held, needs)
-    for leg in (*options, *perps, *balances):
-        if leg.asset not in markets:
-            needs.refuse(leg, f"no market of the parameters is called {leg.asset}")
-    options, perps, balances = ([leg for leg in legs if leg.asset in markets] for legs in (options, perps, balances))
-    marks = [held.marks.get(name, np.nan) for name in markets]
+    names = [market.name for market in parameters.markets]
+    places, legs = held.places_of(names), held.legs
+    market = places[legs.asset]
+    kinds = _kinds(held)
+    _refuse(held, needs)
+    needs.refuse((kinds.option | kinds.perp | kinds.balance) & (market < 0), "no market of the parameters is called {asset}")
+    option, perp, balance = (which & (market >= 0) for which in kinds[:3])
+    listed = _listed(held, option)
     confidence = needs.number("confidence", "how sure the venue's feeds are, 0 to 1")
-    expiries = list(dict.fromkeys((leg.asset, leg.years) for leg in options))
-    count = len(expiries)
+    marks_usd, expiries = held.marks_of(names), len(listed.expiry_s)
     inputs = derive_srm.Inputs(
         stable_usd=_stable_usd(held, needs),
-        spot_usd=floats(marks),
-        spot_confidence=floats([confidence] * len(marks)),
-        perp_usd=floats(marks),
-        perp_confidence=floats([confidence] * len(marks)),
-        expiry_market=integers([markets[asset] for asset, _ in expiries]),
-        expiry_s=floats([years * _SECONDS_A_YEAR for _, years in expiries]),
-        forward_usd=floats([held.marks.get(asset, np.nan) for asset, _ in expiries]),
-        forward_confidence=floats([confidence] * count),
-        sigma_confidence=floats([confidence] * count),
-        option_expiry=integers([expiries.index((leg.asset, leg.years)) for leg in options]),
-        option_strike_usd=floats([leg.strike_usd for leg in options]),
-        option_is_call=np.array([leg.is_call for leg in options], dtype=np.bool_),
-        option_sigma=floats([leg.sigma for leg in options]),
-        cash_usd=one(cash),
-        start=offsets(len(options)),
-        leg_option=integers(list(range(len(options)))),
-        leg_amount=floats([leg.units for leg in options]),
-        perp_start=offsets(len(perps)),
-        perp_market=integers([markets[leg.asset] for leg in perps]),
-        perp_amount=floats([leg.units for leg in perps]),
-        perp_profit_usd=floats([leg.value_usd for leg in perps]),
-        base_start=offsets(len(balances)),
-        base_market=integers([markets[leg.asset] for leg in balances]),
-        base_amount=floats([leg.units for leg in balances]),
+        spot_usd=marks_usd,
+        spot_confidence=np.full(len(names), confidence),
+        perp_usd=marks_usd,
+        perp_confidence=np.full(len(names), confidence),
+        expiry_market=places[listed.expiry_asset],
+        expiry_s=listed.expiry_s,
+        forward_usd=held.mark_usd[listed.expiry_asset],
+        forward_confidence=np.full(expiries, confidence),
+        sigma_confidence=np.full(expiries, confidence),
+        option_expiry=listed.expiry,
+        option_strike_usd=listed.strike_usd,
+        option_is_call=listed.is_call,
+        option_sigma=listed.sigma,
+        cash_usd=kinds.cash_usd,
+        start=held.starts_of(option),
+        leg_option=listed.of_leg,
+        leg_amount=legs.units[option],
+        perp_start=held.starts_of(perp),
+        perp_market=market[perp],
+        perp_amount=legs.units[perp],
+        perp_profit_usd=legs.value_usd[perp],
+        base_start=held.starts_of(balance),
+        base_market=market[balance],
+        base_amount=legs.units[balance],
     )
-    return Adapted(inputs, {})
+    return [Adapted(np.arange(held.accounts), inputs)]
 
 
-def of_derive_pmrm2(held: VenueLegs, parameters: derive_pmrm2.Parameters, needs: Needs) -> Adapted:
-    """One underlying, collateral by name. `given`: confidence of all feeds, rate (annual), and stable_usd where USDC has no mark."""
-    names = {collateral.name: number for number, collateral in enumerate(parameters.collaterals)}
-    options, perps, balances, cash = _sorted(held, needs)
-    for leg in balances:
-        if leg.asset not in names:
-            needs.refuse(leg, f"no collateral of the parameters is called {leg.asset}")
-    balances = [leg for leg in balances if leg.asset in names]
-    assets = list(dict.fromkeys(leg.asset for leg in (*options, *perps)))
-    if len(assets) > 1:
-        needs.lacks(f"the rule takes one underlying: the account has contracts of {', '.join(assets)}")
-    if not assets:
-        needs.lacks("the rule needs a perpetual or an option: without either, which underlying the collateral goes with is not said")
-    spot_usd = held.marks.get(assets[0], np.nan) if assets else np.nan
-    confidence = needs.number("confidence", "how sure the venue's feeds are, 0 to 1")
-    rate = needs.number("rate", "the venue's rate feed, an annual decimal")
-    expiries = list(dict.fromkeys(leg.years for leg in options))
-    count = len(expiries)
-    option_expiry = integers([expiries.index(leg.years) for leg in options])
-    option_strike_usd = floats([leg.strike_usd for leg in options])
-    inputs = derive_pmrm2.Inputs(
+def of_derive_pmrm2(held: VenueLegs, parameters: derive_pmrm2.Parameters, needs: Needs) -> list[Adapted]:
+    """Collateral by name, accounts by their one underlying: one `Adapted` for each.
+
+    `given`: confidence of all feeds, rate (annual), and stable_usd where USDC has no mark.
+    """
+    names = [collateral.name for collateral in parameters.collaterals]
+    kinds = _kinds(held)
+    traded = kinds.option | kinds.perp
+    _refuse(held, needs)
+    needs.refuse(kinds.balance & (held.places_of(names) < 0)[held.legs.asset], "no collateral of the parameters is called {asset}")
+    mixed, first = held.mixed(traded), held.firsts(traded)
+    needs.refuse_accounts(
+        mixed, lambda account: f"the rule takes one underlying: the account has contracts of {held.assets_of(account, traded)}"
+    )
+    needs.refuse_accounts(
+        first < 0,
+        lambda _: "the rule needs a perpetual or an option: without either, which underlying the collateral goes with is not said",
+    )
+    feeds = _Feeds(
+        needs.number("confidence", "how sure the venue's feeds are, 0 to 1"),
+        needs.number("rate", "the venue's rate feed, an annual decimal"),
+        _stable_usd(held, needs),
+    )
+    underlying = np.full(held.accounts, -1, np.int64)
+    underlying[first >= 0] = held.legs.asset[first[first >= 0]]
+    underlying[needs.not_taken] = -1
+    return [
+        Adapted(accounts, _of_one_underlying(held.only(accounts), names, asset, feeds))
+        for asset in np.unique(underlying[underlying >= 0]).tolist()
+        for accounts in [np.flatnonzero(underlying == asset)]
+    ]
+
+
+class _Feeds(NamedTuple):
+    confidence: float
+    rate: float
+    stable_usd: float
+
+
+def _of_one_underlying(held: VenueLegs, collaterals: list[str], asset: int, feeds: _Feeds) -> derive_pmrm2.Inputs:
+    legs, kinds = held.legs, _kinds(held)
+    place = held.places_of(collaterals)[legs.asset]
+    listed = _listed(held, kinds.option)
+    spot_usd, expiries = float(held.mark_usd[asset]), len(listed.expiry_s)
+    confidence = np.full(expiries, feeds.confidence)
+    return derive_pmrm2.Inputs(
         spot_usd=spot_usd,
-        spot_confidence=confidence,
+        spot_confidence=feeds.confidence,
         perp_usd=spot_usd,
-        perp_confidence=confidence,
-        stable_usd=_stable_usd(held, needs),
-        expiry_s=floats([years * _SECONDS_A_YEAR for years in expiries]),
-        forward_usd=floats([spot_usd] * count),
-        forward_confidence=floats([confidence] * count),
-        rate=floats([rate] * count),
-        rate_confidence=floats([confidence] * count),
-        sigma_confidence=floats([confidence] * count),
-        option_expiry=option_expiry,
-        option_pair=derive_pmrm2.option_pairs(option_expiry, option_strike_usd),
-        option_strike_usd=option_strike_usd,
-        option_is_call=np.array([leg.is_call for leg in options], dtype=np.bool_),
-        option_sigma=floats([leg.sigma for leg in options]),
-        collateral_usd=floats([held.marks.get(name, np.nan) for name in names]),
-        collateral_confidence=floats([confidence] * len(names)),
-        cash_usd=one(cash),
-        perps=one(sum(leg.units for leg in perps)),
-        perp_profit_usd=one(sum(leg.value_usd for leg in perps)),
-        perp_funding_usd=one(0.0),
-        start=offsets(len(options)),
-        leg_option=integers(list(range(len(options)))),
-        leg_amount=floats([leg.units for leg in options]),
-        collateral_start=offsets(len(balances)),
-        held_collateral=integers([names[leg.asset] for leg in balances]),
-        held_amount=floats([leg.units for leg in balances]),
+        perp_confidence=feeds.confidence,
+        stable_usd=feeds.stable_usd,
+        expiry_s=listed.expiry_s,
+        forward_usd=np.full(expiries, spot_usd),
+        forward_confidence=confidence,
+        rate=np.full(expiries, feeds.rate),
+        rate_confidence=confidence,
+        sigma_confidence=confidence,
+        option_expiry=listed.expiry,
+        option_pair=derive_pmrm2.option_pairs(listed.expiry, listed.strike_usd),
+        option_strike_usd=listed.strike_usd,
+        option_is_call=listed.is_call,
+        option_sigma=listed.sigma,
+        collateral_usd=held.marks_of(collaterals),
+        collateral_confidence=np.full(len(collaterals), feeds.confidence),
+        cash_usd=kinds.cash_usd,
+        perps=held.sums(np.where(kinds.perp, legs.units, 0.0)),
+        perp_profit_usd=held.sums(np.where(kinds.perp, legs.value_usd, 0.0)),
+        perp_funding_usd=np.zeros(held.accounts),
+        start=held.starts_of(kinds.option),
+        leg_option=listed.of_leg,
+        leg_amount=legs.units[kinds.option],
+        collateral_start=held.starts_of(kinds.balance),
+        held_collateral=place[kinds.balance],
+        held_amount=legs.units[kinds.balance],
     )
-    return Adapted(inputs, {})
 
 
-def _sorted(held: VenueLegs, needs: Needs) -> tuple[list[Leg], list[Leg], list[Leg], float]:
-    """(options, perpetuals, balances, dollars in USDC); a perpetual's cash is part of its profit."""
-    options: list[Leg] = []
-    perps: list[Leg] = []
-    balances: list[Leg] = []
-    cash = 0.0
-    for leg in held.legs:
-        if leg.contract not in ("option", "perpetual", "spot", "loan"):
-            needs.refuse(leg, "the venue settles in dollars: there are options, perpetuals and balances")
-        elif leg.cash and leg.quote not in UNITS_OF_USD:
-            needs.refuse(leg, f"its cash is in {leg.quote}, and the venue's is in USDC")
-        elif leg.contract in ("spot", "loan") and leg.asset in UNITS_OF_USD:
-            cash += leg.units
-        elif leg.contract == "perpetual":
-            perps.append(leg)
-        else:
-            cash += leg.cash
-            (options if leg.contract == "option" else balances).append(leg)
-    return options, perps, balances, cash
+def _kinds(held: VenueLegs) -> _Kinds:
+    legs = held.legs
+    dollars = (held.places_of(UNITS_OF_USD) >= 0)[legs.asset]
+    option, perp, balance = held.of(OPTION), held.of(PERPETUAL), held.of(SPOT, LOAN)
+    own_usd = np.where(balance & dollars, legs.units, 0.0)
+    cash_usd = held.sums(own_usd + np.where(option | balance, legs.cash, 0.0))
+    return _Kinds(option, perp, balance & ~dollars, cash_usd)
+
+
+def _refuse(held: VenueLegs, needs: Needs) -> None:
+    legs = held.legs
+    taken = held.of(OPTION, PERPETUAL, SPOT, LOAN)
+    in_dollars = (held.places_of(UNITS_OF_USD) >= 0)[legs.quote]
+    needs.refuse(~taken, "the venue settles in dollars: there are options, perpetuals and balances")
+    needs.refuse(taken & (legs.cash != 0.0) & ~in_dollars, "its cash is in {quote}, and the venue's is in USDC")
+
+
+def _listed(held: VenueLegs, option: Bools) -> _Listed:
+    """Of these legs, (legs,). Expiries are by asset and time, so that sums over them have one order whoever else is there."""
+    legs = held.legs
+    instrument = legs.instrument[option]
+    where = np.full(len(held.instruments), -1, np.int64)  # a leg of each
+    where[instrument] = np.flatnonzero(option)
+    leg = where[where >= 0]
+    number = np.cumsum(where >= 0) - 1
+    expiries, expiry = np.unique(np.column_stack((legs.asset[leg], legs.years[leg])), axis=0, return_inverse=True)
+    return _Listed(
+        of_leg=number[instrument],
+        expiry=expiry.reshape(-1).astype(np.int64),
+        strike_usd=legs.strike_usd[leg],
+        is_call=legs.is_call[leg],
+        sigma=legs.sigma[leg],
+        expiry_asset=expiries[:, 0].astype(np.int64),
+        expiry_s=expiries[:, 1].astype(np.float64) * _SECONDS_A_YEAR,
+    )
 
 
 def _stable_usd(held: VenueLegs, needs: Needs) -> float:
-    if "USDC" in held.marks:
-        return held.marks["USDC"]
-    return needs.number("stable_usd", "the price of USDC, which has no mark here")
+    [marked_usd] = held.marks_of(["USDC"]).tolist()
+    return needs.number("stable_usd", "the price of USDC, which has no mark here") if np.isnan(marked_usd) else float(marked_usd)

@@ -1,136 +1,177 @@
-"""Rules of balances and perpetuals together: Mango v4 and v3, Drift v2. Nothing has open orders: a file of positions knows of none."""
+"""Rules of balances and perpetuals together: Mango v4 and v3, Drift v2.
+
+Open orders of perpetuals count in all three, those of balances in Drift's alone: Mango reads what a spot order has locked as base and as
+quote, and the price of the account's best one, which no position says; its spot orders count as if there were none.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from engine.rules import drift_v2, mango_v3, mango_v4
-from engine.rules.legs import UNITS_OF_USD, Adapted, Leg, Needs, VenueLegs, floats, integers, offsets, one
+from engine.rules.legs import UNITS_OF_USD, Adapted, Bools, Floats, Integers, Needs, VenueLegs
+from engine.tables import LOAN, PERPETUAL, SPOT
 
 _NEVER_USD = 1e18  # where scaling of weights never begins
 
 
-def of_mango_v4(held: VenueLegs, parameters: mango_v4.Parameters, needs: Needs) -> Adapted:
+def of_mango_v4(held: VenueLegs, parameters: mango_v4.Parameters, needs: Needs) -> list[Adapted]:
     """Tokens and perpetuals by the names of their assets. `given`, by asset: stable_usd; deposits, borrows where weights scale."""
-    tokens = {token.name: number for number, token in enumerate(parameters.tokens)}
-    perps = {perp.name: number for number, perp in enumerate(parameters.perps)}
-    balances = [leg for leg in held.legs if _placed(leg, ("spot", "loan"), tokens, "token", needs)]
-    contracts = [leg for leg in held.legs if _placed(leg, ("perpetual",), perps, "perpetual", needs)]
+    legs, account = held.legs, held.account
+    tokens, perps = [token.name for token in parameters.tokens], [perp.name for perp in parameters.perps]
+    token, perp = held.places_of(tokens)[legs.asset], held.places_of(perps)[legs.asset]
+    balance = _placed(held, held.of(SPOT, LOAN), token, "token", needs)
+    contract = _placed(held, held.of(PERPETUAL), perp, "perpetual", needs)
     _refuse_others(held, needs)
-    settled = [parameters.tokens[parameters.perps[perps[leg.asset]].settle_token].name for leg in contracts]
-    used = {*(leg.asset for leg in balances), *settled}
-    priced = {*used, *(leg.asset for leg in contracts)}
-    stable = {asset: needs.of_asset("stable_usd", asset, "the venue's delay-limited price") for asset in sorted(priced)}
-    deposits, borrows = ([0.0] * len(tokens) for _ in range(2))
-    for number, token in enumerate(parameters.tokens):
-        if token.name in used and token.deposit_weight_scale_start_usd < _NEVER_USD:
-            deposits[number] = needs.of_asset("deposits", token.name, "tokens that all accounts of the bank hold")
-        if token.name in used and token.borrow_weight_scale_start_usd < _NEVER_USD:
-            borrows[number] = needs.of_asset("borrows", token.name, "tokens that all accounts of the bank owe")
-    none, no_index = floats([]), integers([])
+    settled = held.numbers_of([tokens[market.settle_token] for market in parameters.perps])[perp[contract]]
+    users = np.concatenate((account[balance], account[contract]))
+    used = np.concatenate((legs.asset[balance], settled))
+    users, used = users[used >= 0], used[used >= 0]  # a token that is no asset here has no mark either
+    stable_usd = needs.by_asset(
+        "stable_usd",
+        np.concatenate((users, account[contract])),
+        np.concatenate((used, legs.asset[contract])),
+        "the venue's delay-limited price",
+    )
+    deposits_scale = [one.deposit_weight_scale_start_usd < _NEVER_USD for one in parameters.tokens]
+    borrows_scale = [one.borrow_weight_scale_start_usd < _NEVER_USD for one in parameters.tokens]
+    none, no_index = np.zeros(0), np.zeros(0, np.int64)
     inputs = mango_v4.Inputs(
-        token_start=offsets(len(balances)),
-        token=integers([tokens[leg.asset] for leg in balances]),
-        token_balance=floats([leg.units for leg in balances]),
-        order_start=offsets(0),
+        token_start=held.starts_of(balance),
+        token=token[balance],
+        token_balance=legs.units[balance],
+        order_start=np.zeros(held.accounts + 1, np.int64),
         order_base_token=no_index,
         order_quote_token=no_index,
         order_base_reserved=none,
         order_quote_reserved=none,
         order_highest_bid=none,
         order_lowest_ask=none,
-        perp_start=offsets(len(contracts)),
-        perp=integers([perps[leg.asset] for leg in contracts]),
-        perp_base=floats([leg.units for leg in contracts]),
-        perp_quote=floats([leg.cash for leg in contracts]),
-        perp_bids=floats([0.0] * len(contracts)),
-        perp_asks=floats([0.0] * len(contracts)),
-        oracle_usd=floats([held.marks.get(name, np.nan) for name in tokens]),
-        stable_usd=floats([stable.get(name, np.nan) for name in tokens]),
-        deposits=floats(deposits),
-        borrows=floats(borrows),
-        potential_order_tokens=floats([0.0] * len(tokens)),
-        perp_oracle_usd=floats([held.marks.get(name, np.nan) for name in perps]),
-        perp_stable_usd=floats([stable.get(name, np.nan) for name in perps]),
+        perp_start=held.starts_of(contract),
+        perp=perp[contract],
+        perp_base=legs.units[contract],
+        perp_quote=legs.cash[contract],
+        perp_bids=legs.buys[contract],
+        perp_asks=legs.sells[contract],
+        oracle_usd=held.marks_of(tokens),
+        stable_usd=held.by_name(stable_usd, tokens),
+        deposits=_of_all(held, needs, "deposits", (tokens, deposits_scale), (users, used), "tokens that all accounts of the bank hold"),
+        borrows=_of_all(held, needs, "borrows", (tokens, borrows_scale), (users, used), "tokens that all accounts of the bank owe"),
+        potential_order_tokens=np.zeros(len(tokens)),
+        perp_oracle_usd=held.marks_of(perps),
+        perp_stable_usd=held.by_name(stable_usd, perps),
     )
-    return Adapted(inputs, {f"token {number}": name for name, number in tokens.items()})
+    return [Adapted(np.arange(held.accounts), inputs, lambda: {f"token {number}": f"token {name}" for number, name in enumerate(tokens)})]
 
 
-def of_mango_v3(held: VenueLegs, parameters: mango_v3.Parameters, needs: Needs) -> Adapted:
+def of_mango_v3(held: VenueLegs, parameters: mango_v3.Parameters, needs: Needs) -> list[Adapted]:
     """Markets by the names of their assets, and the quote, which is dollars at 1."""
-    markets = {market.name: number for number, market in enumerate(parameters.markets)}
-    quote = [leg for leg in held.legs if leg.contract in ("spot", "loan") and leg.asset in UNITS_OF_USD and not leg.cash]
-    rest = [leg for leg in held.legs if leg not in quote and _placed(leg, ("spot", "loan", "perpetual"), markets, "market", needs)]
+    legs, names = held.legs, [market.name for market in parameters.markets]
+    market, dollars = held.places_of(names)[legs.asset], (held.places_of(UNITS_OF_USD) >= 0)[legs.asset]
+    quote = held.of(SPOT, LOAN) & dollars & (legs.cash == 0.0)
+    taken = _placed(held, held.of(SPOT, LOAN, PERPETUAL) & ~quote, market, "market", needs)
     _refuse_others(held, needs)
-    zeros = floats([0.0] * len(rest))
-    is_perp = [leg.contract == "perpetual" for leg in rest]
+    contract, count = held.of(PERPETUAL)[taken], np.count_nonzero(taken)
+
+    def of_perps(values: Floats) -> Floats:
+        return np.where(contract, values[taken], 0.0)
+
+    zeros = np.zeros(count)
     inputs = mango_v3.Inputs(
-        start=offsets(len(rest)),
-        market=integers([markets[leg.asset] for leg in rest]),
-        spot=floats([0.0 if perp else leg.units for leg, perp in zip(rest, is_perp, strict=True)]),
-        in_basket=np.zeros(len(rest), dtype=np.bool_),
+        start=held.starts_of(taken),
+        market=market[taken],
+        spot=np.where(contract, 0.0, legs.units[taken]),
+        in_basket=np.zeros(count, np.bool_),
         order_base_free=zeros,
         order_base_locked=zeros,
         order_quote_free=zeros,
         order_quote_locked=zeros,
-        perp_base=floats([leg.units if perp else 0.0 for leg, perp in zip(rest, is_perp, strict=True)]),
-        perp_quote=floats([leg.cash if perp else 0.0 for leg, perp in zip(rest, is_perp, strict=True)]),
-        perp_bids=zeros,
-        perp_asks=zeros,
-        quote_usd=one(sum(leg.units for leg in quote)),
-        price_usd=floats([held.marks.get(name, np.nan) for name in markets]),
+        perp_base=of_perps(legs.units),
+        perp_quote=of_perps(legs.cash),
+        perp_bids=of_perps(legs.buys),
+        perp_asks=of_perps(legs.sells),
+        quote_usd=held.sums(np.where(quote, legs.units, 0.0)),
+        price_usd=held.marks_of(names),
     )
-    words = {f"{side} {number}": f"{side} {name}" for name, number in markets.items() for side in ("spot", "perp")}
-    return Adapted(inputs, words)
+
+    def words() -> dict[str, str]:
+        return {f"{side} {number}": f"{side} {name}" for number, name in enumerate(names) for side in ("spot", "perp")}
+
+    return [Adapted(np.arange(held.accounts), inputs, words)]
 
 
-def of_drift_v2(held: VenueLegs, parameters: drift_v2.Parameters, needs: Needs) -> Adapted:
-    """Spot and perpetual markets by the names of their assets. `given.deposits`, by asset, where initial weights scale."""
-    spots = {market.name: number for number, market in enumerate(parameters.spots)}
-    perps = {market.name: number for number, market in enumerate(parameters.perps)}
-    balances = [leg for leg in held.legs if _placed(leg, ("spot", "loan"), spots, "spot market", needs)]
-    contracts = [leg for leg in held.legs if _placed(leg, ("perpetual",), perps, "perpetual", needs)]
+def of_drift_v2(held: VenueLegs, parameters: drift_v2.Parameters, needs: Needs) -> list[Adapted]:
+    """Spot and perpetual markets by the names of their assets. `given.deposits`, by asset, where initial weights scale.
+
+    The program counts orders; here what is open in one market is one order.
+    """
+    legs = held.legs
+    spots, perps = [market.name for market in parameters.spots], [market.name for market in parameters.perps]
+    spot, perp = held.places_of(spots)[legs.asset], held.places_of(perps)[legs.asset]
+    balance = _placed(held, held.of(SPOT, LOAN), spot, "spot market", needs)
+    contract = _placed(held, held.of(PERPETUAL), perp, "perpetual", needs)
     _refuse_others(held, needs)
-    deposits = [0.0] * len(spots)
-    for number, market in enumerate(parameters.spots):
-        if market.scale_initial_asset_weight_start_usd > 0.0 and any(leg.asset == market.name for leg in balances):
-            deposits[number] = needs.of_asset("deposits", market.name, "tokens that all accounts have deposited")
+    orders = ((legs.buys > 0.0) | (legs.sells > 0.0)).astype(np.int64)
+    scale = [market.scale_initial_asset_weight_start_usd > 0.0 for market in parameters.spots]
+    users = held.account[balance], legs.asset[balance]
     inputs = drift_v2.Inputs(
-        spot_start=offsets(len(balances)),
-        spot=integers([spots[leg.asset] for leg in balances]),
-        spot_balance=floats([leg.units for leg in balances]),
-        spot_bids=floats([0.0] * len(balances)),
-        spot_asks=floats([0.0] * len(balances)),
-        spot_orders=integers([0] * len(balances)),
-        perp_start=offsets(len(contracts)),
-        perp=integers([perps[leg.asset] for leg in contracts]),
-        perp_base=floats([leg.units for leg in contracts]),
-        perp_quote=floats([leg.cash for leg in contracts]),
-        perp_bids=floats([0.0] * len(contracts)),
-        perp_asks=floats([0.0] * len(contracts)),
-        perp_orders=integers([0] * len(contracts)),
-        custom_ratio=one(needs.optional("custom_ratio", 0.0)),
-        spot_usd=floats([held.marks.get(name, np.nan) for name in spots]),
-        spot_deposits=floats(deposits),
-        perp_usd=floats([held.marks.get(name, np.nan) for name in perps]),
+        spot_start=held.starts_of(balance),
+        spot=spot[balance],
+        spot_balance=legs.units[balance],
+        spot_bids=legs.buys[balance],
+        spot_asks=legs.sells[balance],
+        spot_orders=orders[balance],
+        perp_start=held.starts_of(contract),
+        perp=perp[contract],
+        perp_base=legs.units[contract],
+        perp_quote=legs.cash[contract],
+        perp_bids=legs.buys[contract],
+        perp_asks=legs.sells[contract],
+        perp_orders=orders[contract],
+        custom_ratio=np.full(held.accounts, needs.optional("custom_ratio", 0.0)),
+        spot_usd=held.marks_of(spots),
+        spot_deposits=_of_all(held, needs, "deposits", (spots, scale), users, "tokens that all accounts have deposited"),
+        perp_usd=held.marks_of(perps),
     )
-    words = {f"spot {number}": f"spot {name}" for name, number in spots.items()}
-    return Adapted(inputs, words | {f"perp {number}": f"perp {name}" for name, number in perps.items()})
+
+    def words() -> dict[str, str]:
+        sides = (("spot", spots), ("perp", perps))
+        return {f"{side} {number}": f"{side} {name}" for side, names in sides for number, name in enumerate(names)}
+
+    return [Adapted(np.arange(held.accounts), inputs, words)]
 
 
-def _placed(leg: Leg, contracts: tuple[str, ...], names: dict[str, int], kind: str, needs: Needs) -> bool:
-    """Whether the leg is one of these contracts and the parameters have a place of its asset's name; says so where they don't."""
-    if leg.contract not in contracts:
-        return False
-    if leg.asset not in names:
-        needs.refuse(leg, f"no {kind} of the parameters is called {leg.asset}")
-        return False
-    if leg.contract != "perpetual" and leg.cash:
-        needs.refuse(leg, f"it has cash in {leg.quote} besides, which is no balance here: hold it as spot")
-    return True
+def _placed(held: VenueLegs, which: Bools, place: Integers, kind: str, needs: Needs) -> Bools:
+    """(legs,): those of `which` whose asset has a place in the parameters, -1 in `place` (legs,) where it has none; refuses the others."""
+    needs.refuse(which & (place < 0), f"no {kind} of the parameters is called {{asset}}")
+    placed = which & (place >= 0)
+    needs.refuse(
+        placed & ~held.of(PERPETUAL) & (held.legs.cash != 0.0),
+        "it has cash in {quote} besides, which is no balance here: hold it as spot",
+    )
+    return placed
 
 
 def _refuse_others(held: VenueLegs, needs: Needs) -> None:
-    for leg in held.legs:
-        if leg.contract not in ("spot", "loan", "perpetual"):
-            needs.refuse(leg, "the venue has balances and perpetuals alone")
-        elif leg.contract == "perpetual" and leg.quote not in UNITS_OF_USD:
-            needs.refuse(leg, f"the venue's perpetuals are settled in dollars, not {leg.quote}")
+    contract = held.of(PERPETUAL)
+    in_dollars = (held.places_of(UNITS_OF_USD) >= 0)[held.legs.quote]
+    needs.refuse(~held.of(SPOT, LOAN, PERPETUAL), "the venue has balances and perpetuals alone")
+    needs.refuse(contract & ~in_dollars, "the venue's perpetuals are settled in dollars, not {quote}")
+
+
+def _of_all(
+    held: VenueLegs,
+    needs: Needs,
+    name: str,
+    scaling: tuple[Sequence[str], Sequence[bool]],
+    users: tuple[Integers, Integers],
+    what: str,
+) -> Floats:
+    """(tokens,): what all accounts of the venue hold or owe of each token; 0 of those whose weights do not scale.
+
+    `scaling`: names of the tokens, and whether weights of each scale with it. `users`: (account, asset) pairs.
+    """
+    (names, scales), (accounts, assets) = scaling, users
+    scaled = (held.places_of([token for token, one in zip(names, scales, strict=True) if one]) >= 0)[assets]
+    found = held.by_name(needs.by_asset(name, accounts[scaled], assets[scaled], what), names)
+    return np.where(np.array(scales, np.bool_), found, 0.0)
