@@ -101,7 +101,7 @@ class LegWatch:
         if not market.live or not due.any():
             return [], []
         self.counts[:, due] = 0
-        numbers = np.flatnonzero(due[columns.look[:n]] & (columns.known[:n] == 1))
+        numbers = np.flatnonzero(due[columns.look[:n]])
         levels: dict[tuple[int, int], tuple[int, NDArray[np.float64]]] = {}  # (account, venue) -> of those that are called, with its row
         for rows in venue_rows(numbers, self._accounts, market) if universe.venue_rules else ():
             self._count(rows, columns, market)
