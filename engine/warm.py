@@ -34,12 +34,16 @@ from engine.inputs import (
     SnapshotPosition,
     Tick,
     VenueDefinition,
+    VenueRule,
 )
 from engine.inspection import explain_account
 from engine.liquidation import is_closed_to_us
 from engine.machine import Machine
 from engine.monitor import Book
 from engine.murmur2 import partitions_of
+from engine.rules.choice import choose, margins
+from engine.rules.examples import GIVEN, PARAMETERS
+from engine.rules.legs import no_legs
 from engine.survey import totals
 from engine.treasury import Treasury
 
@@ -84,6 +88,10 @@ def warm() -> None:
         machine.apply(log.offset(), own(log))
         _keep(machine, {})
     partitions_of([ACCOUNT.encode()], 4)
+    for rule, parameters in PARAMETERS.items():  # before any venue says that it goes by one
+        choice = choose(rule, parameters, GIVEN.get(rule, {}))
+        assert not isinstance(choice, list), choice
+        margins(choice, no_legs("warm", choice.given))
 
 
 class _Log:
@@ -148,7 +156,7 @@ def _opening(log: _Log) -> list[Frame]:
         ),
         ChainDefinition(v=1, name="near", finality_s=1, messaging_delay_s=1, time_ns=START_NS),
         ChainDefinition(v=1, name="far", finality_s=1, messaging_delay_s=1, time_ns=START_NS),
-        VenueDefinition(v=1, name="exchange", chain="near", fee_bps=1, time_ns=START_NS),
+        VenueDefinition(v=1, name="exchange", chain="near", fee_bps=1, rule=VenueRule(rule="bybit_uta"), time_ns=START_NS),
         VenueDefinition(v=1, name="vault", chain="far", vault=True, time_ns=START_NS),
         instrument("exchange", "USD", "spot", "USD", lot_size=1.0, tick_size=0.01, tradable=False),
         instrument("exchange", "PERP", "perpetual", "COIN"),

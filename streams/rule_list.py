@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from engine.rules.adapters import ADAPTERS, CANNOT
 from engine.rules.catalogue import infos, modules
+from engine.rules.examples import GIVEN, PARAMETERS
 from streams.documents import MadeTable, as_table, run
 
 CASES_FILE: Final = "rule_cases.json"
@@ -46,6 +47,13 @@ class RuleList(Struct, frozen=True, kw_only=True):
     """What `plimsoll models --json` prints."""
 
     rules: list[ListedRule]
+
+
+def example_of(rule: str) -> dict[str, object]:
+    """What the definition of a venue could say in its `rule`. ValueError, in words, where none takes a leg by that name."""
+    if rule not in PARAMETERS:
+        raise ValueError(f"{rule}: {CANNOT.get(rule, 'no rule is called so')}; those that take a leg are {', '.join(PARAMETERS)}")
+    return {"rule": rule, "parameters": PARAMETERS[rule], "given": GIVEN.get(rule, {})}
 
 
 def listed_rules() -> list[ListedRule]:

@@ -5,12 +5,31 @@ from typing import Any
 import numpy as np
 
 from engine.effects import Order, Refused
-from engine.inputs import Fills, Frame
+from engine.inputs import Fills, Frame, FrameKind, VenueDefinition, VenueRule
 from engine.monitor import Book
-from tests.small_world import PRICES, Log
+from engine.rules.examples import PARAMETERS as OF_RULES
+from tests.small_world import PRICES, T0, Log
 
 TRADED = (("ex", "BTC-PERP", "BTC", 1.0), ("ex", "ETH-PERP", "ETH", 0.1), ("sx", "BTC-PERP", "BTC", 1.0), ("sx", "SOL-PERP", "SOL", 0.01))
 LOTS = {"BTC": 300, "ETH": 1_000, "SOL": 3_000}
+
+
+def venues_with_rules() -> list[VenueDefinition]:
+    """Each exchange by a venue's own rule: balances and perpetuals, or options and perpetuals."""
+    spots, perps = OF_RULES["drift_v2"]["spots"], OF_RULES["drift_v2"]["perps"]
+    drift = {
+        "spots": [{**spots[0], "name": "USD"}, *({**spots[1], "name": name} for name in ("BTC", "ETH", "SOL", "STB"))],
+        "perps": [{**perps[0], "name": name} for name in ("BTC", "ETH", "SOL")],
+    }
+    derive = OF_RULES["derive_srm"]
+    derive = {**derive, "markets": [{**derive["markets"][0], "name": name} for name in ("BTC", "ETH", "SOL")]}
+    given: dict[str, Any] = {"confidence": 0.9, "stable_usd": 0.99}
+    return [
+        VenueDefinition(v=1, name="ex", chain="north", fee_bps=5, rule=VenueRule(rule="drift_v2", parameters=drift), time_ns=T0),
+        VenueDefinition(
+            v=1, name="sx", chain="south", fee_bps=5, rule=VenueRule(rule="derive_srm", parameters=derive, given=given), time_ns=T0
+        ),
+    ]
 
 
 class RandomLedger:
@@ -21,6 +40,7 @@ class RandomLedger:
         self.book = Book(0, 1)
         self.log = Log(self.book)
         self.log.open({"breakers_enabled": True, "lag_trip_s": 60.0, "lag_reset_s": 30.0, "cooldown_s": 5.0}, budget_usd=budget_usd)
+        self.log.control(FrameKind.DEFINITIONS, "market.instruments", list(venues_with_rules()))
         self.log.implied(0.6)
         self.names = [f"account-{k}" for k in range(accounts)]
         self.prices = dict(PRICES)

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
 
+from streams.commands.common import fail
 
-def models(as_json: Annotated[bool, typer.Option("--json", help="For programs, sources and all.")] = False) -> None:
+
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs, sources and all.")] = False,
+    example: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Print instead what a venue's definition says of this rule: round numbers of no venue."),
+    ] = None,
+) -> None:
     """List the rules of venues: version, sources, and how many published answers come out of each."""
+    if example is not None:
+        from streams.rule_list import example_of
+
+        try:
+            typer.echo(json.dumps(example_of(example), indent=2))
+        except ValueError as error:
+            fail(error)
+        return
     from streams.rule_list import RuleList, in_words, listed_rules
 
     found = listed_rules()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.effects import Decision, Order
+from engine.effects import Decision, MarginCall, Order
 from engine.inputs import Frame
 from engine.machine import CUT_KEY, CutRecord
 from engine.monitor import Book
@@ -71,6 +71,7 @@ def test_a_book_cut_and_restored_at_every_offset_goes_on_the_same(seed: int) -> 
     for offset, frame in enumerate(frames):
         effects = book.apply(offset, frame)
         outcomes |= {effect.outcome for effect in effects.now if isinstance(effect, Decision)}
+        outcomes |= {f"called by {effect.cause}" for effect in effects.now if isinstance(effect, MarginCall)}
         assert msgspec.json.encode(successor.apply(offset, frame).now) == msgspec.json.encode(effects.now)
         cut = book.take_cut()
         for key, value in cut.rows:
@@ -87,7 +88,7 @@ def test_a_book_cut_and_restored_at_every_offset_goes_on_the_same(seed: int) -> 
             if a.columns.known[a.numbers[name]]:
                 assert a.columns.health[a.numbers[name]].tobytes() == b.columns.health[b.numbers[name]].tobytes()
                 assert a.columns.state[a.numbers[name]] == b.columns.state[b.numbers[name]]
-    assert {"ordered", "filled"} <= outcomes
+    assert {"ordered", "filled", "called by venue"} <= outcomes
 
 
 @settings(max_examples=15, deadline=None)

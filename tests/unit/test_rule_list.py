@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from engine.rules.adapters import ADAPTERS, CANNOT
 from engine.rules.catalogue import infos, modules
+from engine.rules.choice import choose
 from streams.command_line import app
 from streams.rule_list import listed_rules
 
@@ -45,3 +46,19 @@ def test_a_table_and_json() -> None:
         assert one.version in lines[one.name]
         assert (f"{one.passed} of {one.cases}" if one.cases else "none") in lines[one.name]
     assert f"takes no leg: {CANNOT['okx']}" in printed.output
+
+
+def test_an_example_of_each_rule_can_be_put_into_a_definition() -> None:
+    for rule in ADAPTERS:
+        printed = CliRunner().invoke(app, ["models", "--example", rule])
+        assert printed.exit_code == 0
+        said = json.loads(printed.output)
+        assert set(said) == {"rule", "parameters", "given"}
+        assert not isinstance(choose(said["rule"], said["parameters"], said["given"]), list)
+
+
+def test_there_is_no_example_of_what_takes_no_leg() -> None:
+    for name, why in (("okx", "stablecoin"), ("aave", "no rule is called so; those that take a leg are aave_v3, ")):
+        said = CliRunner().invoke(app, ["models", "--example", name])
+        assert (said.exit_code, said.stdout) == (2, "")
+        assert why in said.stderr
