@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.book import LOOK_SECONDS, Accounts, Columns, wide
+from engine.book import LOOK_SECONDS, Accounts, Columns
 from engine.effects import MarginCall, VenueLeg
 from engine.jit import kernel
 from engine.market import Market
@@ -293,16 +293,6 @@ def _empty_legs(start: NDArray[np.int64], legs: int) -> Legs:
 
 
 @kernel
-def _is_leg(a: int, slot: int, venue: int, columns: Columns, terms: InstrumentArrays) -> bool:
-    """Whether the slot holds something at the venue; a slot may be kept for what is pending alone."""
-    if terms.venue[columns.instrument[a, slot]] != venue:
-        return False
-    held: bool = columns.quantity[a, slot] != 0 or columns.cash[a, slot] != 0
-    row = columns.pending_row[a]
-    return held or (row >= 0 and (columns.pending[row, slot, BUY] != 0 or columns.pending[row, slot, SELL] != 0))
-
-
-@kernel
 def _find_holders(
     venue: int,
     numbers: NDArray[np.int64],
@@ -311,13 +301,19 @@ def _find_holders(
     holders: NDArray[np.int64],
     start: NDArray[np.int64],
 ) -> int:
-    """Fills `holders` and the offsets of their legs; how many there are."""
+    """Fills `holders` and the offsets of their legs; how many there are. A slot that is only kept for what is leaving is no leg."""
+    positions, instrument, quantity, cash = columns.positions, columns.instrument, columns.quantity, columns.cash
+    pending_row, pending, of_venue = columns.pending_row, columns.pending, terms.venue
     found = 0
     for k in range(numbers.shape[0]):
         a = numbers[k]
+        row = pending_row[a]
         legs = 0
-        for slot in range(columns.positions[a]):
-            if _is_leg(a, slot, venue, columns, terms):
+        for slot in range(positions[a]):
+            if of_venue[instrument[a, slot]] != venue:
+                continue
+            ordered = row >= 0 and (pending[row, slot, BUY] != 0 or pending[row, slot, SELL] != 0)
+            if ordered or quantity[a, slot] != 0 or cash[a, slot] != 0:
                 legs += 1
         if legs > 0:
             holders[found] = a
@@ -341,15 +337,21 @@ def _fill_legs(
 ) -> None:
     """Fills `legs` but for its offsets. Cash of dollars is units; debts are with their interest."""
     floats, ints = tables.instrument_float, tables.instrument_int
+    positions, instrument, quantity, cash_of = columns.positions, columns.instrument, columns.quantity, columns.cash
+    pending_row, pending, of_venue = columns.pending_row, columns.pending, terms.venue
     leg = 0
     for k in range(holders.shape[0]):
         a = holders[k]
-        row = columns.pending_row[a]
-        for slot in range(columns.positions[a]):
-            if not _is_leg(a, slot, venue, columns, terms):
+        row = pending_row[a]
+        for slot in range(positions[a]):
+            i = instrument[a, slot]
+            if of_venue[i] != venue:
                 continue
-            i = wide(columns.instrument[a, slot])
-            lots, cash = columns.quantity[a, slot], columns.cash[a, slot]
+            lots, cash = quantity[a, slot], cash_of[a, slot]
+            buys = pending[row, slot, BUY] if row >= 0 else 0
+            sells = pending[row, slot, SELL] if row >= 0 else 0
+            if lots == 0 and cash == 0 and buys == 0 and sells == 0:
+                continue
             contract, asset = terms.contract[i], terms.underlying[i]
             unit = terms.lot_size[i]
             if contract == INVERSE_PERPETUAL or contract == INVERSE_FUTURE:
@@ -373,6 +375,5 @@ def _fill_legs(
             legs.sigma[leg] = option_sigma[i]
             # What a unit has cost so far: its average price, but where some of it was closed meanwhile.
             legs.entry_usd[leg] = -cash_usd / units if units != 0.0 else math.nan
-            legs.buys[leg] = columns.pending[row, slot, BUY] * unit if row >= 0 else 0.0
-            legs.sells[leg] = columns.pending[row, slot, SELL] * unit if row >= 0 else 0.0
+            legs.buys[leg], legs.sells[leg] = buys * unit, sells * unit
             leg += 1
