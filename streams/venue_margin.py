@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from engine.rules.adapters import ADAPTERS
-from engine.rules.choice import Choice, margins, read_choice
+from engine.rules.choice import Choice, given_faults, margins, read_choice
 from engine.rules.interface import DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD
 from streams.portfolio import rule_of
 from streams.portfolio_book import PortfolioBook
@@ -52,12 +52,12 @@ class VenueFinding(Struct, frozen=True, kw_only=True):
 
 def venue_finding(held: PortfolioBook, venue: str) -> VenueFinding:
     """The leg at `venue` by the rule that the file names for it. Raises LegFault with everything that is missing."""
-    chosen = _chosen(held, venue)
+    chosen, of_leg = _chosen(held, venue)
     legs = legs_of_portfolio(held, venue, chosen.given)
     if not legs.instruments:
         raise LegFault(f"the account holds nothing at {venue}")
     out, needs, adapted = margins(chosen, legs)
-    missing = needs.told()
+    missing = needs.told() if of_leg else [*needs.missing(), *(one for one in given_faults(chosen) if one not in needs.faults)]
     if missing:
         raise LegFault("\n  ".join([f"the leg at {venue} cannot be taken by {chosen.info.name}:", *missing]))
     [one] = adapted
@@ -81,8 +81,11 @@ def venue_finding(held: PortfolioBook, venue: str) -> VenueFinding:
     )
 
 
-def _chosen(held: PortfolioBook, venue: str) -> Choice:
-    """The venue's rule and its parameters. Raises LegFault."""
+def _chosen(held: PortfolioBook, venue: str) -> tuple[Choice, bool]:
+    """The venue's rule with its parameters, and whether it is said for this leg: a venue's definition is for all that anybody holds there.
+
+    Raises LegFault.
+    """
     venues = [one.name for one in held.portfolio.venues]
     if venue not in venues:
         near = get_close_matches(venue, venues, n=1)
@@ -91,12 +94,12 @@ def _chosen(held: PortfolioBook, venue: str) -> Choice:
     said = rule_of(held.portfolio, venue)
     if said is None:
         raise LegFault(f"the file names no rule of {venue}: say rules.{venue}.rule, one of {', '.join(ADAPTERS)}, and its parameters")
-    path, rule = said
+    (path, rule), of_leg = said, venue in held.portfolio.rules
     choice = read_choice(rule.rule, rule.parameters, rule.given)  # what is wrong with `given` is told with what the leg lacks
     if isinstance(choice, list):
         told = [f"{path}.{fault}" for fault in choice]
         raise LegFault("\n  ".join([f"the parameters of {rule.rule} are not in order:", *told] if rule.rule in ADAPTERS else told))
-    return choice
+    return choice, of_leg
 
 
 def _named(part: str, words: Mapping[str, str]) -> str:

@@ -18,8 +18,7 @@ def read(kind: type[T], document: Mapping[str, Any]) -> T | list[str]:
     try:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as fault:  # what a Struct says of its fields together
-        text, _, where = str(fault).partition(" - at `$.")
-        return [f"{where.rstrip('`') or kind.__name__}: {text}"]
+        return [_at("", fault, kind.__name__)]
 
 
 def faults(kind: type[msgspec.Struct], document: object, path: str = "") -> list[str]:
@@ -57,8 +56,14 @@ def _value_faults(kind: Any, value: object, path: str) -> list[str]:
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as fault:
-        return [f"{path}: {fault}"]
+        return [_at(path, fault)]
     return []
+
+
+def _at(path: str, fault: msgspec.ValidationError, otherwise: str = "") -> str:
+    """In words, with the whole path of what it is of."""
+    text, _, inside = str(fault).partition(" - at `$")
+    return f"{(path + inside.rstrip('`')).lstrip('.') or otherwise}: {text}"
 
 
 def _joined(path: str, name: str) -> str:

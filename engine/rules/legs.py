@@ -217,10 +217,13 @@ class Needs:
 
     # ---- in words ----
 
+    def missing(self) -> list[str]:
+        """Everything that is missing or wrong, each once. Meant for one account."""
+        return list(dict.fromkeys([*(line for why in self._why for line in why()), *self.faults]))
+
     def told(self) -> list[str]:
-        """Everything that is missing or wrong, and whatever was given that nobody asked for; each once. Meant for one account."""
-        missing = [line for why in self._why for line in why()]
-        return list(dict.fromkeys([*missing, *self.faults, *self.unasked()]))
+        """The same, and whatever was given that these legs do not ask for."""
+        return [*self.missing(), *self.unasked()]
 
     def unasked(self, *, by_asset: bool = True) -> list[str]:
         """What was given that the rule does not ask for; `by_asset`: of these legs also, not only of any."""

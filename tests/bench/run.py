@@ -1,4 +1,4 @@
-"""All benchmarks in one run: what an event costs on the bus, and what the engine costs an account. Writes out/bench.json.
+"""All benchmarks in one run: what an event costs on the bus, what the engine and each venue's rule cost an account. Writes out/bench.json.
 
 `python -m tests.bench.run [--quick] [--rounds N] [--docs FILE...]`. What is compared runs in turns, round by round, so that whatever else
 the machine does meets all of it; medians over the rounds count. Ends with 1 only where a result was wrong: then no rate means anything.
@@ -37,6 +37,7 @@ ROUNDS: Final = 5
 ENGINE_ROUNDS: Final = 5
 QUICK: Final = Sizes(accounts=500, fills=60_000, agent_events=4_000, table_events=2_000)
 QUICK_ENGINE_ACCOUNTS: Final = 20_000
+QUICK_RULE_ACCOUNTS: Final = 500
 BUS: Final = {
     "faust_agent": "Faust, an agent that does nothing",
     "faust_table": "Faust, one table write an event, its changelog in the broker",
@@ -51,7 +52,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small sizes, one round: shows that everything runs, measures nothing well")
     parser.add_argument("--rounds", type=int, default=0, help=f"of the bus, {ROUNDS} where not given")
     parser.add_argument("--partitions", type=int, default=1, help="of the ledger")
-    parser.add_argument("--only", choices=("bus", "engine"), help="leave the other one out; out/bench.json keeps what it had of it")
+    parser.add_argument("--only", choices=("bus", "engine", "rules"), help="leave the others out; out/bench.json keeps what it had of them")
     parser.add_argument("--machines", default=PRODUCT, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--docs", type=Path, nargs="*", default=[], help="documents whose table of results is renewed")
@@ -62,9 +63,11 @@ def main() -> int:
     found: dict[str, Any] = json.loads(options.out.read_text()) if options.only and options.out.exists() else {}
     found |= {"quick": options.quick, "machine": machine()}
     try:
-        if options.only != "bus":
+        if options.only in (None, "engine"):
             found["engine"] = engine(options.quick)
-        if options.only != "engine":
+        if options.only in (None, "rules"):
+            found["rules"] = rules(options.quick)
+        if options.only in (None, "bus"):
             found |= bus(sizes, rounds, options.machines)
     except WrongResult as wrong:
         print(f"WRONG RESULT, nothing is written: {wrong}", file=sys.stderr)
@@ -99,12 +102,23 @@ def engine(quick: bool) -> dict[str, Any]:
     """The engine's part, in a process of its own, so that numpy's matrix products get one thread as the engine does."""
     print("engine: revaluation against numpy ...", flush=True)
     arguments = ["--accounts", str(QUICK_ENGINE_ACCOUNTS), "--rounds", "1"] if quick else ["--rounds", str(ENGINE_ROUNDS)]
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.engine_speed", *arguments], env=environment, cwd=ROOT, stdout=subprocess.PIPE, check=False
+    return _alone("tests.bench.engine_speed", arguments)
+
+
+def rules(quick: bool) -> dict[str, Any]:
+    """The venues' rules, in a process of their own."""
+    print("rules: accounts a second of each venue's rule ...", flush=True)
+    return _alone(
+        "tests.bench.rules", ["--accounts", str(QUICK_RULE_ACCOUNTS), "--rounds", "1"] if quick else ["--rounds", str(ENGINE_ROUNDS)]
     )
+
+
+def _alone(module: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """What a benchmark with one thread prints. WrongResult if it fails."""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-m", module, *arguments], env=environment, cwd=ROOT, stdout=subprocess.PIPE, check=False)
     if done.returncode != 0:
-        raise WrongResult("the engine's benchmark failed, see above")
+        raise WrongResult(f"{module} failed, see above")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -197,6 +211,8 @@ def report(found: dict[str, Any]) -> str:
         parts += [_bus_table(found)]
     if "engine" in found:
         parts += [_engine_table(found["engine"])]
+    if "rules" in found:
+        parts += [_rules_table(found["rules"])]
     return "\n".join(parts)
 
 
@@ -259,6 +275,22 @@ def _engine_table(found: dict[str, Any]) -> str:
         f"The shadow check takes {looked['shadow_linear_ms']} ms of an account of eight linear positions, {looked['shadow_mixed_ms']} ms "
         f"of one to sixteen of every kind, {looked['shadow_mixed_longest_ms']} ms at most.\n"
     )
+
+
+def _rules_table(found: dict[str, Any]) -> str:
+    rows = [
+        [
+            f"`{name}`",
+            one["title"],
+            f"{one['accounts_per_s']:,}",
+            f"{one['legs_an_account']:.1f}",
+            f"{one['legs_accounts_per_s']:,}" if "legs_accounts_per_s" in one else "takes no leg",
+            f"{one['times_one_by_one']:.0f}" if "times_one_by_one" in one else "",
+        ]
+        for name, one in found.items()
+    ]
+    heads = ["rule", "what", "kernel, accounts/s", "legs each", "from positions, accounts/s", "times one call each"]
+    return as_table(heads, rows)
 
 
 if __name__ == "__main__":

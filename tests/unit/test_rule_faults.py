@@ -40,8 +40,8 @@ def test_a_good_set_is_read() -> None:
         ({"several": [{"share": 2.0}, {"share": "x"}]}, ["several[0].share", "several[1].share"]),
         ({"several": [{"share": 1.0}] * 3}, ["several"]),
         ({"several": None}, ["several"]),
-        ({"several": [{"share": 0.1, "low": 0.2}]}, ["several"]),
-        ({"plain": [1.0, "x"], "number": 1.5, "other": 0}, ["other", "plain", "number"]),
+        ({"several": [{"share": 0.1, "low": 0.2}]}, ["several[0]"]),
+        ({"plain": [1.0, "x"], "number": 1.5, "other": 0}, ["other", "plain[1]", "number"]),
     ],
 )
 def test_every_fault_by_its_path(change: dict[str, object], paths: list[str]) -> None:

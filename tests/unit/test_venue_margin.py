@@ -10,7 +10,7 @@ import pytest
 
 from streams.margin_models import VenueMargin, portfolio_margin, venue_margin
 from streams.margin_picture import picture
-from streams.portfolio import parse_portfolio
+from streams.portfolio import PortfolioFault, parse_portfolio
 from streams.portfolio_book import PortfolioBook, book_of
 from streams.presets import preset, whole
 from streams.venue_margin import LegFault, VenueFinding
@@ -312,6 +312,32 @@ def test_what_derives_rules_lack() -> None:
     text = missing([COIN], {"rule": "derive_pmrm2", "parameters": pmrm2})
     for words in ("given.rate: is missing", "no collateral of the parameters is called BTC", "the rule needs a perpetual or an option"):
         assert words in text
+
+
+def venues_with(rule: dict[str, Any]) -> dict[str, Any]:
+    return {"venues": [{"name": "other", "chain": "one"}, {"name": "ex", "chain": "one", "rule": rule}]}
+
+
+def test_a_venue_that_says_its_rule_itself() -> None:
+    given = {"loan_to_value": {"BTC": 0.5}, "supply_cap": {"BTC": 10}}
+    said = found_of([COIN, DOLLARS], {"rule": "hyperliquid_pm", "given": given})
+    for_all = {"loan_to_value": {"BTC": 0.5, "ETH": 0.4}, "supply_cap": {"BTC": 10, "ETH": 100}}
+    rule = {"rule": "hyperliquid_pm", "given": for_all}
+    assert venue_margin(a_book([COIN, DOLLARS], None, venues_with(rule)), "ex").finding == said
+    text = missing([COIN, DOLLARS], None, venues_with({**rule, "given": {**for_all, "supply_cap": {"ETH": 10}, "caps": 1}}))
+    assert "given.supply_cap.BTC: is missing" in text
+    assert "given.caps: the rule does not ask for it" in text
+    assert "ETH" not in text
+    assert "venues[1].rule.parameters.cap: not a parameter" in missing([COIN], None, venues_with({**rule, "parameters": {"cap": 1}}))
+    assert "venues[1].rule.rule: no rule is called 'hyperliquid'" in missing([COIN], None, venues_with({"rule": "hyperliquid"}))
+    wrong = missing([COIN], None, venues_with({"rule": "aave_v3", "parameters": AAVE, "given": {"mode": 2}}))
+    assert wrong.count("given.mode: 2 is none of the 0 categories") == 1
+
+
+def test_a_venues_rule_is_said_once() -> None:
+    with pytest.raises(PortfolioFault) as caught:
+        a_book([COIN], {"rule": "dederi"}, venues_with({"rule": "dederi"}))
+    assert caught.value.faults == ["rules.ex: venues[1].rule says by which rule ex goes too; say it once"]
 
 
 def test_a_venue_that_is_not_there() -> None:

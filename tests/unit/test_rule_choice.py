@@ -1,0 +1,72 @@
+"""A venue's choice of its rule: what it may be, and every fault of it by its path."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from engine.rules.adapters import ADAPTERS, CANNOT
+from engine.rules.catalogue import modules
+from engine.rules.choice import Choice, choose
+from tests.venue_legs import TRIALS
+
+AAVE = TRIALS["aave_v3"].parameters
+WEIGHTS = {"init_asset_weight": 0.8, "maint_asset_weight": 0.9, "init_liab_weight": 1.2, "maint_liab_weight": 1.1}
+
+
+@pytest.mark.parametrize("rule", TRIALS)
+def test_a_choice_in_order(rule: str) -> None:
+    trial = TRIALS[rule]
+    choice = choose(rule, trial.parameters, trial.given)
+    assert isinstance(choice, Choice)
+    assert choice.info.name == rule
+    assert choice.module is modules()[rule]
+    assert choice.given == trial.given
+    assert isinstance(choose(rule, trial.parameters, {}), Choice), "who lacks what is not given depends on what they hold"
+
+
+def test_every_rule_can_be_chosen_or_says_why_not() -> None:
+    assert set(modules()) == {*ADAPTERS, *CANNOT}
+    for rule, why in CANNOT.items():
+        assert choose(rule, {}, {}) == [f"rule: {rule} cannot take a leg of a portfolio: {why}"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "parameters", "given", "faults"),
+    [
+        ("mango_v5", {}, {}, ["rule: no rule is called 'mango_v5'; did you mean mango_v4?"]),
+        ("", {}, {}, ["rule: no rule is called ''"]),
+        ("aave_v3_liquidation", {}, {}, ["rule: no rule is called 'aave_v3_liquidation'"]),
+        ("aave_v3", {}, {}, ["parameters.reserves: is missing"]),
+        (
+            "dederi",
+            {"shock": [0.1], "contingency_factor": 2.0},
+            {"rate": 1.0},
+            ["parameters.shock: not a parameter", "parameters.contingency_factor: Expected `float` <= 1.0"],
+        ),
+        (
+            "mango_v4",
+            {"tokens": [{"name": "USD", **WEIGHTS}, {"name": "BTC", **WEIGHTS, "maint_asset_weight": 0.7}]},
+            {},
+            ["parameters.tokens[1]: init weights must not be milder than maint weights"],
+        ),
+        (
+            "dederi",
+            {},
+            {"rate": 1.0, "mode": {"BTC": 1.0}},
+            ["given.rate: the rule does not ask for it", "given.mode: the rule does not ask for it"],
+        ),
+        (
+            "aave_v3",
+            AAVE,
+            {"mode": 7, "modes": 1},
+            ["given.mode: 7 is none of the 1 categories, counted from 1; 0 is none", "given.modes: the rule does not ask for it"],
+        ),
+        ("aave_v3", AAVE, {"mode": 0.5}, ["given.mode: 0.5 is none of the 1 categories, counted from 1; 0 is none"]),
+        ("aave_v3", AAVE, {"mode": {"BTC": 1}}, ["given.mode: must be one number"]),
+        ("hyperliquid_pm", {}, {"supply_cap": 5.0}, ["given.supply_cap: must be numbers by asset"]),
+        ("derive_srm", TRIALS["derive_srm"].parameters, {"confidence": {"BTC": 1.0}}, ["given.confidence: must be one number"]),
+    ],
+)
+def test_faults_by_their_path(rule: str, parameters: Mapping[str, Any], given: Mapping[str, Any], faults: list[str]) -> None:
+    assert choose(rule, parameters, given) == faults
