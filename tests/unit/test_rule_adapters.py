@@ -87,6 +87,17 @@ def test_no_accounts_and_accounts_without_legs(rule: str) -> None:
 
 
 @pytest.mark.parametrize("rule", TRIALS)
+def test_a_kernel_that_is_compiled_for_nobody_does_for_everybody(rule: str) -> None:
+    """So that none is compiled when the first account comes."""
+    choice = choice_of(rule)
+    found = margins(choice, no_legs("ex", choice.given))
+    assert len(found.adapted) == 1
+    compiled = list(getattr(choice.module.margins, "signatures", []))
+    margins(choice, random_legs(rule, ACCOUNTS, 1))
+    assert list(getattr(choice.module.margins, "signatures", [])) == compiled
+
+
+@pytest.mark.parametrize("rule", TRIALS)
 def test_all_that_a_rule_asks_for_is_seen_without_legs(rule: str) -> None:
     """What the legs of any account ask for, no legs ask for too: else a choice would be refused for what somebody needs."""
     choice, trial = choice_of(rule), TRIALS[rule]

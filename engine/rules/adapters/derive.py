@@ -99,11 +99,13 @@ def of_derive_pmrm2(held: VenueLegs, parameters: derive_pmrm2.Parameters, needs:
     )
     underlying = np.full(held.accounts, -1, np.int64)
     underlying[first >= 0] = held.legs.asset[first[first >= 0]]
-    underlying[needs.not_taken] = -1
+    taken = (underlying >= 0) & ~needs.not_taken
+    if not taken.any():  # arrays of nobody, as the other adapters give them: a kernel can be compiled by them
+        return [Adapted(np.flatnonzero(taken), _of_one_underlying(held.only(np.flatnonzero(taken)), names, np.nan, feeds))]
     return [
-        Adapted(accounts, _of_one_underlying(held.only(accounts), names, asset, feeds))
-        for asset in np.unique(underlying[underlying >= 0]).tolist()
-        for accounts in [np.flatnonzero(underlying == asset)]
+        Adapted(accounts, _of_one_underlying(held.only(accounts), names, float(held.mark_usd[asset]), feeds))
+        for asset in np.unique(underlying[taken]).tolist()
+        for accounts in [np.flatnonzero(taken & (underlying == asset))]
     ]
 
 
@@ -113,11 +115,11 @@ class _Feeds(NamedTuple):
     stable_usd: float
 
 
-def _of_one_underlying(held: VenueLegs, collaterals: list[str], asset: int, feeds: _Feeds) -> derive_pmrm2.Inputs:
+def _of_one_underlying(held: VenueLegs, collaterals: list[str], spot_usd: float, feeds: _Feeds) -> derive_pmrm2.Inputs:
     legs, kinds = held.legs, _kinds(held)
     place = held.places_of(collaterals)[legs.asset]
     listed = _listed(held, kinds.option)
-    spot_usd, expiries = float(held.mark_usd[asset]), len(listed.expiry_s)
+    expiries = len(listed.expiry_s)
     confidence = np.full(expiries, feeds.confidence)
     return derive_pmrm2.Inputs(
         spot_usd=spot_usd,
