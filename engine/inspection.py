@@ -183,7 +183,7 @@ def _in_words(book: Book, a: int, state: State, leg: VenueLeg) -> list[str]:
     if leg.unknown not in ("not_taken", "lacking"):
         return [line]
     _, held = legs_at(venue, np.array([a]), book.accounts, book.market)
-    return [line, *margins(choice, held).needs.told()[:NAMED_MAX]]
+    return [line, *margins(choice, held).needs.missing()[:NAMED_MAX]]
 
 
 def _requirements(book: Book, a: int) -> dict[str, float]:

@@ -8,14 +8,16 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Final
 
+import numpy as np
 from msgspec import Struct
 
 from engine.rules.adapters import ADAPTERS
-from engine.rules.choice import Choice, given_faults, margins, read_choice
+from engine.rules.choice import Choice, margins, read_choice
 from engine.rules.interface import DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD
+from engine.rules.legs import Given, VenueLegs
+from engine.venue_legs import legs_at
 from streams.portfolio import rule_of
 from streams.portfolio_book import PortfolioBook
-from streams.portfolio_legs import legs_of_portfolio
 
 _NUMBERED: Final = re.compile(r"[a-z]+ \d+")  # "token 3" in a part's name
 
@@ -53,11 +55,11 @@ class VenueFinding(Struct, frozen=True, kw_only=True):
 def venue_finding(held: PortfolioBook, venue: str) -> VenueFinding:
     """The leg at `venue` by the rule that the file names for it. Raises LegFault with everything that is missing."""
     chosen, of_leg = _chosen(held, venue)
-    legs = legs_of_portfolio(held, venue, chosen.given)
-    if not legs.instruments:
+    legs = _legs(held, venue, chosen.given)
+    if not legs.accounts:
         raise LegFault(f"the account holds nothing at {venue}")
     out, needs, adapted = margins(chosen, legs)
-    missing = needs.told() if of_leg else [*needs.missing(), *(one for one in given_faults(chosen) if one not in needs.faults)]
+    missing = needs.told() if of_leg else needs.missing()
     if missing:
         raise LegFault("\n  ".join([f"the leg at {venue} cannot be taken by {chosen.info.name}:", *missing]))
     [one] = adapted
@@ -70,7 +72,7 @@ def venue_finding(held: PortfolioBook, venue: str) -> VenueFinding:
         title=chosen.info.title,
         published=chosen.info.published,
         sources=chosen.info.sources,
-        instruments=list(legs.instruments),
+        instruments=[legs.instruments[i] for i in legs.legs.instrument],
         equity_usd=_known(row[EQUITY_USD]),
         initial_usd=_known(row[INITIAL_USD]),
         maintenance_usd=_known(row[MAINTENANCE_USD]),
@@ -79,6 +81,18 @@ def venue_finding(held: PortfolioBook, venue: str) -> VenueFinding:
         measure=chosen.info.measure,
         parts=[Part(name=_named(name, words), value=_known(value)) for name, value in parts],
     )
+
+
+def _legs(held: PortfolioBook, venue: str, given: Given) -> VenueLegs:
+    """What the account holds there, a batch of one or of none; a position has the entry price that the file says, and none by itself."""
+    universe, book = held.book.market.universe, held.book
+    number = universe.venue_number(venue)
+    assert number is not None, "the file defines it"
+    _, found = legs_at(number, np.array([book.accounts.numbers[held.account]]), book.accounts, book.market)
+    said = {one.instrument: one.entry_price for one in held.portfolio.positions if one.venue == venue}
+    entries = [said[found.instruments[i]] for i in found.legs.instrument]
+    entry_usd = np.array([math.nan if entry is None else entry for entry in entries], np.float64)
+    return found._replace(legs=found.legs._replace(entry_usd=entry_usd), given=given)
 
 
 def _chosen(held: PortfolioBook, venue: str) -> tuple[Choice, bool]:

@@ -324,14 +324,24 @@ def test_a_venue_that_says_its_rule_itself() -> None:
     for_all = {"loan_to_value": {"BTC": 0.5, "ETH": 0.4}, "supply_cap": {"BTC": 10, "ETH": 100}}
     rule = {"rule": "hyperliquid_pm", "given": for_all}
     assert venue_margin(a_book([COIN, DOLLARS], None, venues_with(rule)), "ex").finding == said
-    text = missing([COIN, DOLLARS], None, venues_with({**rule, "given": {**for_all, "supply_cap": {"ETH": 10}, "caps": 1}}))
+    text = missing([COIN, DOLLARS], None, venues_with({**rule, "given": {**for_all, "supply_cap": {"ETH": 10}}}))
     assert "given.supply_cap.BTC: is missing" in text
-    assert "given.caps: the rule does not ask for it" in text
     assert "ETH" not in text
-    assert "venues[1].rule.parameters.cap: not a parameter" in missing([COIN], None, venues_with({**rule, "parameters": {"cap": 1}}))
-    assert "venues[1].rule.rule: no rule is called 'hyperliquid'" in missing([COIN], None, venues_with({"rule": "hyperliquid"}))
-    wrong = missing([COIN], None, venues_with({"rule": "aave_v3", "parameters": AAVE, "given": {"mode": 2}}))
-    assert wrong.count("given.mode: 2 is none of the 0 categories") == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "fault"),
+    [
+        ({"rule": "hyperliquid_pm", "parameters": {"cap": 1}}, "rule.parameters.cap: not a parameter"),
+        ({"rule": "hyperliquid"}, "rule.rule: no rule is called 'hyperliquid'; did you mean hyperliquid_pm?"),
+        ({"rule": "hyperliquid_pm", "given": {"caps": 1}}, "rule.given.caps: the rule does not ask for it"),
+        ({"rule": "aave_v3", "parameters": AAVE, "given": {"mode": 2}}, "rule.given.mode: 2 is none of the 0 categories"),
+    ],
+)
+def test_a_venue_whose_own_rule_is_wrong_is_none(rule: dict[str, Any], fault: str) -> None:
+    with pytest.raises(PortfolioFault) as caught:
+        a_book([COIN], None, venues_with(rule))
+    assert caught.value.faults[0].startswith(f"venues[1]: invalid definition: {fault}")
 
 
 def test_a_venues_rule_is_said_once() -> None:
