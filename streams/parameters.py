@@ -122,6 +122,8 @@ OF_A_SET: Final = {
     "end_factor": "liquidation ends at this multiple of maintenance",
     "initial_factor": "initial requirement over the scenarios' loss",
     "decision_mode": "what offsets what: nothing, within a venue, or everything",
+    "venue_call_distance": "nearer than this to a venue's own liquidation, a leg there is a margin call",
+    "venue_clear_distance": "further than this, that call is over",
     "grace_s": "after a margin call for a haircut, regime or credit",
     "grace_shortfall_fraction": "of maintenance; a larger shortfall ends the grace at once",
     "breakers_enabled": "all breakers",
