@@ -46,7 +46,7 @@ NEAR: Final = 1
 PAST: Final = 2
 UNKNOWN: Final = 3
 LEG_VERDICTS: Final = ("clear", "near", "past", "unknown")
-CAUSE: Final = "venue"
+VENUE_CAUSE: Final = "venue"  # of margin calls
 
 
 class NoNumber(IntEnum):
@@ -157,7 +157,7 @@ class LegWatch:
         return MarginCall(
             account=self._accounts.names[a],
             state=State(int(self._accounts.columns.state[a])).name,
-            cause=CAUSE,
+            cause=VENUE_CAUSE,
             equity_usd=equity_usd,
             maintenance_usd=maintenance_usd,
             shortfall_usd=max(maintenance_usd - equity_usd, 0.0),

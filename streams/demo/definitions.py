@@ -10,6 +10,7 @@ from engine.inputs import (
     InstrumentDefinition,
     RiskParameters,
     VenueDefinition,
+    VenueRule,
 )
 from streams.demo.facts import ASSETS, REDEMPTION_RATES, START_NS
 
@@ -51,6 +52,19 @@ VENUES: dict[str, tuple[str, float, bool]] = {
     "vault-arbitrum": ("arbitrum", 0.0, True),
     "vault-optimism": ("optimism", 0.0, True),
     "vault-solana": ("solana", 0.0, True),
+}
+
+# Its markets liquidate where debt is above the collateral by its oracle times the market's ratio, 0.86 in many of them: a health factor.
+_RULES = {
+    "morpho": VenueRule(
+        rule="aave_v3",
+        parameters={
+            "reserves": [
+                *({"name": name, "loan_to_value": 0.86, "liquidation_threshold": 0.86} for name in ("ETH", "USDe")),
+                {"name": "USD", "loan_to_value": 0.0, "liquidation_threshold": 0.0},
+            ]
+        },
+    )
 }
 
 _GOVERNANCE = ("AAVE", "UNI", "CRV", "SKY", "ENA")
@@ -163,7 +177,7 @@ def _chains() -> Iterator[AnyDefinition]:
 
 def _venues() -> Iterator[AnyDefinition]:
     for name, (chain, fee_bps, vault) in VENUES.items():
-        yield VenueDefinition(v=1, time_ns=START_NS, name=name, chain=chain, fee_bps=fee_bps, vault=vault)
+        yield VenueDefinition(v=1, time_ns=START_NS, name=name, chain=chain, fee_bps=fee_bps, vault=vault, rule=_RULES.get(name))
 
 
 def _instruments() -> Iterator[InstrumentDefinition]:

@@ -12,6 +12,7 @@ from plotly.subplots import make_subplots
 
 from engine.inputs import OraclePrice
 from engine.reasons import State
+from engine.venue_legs import VENUE_CAUSE
 from streams.broker import Cluster
 from streams.demo.definitions import CHAINS, VENUES
 from streams.demo.facts import MINUTES, SECOND_NS, START_NS
@@ -122,6 +123,7 @@ def _checks(runs: Sequence[Run]) -> str:
         ("Frames in the logs", [f"{run.recording.frames:,}" for run in runs]),
         ("Cuts committed", [f"{run.recording.cuts:,}" for run in runs]),
         ("Margin calls", [f"{run.recording.margin_calls.total():,}" for run in runs]),
+        ("... of them near a venue's own liquidation", [f"{run.recording.margin_calls[VENUE_CAUSE]:,}" for run in runs]),
         ("Synthetic price sources, of all of an asset", [synthetic_counts(run) for run in runs]),
         ("Messages refused, by reason", [_listed(counted(run.recording.letters.values())) for run in runs]),
         ("Decisions, by outcome", [_listed(counted(run.recording.outcomes.elements())) for run in runs]),
