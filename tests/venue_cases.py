@@ -1,16 +1,16 @@
 """Reference cases of venues' rules as topic messages: one account at one venue each, and what `account.health` must say of its leg.
 
-A case enters as everything does: definitions (its venue names the rule, with the case's parameters and what only the venue can give), prices
-of two sources, implied volatilities and bases, an opening balance, open orders. Its assets are its own, so that all cases fit into one book.
-What has to come out is the row that the rule's kernel makes of the case's own arrays, and beside it the figures that the venue has stated.
+A case enters as everything does: definitions (its venue names the rule, with the case's parameters and what only the venue can give),
+prices of two sources, implied volatilities and bases, an opening balance, open orders. Its assets are its own, so that all cases fit into
+one book. What has to come out is the row that the rule's kernel makes of the case's own arrays, and beside it what the venue has stated.
 
 Messages say less than some cases' feeds do: a mark is the price of an asset for spot, perpetuals and every expiry's forward, a venue's
-feeds have one confidence and one rate, an expiry has one volatility. Such a case is *levelled*: its arrays get what can be said, and the row is
-that of the levelled arrays. A stated figure is kept where the levelling does not touch it. What cannot be said at all is left out with
-its reason: `TRANSLATED` and `LEFT_OUT` count both by family.
+feeds have one confidence and one rate, an expiry has one volatility. Such a case is *levelled*: its arrays get what can be said, and the
+row is that of the levelled arrays. A stated figure is kept where the levelling does not touch it. What cannot be said at all is left out
+with its reason: `TRANSLATED` and `LEFT_OUT` count both by family.
 
-Three rules of engine.rules have no adapter, and so no cases here: okx (needs sizes by which stablecoins hedge each other, and weights that are
-not published), span16 (needs the clearing house's risk arrays), derive_auction (a sale, no margin). `mango_v4_stable_price`,
+Three rules of engine.rules have no adapter, and so no cases here: okx (needs sizes by which stablecoins hedge each other, and weights that
+are not published), span16 (needs the clearing house's risk arrays), derive_auction (a sale, no margin). `mango_v4_stable_price`,
 `drift_v2_liquidation_sizing` and interest of aave_utilities are no accounts' margins either.
 """
 
@@ -46,13 +46,14 @@ from engine.inputs import (
     VenueRule,
 )
 from engine.pricing import black76_price
-from engine.rules import aave_v3, bybit_uta, drift_v2, mango_v3
+from engine.rules import aave_v3, bybit_uta, drift_v2
 from engine.rules.catalogue import modules
 from engine.rules.interface import COLUMNS, DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD
 from engine.tables import POSITIONS_MAX
 from tests.reference import aave, deribit_pme, derive_pmrm2, derive_srm, drift, mango, worked_examples
 
 SECOND: Final = 1_000_000_000
+YEAR_S: Final = 31_536_000.0
 CLOCK_NS: Final = 1_760_000_000 * SECOND  # at which all cases are valued; years to expiry are exact there alone
 CHAIN: Final = "chain"
 SOURCES: Final = ("one", "two")
@@ -125,6 +126,22 @@ class Case(NamedTuple):
     stated: list[Stated]
 
     @property
+    def venue_rule(self) -> VenueRule:
+        """What the venue's definition says of its rule."""
+        [rule] = [one.rule for one in self.definitions if isinstance(one, VenueDefinition) and one.rule is not None]
+        return rule
+
+    @property
+    def entry_usd(self) -> dict[str, float]:
+        """By instrument, what a unit of each option was sold or bought for, where its cash says so."""
+        terms = {one.name: one for one in self.definitions if isinstance(one, InstrumentDefinition)}
+        return {
+            one.instrument: -one.cash * QUOTE_UNIT / (one.lots * terms[one.instrument].lot_size)
+            for one in self.opening.positions
+            if terms[one.instrument].contract == "option" and one.cash
+        }
+
+    @property
     def messages(self) -> list[Message]:
         """All of them, in an order in which nothing is refused."""
         return [*self.definitions, *self.market, self.opening, *([] if self.orders is None else [self.orders])]
@@ -141,8 +158,24 @@ class LeftOut(NamedTuple):
 Found = Case | LeftOut
 
 # By family: how many cases come in as messages, and how many are left out. tests/unit/test_venue_cases.py holds both.
-TRANSLATED: Final[dict[str, int]] = {}
-LEFT_OUT: Final[dict[str, int]] = {}
+TRANSLATED: Final[dict[str, int]] = {
+    "aave_utilities": 5,
+    "deribit_pme": 2,
+    "derive_pmrm2": 4,
+    "derive_srm": 9,
+    "doc_worked_examples": 4,
+    "drift_v2_weights": 16,
+    "mango_v3": 3,
+    "mango_v4_health": 8,
+}
+LEFT_OUT: Final[dict[str, int]] = {
+    "derive_pmrm2": 1,
+    "doc_worked_examples": 2,
+    "drift_v2_weights": 2,
+    "mango_v3": 1,
+    "mango_v4_health": 11,
+}
+STATED: Final = 63  # figures of venues that the levelling of feeds leaves untouched
 
 
 @cache
@@ -205,8 +238,9 @@ def _case(
     holdings: Iterable[Holding],
     given: Mapping[str, float | Mapping[str, float]] | None = None,
     stated: Iterable[Stated] = (),
+    priced: Iterable[str] = (),
 ) -> Found:
-    """A case whose arrays are `own`, of which `said` is what messages can say."""
+    """A case whose arrays are `own`, of which `said` is what messages can say. `priced`: assets that need a price though none is held."""
     held = [one for one in holdings if one.units or one.cash or one.buys or one.sells]
     if not held:
         return LeftOut(family, name, "the account holds nothing")
@@ -219,7 +253,7 @@ def _case(
     def is_touched(measure: Callable[[Sequence[float]], float]) -> bool:
         return not abs(measure(exact) - measure(row)) <= UNTOUCHED * largest
 
-    assets = {one.asset for one in held} & set(prices)
+    assets = {*(one.asset for one in held), *priced} & set(prices)
     instruments = [_instrument(account, number, one) for number, one in enumerate(held)]
     return Case(
         family=family,
@@ -450,9 +484,7 @@ def _srm_case(case: derive_srm.Case) -> Found:
     names = [one.name for one in parameters.markets]
     options = set(own.expiry_market[own.option_expiry].tolist())
     spots = options | set(own.base_market.tolist())
-    price_usd = np.array(
-        [own.spot_usd[market] if market in spots else own.perp_usd[market] for market in range(len(names))], np.float64
-    )
+    price_usd = np.array([own.spot_usd[market] if market in spots else own.perp_usd[market] for market in range(len(names))], np.float64)
     expiries = own.option_expiry
     confidence = min(
         *(float(own.spot_confidence[market]) for market in spots | set(own.perp_market.tolist())),
@@ -520,7 +552,9 @@ def _deribit_case(case: Mapping[str, Any]) -> Found:
         return LeftOut(deribit_pme.FAMILY, name, "; ".join(answer))
     own, index_usd = answer.inputs, float(answer.inputs.index_usd[0])
     holdings = [  # entered at the index, so that nothing is gained yet
-        Holding("inverse_future" if years else "inverse_perpetual", "coin", units=size * index_usd, cash=size, expiry_s=years * 31_536_000.0)
+        Holding(
+            "inverse_future" if years else "inverse_perpetual", "coin", units=size * index_usd, cash=size, expiry_s=years * 31_536_000.0
+        )
         for size, years in zip(own.size.tolist(), own.years.tolist(), strict=True)
     ]
     given = {margin: float(getattr(own, margin)[0]) for margin in ("mmp_margin", "open_orders_margin", "spot_margin")}
@@ -556,7 +590,8 @@ def _v4_case(facts: Mapping[str, Any], case: Mapping[str, Any]) -> Found:
         *(Holding("spot", tokens[token], units=held) for token, held in zip(own.token.tolist(), own.token_balance.tolist(), strict=True)),
         *(Holding("perpetual", perps[perp], units=base, cash=quote, buys=bids, sells=asks) for perp, base, quote, bids, asks in legs),
     ]
-    used = {one.asset for one in holdings if one.units or one.cash} | ({tokens[parameters.perps[0].settle_token]} if len(own.perp) else set())
+    settled = {tokens[parameters.perps[perp].settle_token] for perp in own.perp.tolist()}
+    used = {one.asset for one in holdings if one.units or one.cash} | settled
     stable = dict(zip([*tokens, *perps], [*own.stable_usd.tolist(), *own.perp_stable_usd.tolist()], strict=True))
     prices = dict(zip([*tokens, *perps], [*own.oracle_usd.tolist(), *own.perp_oracle_usd.tolist()], strict=True))
     given: dict[str, dict[str, float]] = {"stable_usd": {asset: price for asset, price in stable.items() if asset in used}}
@@ -564,16 +599,14 @@ def _v4_case(facts: Mapping[str, Any], case: Mapping[str, Any]) -> Found:
         ("deposits", own.deposits.tolist(), [one.deposit_weight_scale_start_usd for one in parameters.tokens]),
         ("borrows", own.borrows.tolist(), [one.borrow_weight_scale_start_usd for one in parameters.tokens]),
     ):
-        scaled = {
-            token: amount for token, amount, start in zip(tokens, amounts, scale, strict=True) if token in used and start < NEVER_USD
-        }
+        scaled = {token: amount for token, amount, start in zip(tokens, amounts, scale, strict=True) if token in used and start < NEVER_USD}
         given |= {what: scaled} if scaled else {}
     stated = [
         Stated(measure, case[key], facts["tolerance_abs"])
         for key, measure in (("expected_init_health", "left at initial"), ("expected_maint_health", "left at maintenance"))
         if key in case
     ]
-    return _case(mango.HEALTH, name, "mango_v4", parameters, own, own, prices, holdings, given, stated)
+    return _case(mango.HEALTH, name, "mango_v4", parameters, own, own, prices, holdings, given, stated, settled)
 
 
 def _v3() -> list[Found]:
@@ -764,7 +797,7 @@ def _bybit(name: str, example: Mapping[str, Any]) -> Found:
 def _sigma_of(own: bybit_uta.Inputs) -> float:
     """The volatility at which the only option costs what it does, by halving until no double lies between."""
     low, high = 0.0, 20.0
-    mark_usd, years = float(own.mark_usd[0]), _OPTION_S / 31_536_000.0
+    mark_usd, years = float(own.mark_usd[0]), _OPTION_S / YEAR_S
     terms = float(own.index_usd[0]), float(own.strike_usd[0])
     while low < (middle := (low + high) / 2.0) < high:
         if black76_price(*terms, middle, years, bool(own.is_call[0]), 1.0) < mark_usd:
@@ -776,7 +809,7 @@ def _sigma_of(own: bybit_uta.Inputs) -> float:
 
 def _hyperliquid(name: str, example: Mapping[str, Any]) -> Found:
     own = worked_examples.hyperliquid_case(example)
-    parameters = modules()["hyperliquid_pm"].Parameters()  # type: ignore[attr-defined]
+    parameters = modules()["hyperliquid_pm"].Parameters()
     given = {"loan_to_value": {"token": float(own.loan_to_value[0])}, "supply_cap": {"token": float(own.supply_cap[0])}}
     borrowable_usd = float(example["expect_borrowable_usdc"])
     stated = [Stated("left at initial", borrowable_usd, TOLERANCE * borrowable_usd)]
