@@ -65,10 +65,11 @@ NEVER_USD: Final = 1e18  # where weights never scale
 UNTOUCHED: Final = 1e-12  # relative: by how much a levelled row may differ from the case's own, where it counts as the same
 TOLERANCE: Final = 1e-9  # relative, of the largest number of the row
 
-# Prices and volatilities are said once, and stay. Nothing is ordered: the book observes.
+# Prices and volatilities are said once, and stay. Nothing is ordered: the book observes. Whatever moves is told.
 PARAMETERS: Final[dict[str, Any]] = {
     "quorum": len(SOURCES),
     "breakers_enabled": False,
+    "health_publish_bps": 0.0,
     "implied_max_age_s": 86_400.0,
     "classes": {"major": {"max_age_s": 86_400.0}},
 }
@@ -142,9 +143,9 @@ class Case(NamedTuple):
         }
 
     @property
-    def messages(self) -> list[Message]:
-        """All of them, in an order in which nothing is refused."""
-        return [*self.definitions, *self.market, self.opening, *([] if self.orders is None else [self.orders])]
+    def accounts_messages(self) -> list[Message]:
+        """Of the account itself; the market must be known before."""
+        return [self.opening, *([] if self.orders is None else [self.orders])]
 
 
 class LeftOut(NamedTuple):

@@ -59,7 +59,7 @@ def told() -> Told:
     log.now_ns = venue_cases.CLOCK_NS
     refused += log.tick().now
     for case in CASES:
-        for message in case.messages:
+        for message in (*case.definitions, *case.market, *case.accounts_messages):
             refused += _give(log, message)
     assert [one for one in refused if isinstance(one, Refused)] == []
     return Told(book, {one.account: one for one in book.take_cut().health})
