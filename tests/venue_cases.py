@@ -7,7 +7,8 @@ one book. What has to come out is the row that the rule's kernel makes of the ca
 Messages say less than some cases' feeds do: a mark is the price of an asset for spot, perpetuals and every expiry's forward, a venue's
 feeds have one confidence and one rate, an expiry has one volatility. Such a case is *levelled*: its arrays get what can be said, and the
 row is that of the levelled arrays. A stated figure is kept where the levelling does not touch it. What cannot be said at all is left out
-with its reason: `TRANSLATED` and `LEFT_OUT` count both by family.
+with its reason: `TRANSLATED` and `LEFT_OUT` count both by family. Where a number never shows in a family's cases (an entry price below the
+mark, a time to expiry under a least charge), a case comes a second time, changed by name so that it does.
 
 Three rules of engine.rules have no adapter, and so no cases here: okx (needs sizes by which stablecoins hedge each other, and weights that
 are not published), span16 (needs the clearing house's risk arrays), derive_auction (a sale, no margin). `mango_v4_stable_price`,
@@ -161,22 +162,22 @@ Found = Case | LeftOut
 # By family: how many cases come in as messages, and how many are left out. tests/unit/test_venue_cases.py holds both.
 TRANSLATED: Final[dict[str, int]] = {
     "aave_utilities": 5,
-    "deribit_pme": 2,
+    "deribit_pme": 4,
     "derive_pmrm2": 5,
     "derive_srm": 9,
-    "doc_worked_examples": 4,
+    "doc_worked_examples": 6,
     "drift_v2_weights": 16,
     "mango_v3": 3,
-    "mango_v4_health": 8,
+    "mango_v4_health": 11,
 }
 LEFT_OUT: Final[dict[str, int]] = {
     "derive_pmrm2": 1,
     "doc_worked_examples": 2,
     "drift_v2_weights": 2,
     "mango_v3": 1,
-    "mango_v4_health": 11,
+    "mango_v4_health": 8,
 }
-STATED: Final = 64  # figures of venues that the levelling of feeds leaves untouched
+STATED: Final = 66  # figures of venues that the levelling of feeds leaves untouched
 
 
 @cache
@@ -506,7 +507,6 @@ def _srm_case(case: derive_srm.Case) -> Found:
     perps = zip(own.perp_market.tolist(), own.perp_amount.tolist(), own.perp_profit_usd.tolist(), strict=True)
     bases = zip(own.base_market.tolist(), own.base_amount.tolist(), strict=True)
     holdings = [
-        _dollars(float(own.cash_usd[0])),
         *(Holding("spot", names[market], units=amount) for market, amount in bases),
         *(
             Holding("perpetual", names[market], units=amount, cash=profit_usd - amount * float(price_usd[market]))
@@ -525,6 +525,11 @@ def _srm_case(case: derive_srm.Case) -> Found:
             for option, amount in enumerate(own.leg_amount.tolist())
         ),
     ]
+    cash_usd = float(own.cash_usd[0])
+    if len(own.base_amount):  # dollars may as well be said as what was paid for a coin
+        holdings[0] = holdings[0]._replace(cash=cash_usd)
+    else:
+        holdings.append(_dollars(cash_usd))
     given = {"confidence": confidence, "stable_usd": own.stable_usd}
     prices = dict(zip(names, price_usd.tolist(), strict=True))
     stated = [  # whole dollars, cut towards 0
@@ -541,10 +546,12 @@ def _srm_case(case: derive_srm.Case) -> Found:
 
 def _deribit() -> list[Found]:
     paths = sorted((deribit_pme.CARRIED / "margin").glob(f"{deribit_pme.FAMILY}*.json"))
-    return [_deribit_case(case) for path in paths for case in json.loads(path.read_text())["cases"]]
+    cases = [case for path in paths for case in json.loads(path.read_text())["cases"]]
+    return [_deribit_case(case, no_least_move) for no_least_move in (False, True) for case in cases]
 
 
-def _deribit_case(case: Mapping[str, Any]) -> Found:
+def _deribit_case(case: Mapping[str, Any], no_least_move: bool) -> Found:
+    """In all answers the roll shock is at its least, so that no time to expiry shows; without a least it does, and nothing is stated."""
     name, expected = case["id"], case["expected"]
     if beyond := deribit_pme.beyond_us(case):
         return LeftOut(deribit_pme.FAMILY, name, f"the rule has futures settled in the coin, not {', '.join(beyond)}")
@@ -562,10 +569,12 @@ def _deribit_case(case: Mapping[str, Any]) -> Found:
     stated = [
         Stated(level, expected[f"{level}_margin"] * index_usd, deribit_pme.TOLERANCE * index_usd)
         for level in ("initial", "maintenance")
-        if f"{level}_margin" in expected
+        if f"{level}_margin" in expected and not no_least_move
     ]
+    parameters = msgspec.structs.replace(answer.parameters, min_annualised_move=0.0) if no_least_move else answer.parameters
+    name = f"{name}, no least move" if no_least_move else name
     said = own._replace(correlation_contingency=np.zeros(1))
-    return _case(deribit_pme.FAMILY, name, "deribit_pm", answer.parameters, own, said, {"coin": index_usd}, holdings, given, stated)
+    return _case(deribit_pme.FAMILY, name, "deribit_pm", parameters, own, said, {"coin": index_usd}, holdings, given, stated)
 
 
 # ---- Mango ----------------------------------------------------------------------------------------------------------------------------
@@ -579,8 +588,11 @@ def _v4() -> list[Found]:
 def _v4_case(facts: Mapping[str, Any], case: Mapping[str, Any]) -> Found:
     name = str(case["id"])
     parameters, own = mango.v4_market(facts["setup"], case), mango.v4_account(facts["setup"], case)
-    if own.order_base_reserved.any() or own.order_quote_reserved.any():
+    has_orders = bool(own.order_base_reserved.any() or own.order_quote_reserved.any())
+    if has_orders and not len(own.perp):
         return LeftOut(mango.HEALTH, name, "open orders in spot: how much of base and quote they reserve is not said of pending lots")
+    nothing = np.zeros(len(own.order_base_token))
+    said = own._replace(order_base_reserved=nothing, order_quote_reserved=nothing)  # as the adapter takes it: as if there were none
     if own.potential_order_tokens.any():
         return LeftOut(mango.HEALTH, name, "tokens in open orders of all accounts, which the adapter does not take")
     tokens, perps = [one.name for one in parameters.tokens], [one.name for one in parameters.perps]
@@ -607,7 +619,7 @@ def _v4_case(facts: Mapping[str, Any], case: Mapping[str, Any]) -> Found:
         for key, measure in (("expected_init_health", "left at initial"), ("expected_maint_health", "left at maintenance"))
         if key in case
     ]
-    return _case(mango.HEALTH, name, "mango_v4", parameters, own, own, prices, holdings, given, stated, settled)
+    return _case(mango.HEALTH, name, "mango_v4", parameters, own, said, prices, holdings, given, stated, settled)
 
 
 def _v3() -> list[Found]:
@@ -761,7 +773,12 @@ _OPTION_S: Final = 30 * 86_400.0  # to the expiry of an option whose example sta
 def _examples() -> list[Found]:
     paths = sorted((worked_examples.CARRIED / "margin").glob(f"{worked_examples.FAMILY}*.json"))
     documents = [(name, example) for path in paths for name, example in json.loads(path.read_text()).items()]
-    return [_example(name, example) for name, example in documents]
+    dearer = [  # in all examples the mark is above the entry price, which then shows in nothing; nor does it in what maintenance is
+        (f"{name}, sold dearer", {**example, "entry": 2 * example["mark"], "expect": {"MM": example["expect"]["MM"]}})
+        for name, example in documents
+        if name.startswith("bybit_")
+    ]
+    return [_example(name, example) for name, example in [*documents, *dearer]]
 
 
 def _example(name: str, example: Mapping[str, Any]) -> Found:
