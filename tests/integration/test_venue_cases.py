@@ -33,7 +33,7 @@ from tests.venue_cases import Case
 PARTITIONS = 2
 TIMEOUT_S = 60.0
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 async def test_legs_of_reference_cases_come_out_of_the_pipeline(kafka: Cluster, topic_prefix: str, tmp_path: Path) -> None:
