@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ def run(folder: Path | None) -> list[CaseResult]:
 
 
 def _health_factor(sample: dict[str, Any]) -> CaseResult:
-    arrays = _arrays(sample["lt"], sample["lt"], 1)
-    account = _accounts([sample["collateral"]], [sample["debt"]], 1.0, modes=[0])
+    arrays = aave_v3.terms(pool(sample["lt"], sample["lt"], 1))
+    account = accounts_of([sample["collateral"]], [sample["debt"]], 1.0, modes=[0])
     found = float(_of_each(aave_v3.health_factors, account, arrays)[0])
     name = f"collateral {sample['collateral']}, threshold {sample['lt']}, debt {sample['debt']}"
     if sample["debt"] == 0:  # the client says -1 where we say that no price can hurt
@@ -46,14 +46,14 @@ def _health_factor(sample: dict[str, Any]) -> CaseResult:
 
 def _user_summary(summary: dict[str, Any]) -> list[CaseResult]:
     """An account outside and inside the efficiency mode that all its reserves belong to."""
-    price = re.fullmatch(r"1 token=([\d.]+) ref=([\d.]+) USD", summary["price"])
-    if price is None:
+    price_usd = token_price_usd(summary)
+    if price_usd is None:
         return [CaseResult(FAMILY, "user summary", False, f"unknown price convention: {summary['price']}")]
     plain, efficient = summary["expect_non_emode"], summary["expect_emode"]
     supplied = [reserve["supply"] for reserve in summary["reserves"]]
     owed = [reserve["variable_debt"] for reserve in summary["reserves"]]
-    arrays = _arrays(plain["ltv"], plain["liquidation_threshold"], len(supplied), efficient["ltv"], efficient["liquidation_threshold"])
-    accounts = _accounts(supplied, owed, float(price[2]), modes=[0, 1])
+    arrays = aave_v3.terms(summary_pool(summary))
+    accounts = accounts_of(supplied, owed, price_usd, modes=[0, 1])
     factors = _of_each(aave_v3.health_factors, accounts, arrays)
     available_usd = _of_each(aave_v3.available_borrows_usd, accounts, arrays)
     out = np.empty((2, 4))
@@ -67,18 +67,34 @@ def _user_summary(summary: dict[str, Any]) -> list[CaseResult]:
     return results
 
 
-def _arrays(
+def token_price_usd(summary: Mapping[str, Any]) -> float | None:
+    """What a token of the user summary costs; None where the file says it in a way that we don't know."""
+    price = re.fullmatch(r"1 token=([\d.]+) ref=([\d.]+) USD", summary["price"])
+    return None if price is None else float(price[2])
+
+
+def summary_pool(summary: Mapping[str, Any]) -> aave_v3.Parameters:
+    """The pool of the user summary: what is expected without the efficiency mode and in it says its ratios."""
+    plain, efficient = summary["expect_non_emode"], summary["expect_emode"]
+    own = plain["ltv"], plain["liquidation_threshold"]
+    return pool(*own, len(summary["reserves"]), efficient["ltv"], efficient["liquidation_threshold"])
+
+
+def pool(
     loan_to_value: float, threshold: float, reserves: int, mode_loan_to_value: float = 0.0, mode_threshold: float = 0.0
-) -> aave_v3.Terms:
+) -> aave_v3.Parameters:
     """A pool of equal reserves, all of them in one efficiency mode."""
-    reserve = aave_v3.ReserveParameters(name="token", loan_to_value=loan_to_value, liquidation_threshold=threshold)
+    own = tuple(
+        aave_v3.ReserveParameters(name=f"token{number}", loan_to_value=loan_to_value, liquidation_threshold=threshold)
+        for number in range(reserves)
+    )
     mode = aave_v3.CategoryParameters(
         name="mode", collateral=tuple(range(reserves)), loan_to_value=mode_loan_to_value, liquidation_threshold=mode_threshold
     )
-    return aave_v3.terms(aave_v3.Parameters(reserves=(reserve,) * reserves, categories=(mode,)))
+    return aave_v3.Parameters(reserves=own, categories=(mode,))
 
 
-def _accounts(supplied: list[float], owed: list[float], price_usd: float, modes: list[int]) -> aave_v3.Inputs:
+def accounts_of(supplied: list[float], owed: list[float], price_usd: float, modes: list[int]) -> aave_v3.Inputs:
     """The same account once in each mode."""
     reserves, accounts = len(supplied), len(modes)
     return aave_v3.Inputs(

@@ -2,10 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -73,34 +73,54 @@ def years_to_expiry(instrument: str, answered_ms: int | None) -> float | None:
     return max(expiry.timestamp() * 1000 - answered_ms, 0.0) / MS_PER_YEAR
 
 
-def _case(case: dict[str, Any]) -> list[CaseResult]:
-    name, expected = case["id"], case["expected"]
-    beyond = sorted(instrument for instrument in case["positions"] if _BEYOND.search(instrument))
-    if beyond:
-        why = f"our rule has futures settled in the coin, not {', '.join(beyond)}"
-        return [CaseResult(FAMILY, name, True, why, left_out=True)]
-    sizes = {instrument: _size(position) for instrument, position in case["positions"].items()}
-    coin = next(iter(case["positions"])).split("-")[0].lower()
-    parameters = _parameters(case, coin)
-    if isinstance(parameters, list):
-        return [CaseResult(FAMILY, f"{name}, parameters", False, "; ".join(parameters))]
-    answered_ms = case.get("timestamp_ms", case.get("timestamp", ANSWERED_MS.get(name)))
-    years = {instrument: years_to_expiry(instrument, answered_ms) for instrument in sizes}
-    undated = sorted(instrument for instrument, value in years.items() if value is None)
-    note = f"; no time to expiry of {', '.join(undated)}, taken as 0" if undated else ""
+class Answer(NamedTuple):
+    """What an answer is of, as the rule takes it; equity is not said there, and 0."""
 
-    terms = deribit_pm.parameter_arrays(parameters)
-    index_usd = float(case["index"])
-    one = {field: np.array([float(expected.get(field, 0.0))]) for field in ("correlation_contingency", "mmp_margin", "open_orders_margin")}
+    parameters: deribit_pm.Parameters
+    inputs: deribit_pm.Inputs
+    undated: list[str]  # instruments of which no time to expiry could be read, taken as 0
+
+
+def beyond_us(case: Mapping[str, Any]) -> list[str]:
+    """Positions that our rule does not have."""
+    return sorted(instrument for instrument in case["positions"] if _BEYOND.search(instrument))
+
+
+def answer_of(case: Mapping[str, Any]) -> Answer | list[str]:
+    """A case of futures settled in their coin; or what is wrong with its parameters."""
+    name, expected = case["id"], case["expected"]
+    sizes = [_size(position) for position in case["positions"].values()]
+    parameters = _parameters(case, next(iter(case["positions"])).split("-")[0].lower())
+    if isinstance(parameters, list):
+        return parameters
+    answered_ms = case.get("timestamp_ms", case.get("timestamp", ANSWERED_MS.get(name)))
+    years = {instrument: years_to_expiry(instrument, answered_ms) for instrument in case["positions"]}
+    told = ("correlation_contingency", "mmp_margin", "open_orders_margin")
     inputs = deribit_pm.Inputs(
         start=np.array([0, len(sizes)]),
-        size=np.array(list(sizes.values())),
+        size=np.array(sizes),
         years=np.array([value or 0.0 for value in years.values()]),
-        index_usd=np.array([index_usd]),
+        index_usd=np.array([float(case["index"])]),
         equity=np.zeros(1),
         spot_margin=np.array([float(expected.get("spot_margin", 0.0))]),
-        **one,
+        **{field: np.array([float(expected.get(field, 0.0))]) for field in told},
     )
+    return Answer(parameters, inputs, sorted(instrument for instrument, value in years.items() if value is None))
+
+
+def _case(case: dict[str, Any]) -> list[CaseResult]:
+    name, expected = case["id"], case["expected"]
+    if beyond := beyond_us(case):
+        why = f"our rule has futures settled in the coin, not {', '.join(beyond)}"
+        return [CaseResult(FAMILY, name, True, why, left_out=True)]
+    answer = answer_of(case)
+    if isinstance(answer, list):
+        return [CaseResult(FAMILY, f"{name}, parameters", False, "; ".join(answer))]
+    parameters, inputs, undated = answer
+    note = f"; no time to expiry of {', '.join(undated)}, taken as 0" if undated else ""
+    sizes = dict(zip(case["positions"], inputs.size.tolist(), strict=True))
+    index_usd = float(inputs.index_usd[0])
+    terms = deribit_pm.parameter_arrays(parameters)
     out = np.empty((1, 4))
     deribit_pm.margins(inputs, terms, out)
     parts = {part: value_usd / index_usd for part, value_usd in deribit_pm.parts(inputs, terms, 0)}
@@ -124,12 +144,12 @@ def _case(case: dict[str, Any]) -> list[CaseResult]:
     return results
 
 
-def _size(position: dict[str, Any]) -> float:
+def _size(position: Mapping[str, Any]) -> float:
     [size] = [float(value) for field, value in position.items() if field.startswith("size")]
     return size
 
 
-def _parameters(case: dict[str, Any], coin: str) -> deribit_pm.Parameters | list[str]:
+def _parameters(case: Mapping[str, Any], coin: str) -> deribit_pm.Parameters | list[str]:
     document = {PARAMETERS.get(name, name): value for name, value in case["params"].items() if name not in OF_OPTIONS}
     if "m_inc" not in document and coin in M_INC:
         document["m_inc"] = M_INC[coin]

@@ -43,7 +43,7 @@ def health(folder: Path | None) -> list[CaseResult]:
 
 
 def _health(facts: Mapping[str, Any], case: Mapping[str, Any]) -> list[CaseResult]:
-    parameters, account = _market(facts["setup"], case), _account(facts["setup"], case)
+    parameters, account = v4_market(facts["setup"], case), v4_account(facts["setup"], case)
     arrays = mango_v4.terms(parameters)
     found = np.empty((1, mango_v4.LEVELS))
     mango_v4.healths(account, arrays, found)
@@ -67,7 +67,7 @@ def _tokens(setup: Mapping[str, Any]) -> list[str]:
     return sorted((name for name in setup if re.fullmatch(r"token\d+", name)), key=lambda name: int(name[5:]))
 
 
-def _market(setup: Mapping[str, Any], case: Mapping[str, Any]) -> mango_v4.Parameters:
+def v4_market(setup: Mapping[str, Any], case: Mapping[str, Any]) -> mango_v4.Parameters:
     """The banks of the setup as the case has set them, and its perpetual."""
     names = _tokens(setup)
     settings = [*case.get("bank_settings", []), *[{}] * len(names)]
@@ -100,7 +100,7 @@ def _market(setup: Mapping[str, Any], case: Mapping[str, Any]) -> mango_v4.Param
     return mango_v4.Parameters(tokens=tokens, perps=(perps,))
 
 
-def _account(setup: Mapping[str, Any], case: Mapping[str, Any]) -> mango_v4.Inputs:
+def v4_account(setup: Mapping[str, Any], case: Mapping[str, Any]) -> mango_v4.Inputs:
     """The case's account, alone, and the prices of the setup."""
     names = _tokens(setup)
     balances = [float(case.get(name, case.get(f"bank{name[5:]}", 0.0))) for name in names]
@@ -213,9 +213,8 @@ def accounts(folder: Path | None) -> list[CaseResult]:
 
 
 def _v3_account(name: str, path: Path, expected: Mapping[str, Any]) -> list[CaseResult]:
-    with path.open() as file:
-        rows = list(csv.DictReader(file))
-    parameters, account = _v3_market(rows[:-1]), _v3_inputs(rows)
+    rows = v3_rows(path)
+    parameters, account = v3_market(rows[:-1]), v3_inputs(rows)
     arrays = mango_v3.terms(parameters)
     measures, out = np.empty((1, mango_v3.MEASURES)), np.empty((1, 4))
     mango_v3.measures(account, arrays, measures)
@@ -243,7 +242,15 @@ def _v3_account(name: str, path: Path, expected: Mapping[str, Any]) -> list[Case
     return [*results, CaseResult(V3, f"{name}, liquidatable", agrees, f"{liquidatable}, expected {expected['is_liquidatable']}")]
 
 
-def _v3_market(rows: list[dict[str, str]]) -> mango_v3.Parameters:
+def v3_rows(path: Path) -> list[dict[str, str]]:
+    """An account's file: a row for each market, and the quote's last."""
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def v3_market(rows: list[dict[str, str]]) -> mango_v3.Parameters:
+    """The weights of the markets of these rows."""
+
     def side(row: Mapping[str, str], kind: str) -> mango_v3.SideParameters:
         return mango_v3.SideParameters(
             init_asset_weight=float(row[f"{kind}InitAssetWeight"]),
@@ -257,7 +264,7 @@ def _v3_market(rows: list[dict[str, str]]) -> mango_v3.Parameters:
     )
 
 
-def _v3_inputs(rows: list[dict[str, str]]) -> mango_v3.Inputs:
+def v3_inputs(rows: list[dict[str, str]]) -> mango_v3.Inputs:
     """One account; its last row is the quote. Perpetuals' orders are what the health's base has more than the position."""
     quote, rows = rows[-1], rows[:-1]
 

@@ -6,7 +6,7 @@ A venue's factors stand only in the formulas that come with an example, as numbe
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,8 +43,8 @@ def run(folder: Path | None) -> list[CaseResult]:
     return results
 
 
-def _bybit(name: str, example: dict[str, Any]) -> list[CaseResult]:
-    """A short option, a call if the name says so, of one unit unless the example says otherwise."""
+def bybit_case(name: str, example: Mapping[str, Any]) -> tuple[bybit_uta.Parameters, bybit_uta.Inputs] | str:
+    """A short option, a call if the name says so, of one unit unless the example says otherwise; or what was not understood."""
     formulas = ";".join(example.get("expr", [])).replace(" ", "")
     document: dict[str, float] = {}
     if found := _MAINTENANCE.search(formulas):
@@ -55,9 +55,9 @@ def _bybit(name: str, example: dict[str, Any]) -> list[CaseResult]:
     unread = [level for level in example["expect"] if needed.get(level) not in document]
     parameters = read(bybit_uta.Parameters, document)
     if isinstance(parameters, list) or unread:
-        return [CaseResult(FAMILY, name, False, f"formula not understood: {unread}; {parameters}")]
+        return f"formula not understood: {unread}; {parameters}"
     size = -abs(float(example.get("qty", example.get("size", 1.0))))
-    inputs = bybit_uta.Inputs(
+    return parameters, bybit_uta.Inputs(
         start=np.array([0, 1]),
         size=np.array([size]),
         is_call=np.array(["call" in name]),
@@ -67,6 +67,13 @@ def _bybit(name: str, example: dict[str, Any]) -> list[CaseResult]:
         mark_usd=_one(example["mark"]),
         equity_usd=_one(0.0),
     )
+
+
+def _bybit(name: str, example: dict[str, Any]) -> list[CaseResult]:
+    case = bybit_case(name, example)
+    if isinstance(case, str):
+        return [CaseResult(FAMILY, name, False, case)]
+    parameters, inputs = case
     out = np.empty((1, 4))
     bybit_uta.margins(inputs, bybit_uta.parameter_arrays(parameters), out)
     columns = {"MM": MAINTENANCE_USD, "IM": INITIAL_USD}
@@ -89,40 +96,58 @@ def _okx(name: str, example: dict[str, Any]) -> list[CaseResult]:
     return [_close(name, float(out[0, MAINTENANCE_USD]), example["expect"])]
 
 
-def _hyperliquid(name: str, example: dict[str, Any]) -> list[CaseResult]:
+def hyperliquid_case(example: Mapping[str, Any]) -> hyperliquid_pm.Inputs:
+    """One collateral without a cap, and nothing owed."""
     no_cap = _one(1e18)
-    inputs = hyperliquid_pm.Inputs(
+    return hyperliquid_pm.Inputs(
         np.array([0, 1]), _one(example["balance"]), no_cap, _one(example["price"]), _one(example["ltv"]), _one(0.0), _one(0.0)
     )
-    return [_close(name, float(hyperliquid_pm.borrowable_usd(inputs, 0)), example["expect_borrowable_usdc"])]
+
+
+def _hyperliquid(name: str, example: dict[str, Any]) -> list[CaseResult]:
+    found = float(hyperliquid_pm.borrowable_usd(hyperliquid_case(example), 0))
+    return [_close(name, found, example["expect_borrowable_usdc"])]
+
+
+def dederi_case(example: Mapping[str, Any]) -> tuple[dederi.Parameters, dederi.Inputs] | str:
+    """Futures at the price that the example's basis rate makes; or what is wrong with the shocks."""
+    shocks = sorted(int(shock) for shock in example["pnl_by_shock"])
+    parameters = read(dederi.Parameters, {"shocks": [shock / 100.0 for shock in shocks], "contingency_factor": example["factor"]})
+    if isinstance(parameters, list):
+        return "; ".join(parameters)
+    index_usd = float(example["index"])
+    price_usd = float(dederi.future_price_usd(index_usd, float(example["abr"]), float(example["days"])))
+    return parameters, dederi.Inputs(np.array([0, 1]), _one(example["qty"]), _one(price_usd), _one(index_usd), _one(0.0))
+
+
+def dederi_requirement(example: Mapping[str, Any]) -> tuple[float, float]:
+    """(worst loss and contingency as printed, by how much more or less it may be), USD."""
+    shocks = [int(shock) for shock in example["pnl_by_shock"]]
+    worst = max(0.0, *(-float(gain) for gain in example["pnl_by_shock"].values()))
+    of_price = max(abs(shock) for shock in shocks) / 100.0 * abs(float(example["qty"])) * _half_unit(example["F"])
+    return worst + example["future_contingency"], 0.5 + _half_unit(example["future_contingency"]) + of_price
 
 
 def _dederi(name: str, example: dict[str, Any]) -> list[CaseResult]:
     """Each figure to half a unit of its last printed digit; gains may come from the printed, rounded price as well."""
-    shocks = sorted(int(shock) for shock in example["pnl_by_shock"])
-    parameters = read(dederi.Parameters, {"shocks": [shock / 100.0 for shock in shocks], "contingency_factor": example["factor"]})
-    if isinstance(parameters, list):
-        return [CaseResult(FAMILY, name, False, "; ".join(parameters))]
+    case = dederi_case(example)
+    if isinstance(case, str):
+        return [CaseResult(FAMILY, name, False, case)]
+    parameters, inputs = case
+    quantity, price_usd = float(inputs.quantity[0]), float(inputs.price_usd[0])
     terms = dederi.parameter_arrays(parameters)
-    index_usd, quantity = float(example["index"]), float(example["qty"])
-    price_usd = float(dederi.future_price_usd(index_usd, float(example["abr"]), float(example["days"])))
-    inputs = dederi.Inputs(np.array([0, 1]), _one(quantity), _one(price_usd), _one(index_usd), _one(0.0))
     results = [
         _printed(f"{name}, price", price_usd, example["F"]),
         _printed(f"{name}, contingency", float(dederi.contingency_usd(inputs, terms, 0)), example["future_contingency"]),
     ]
-    for shock in shocks:
-        found = float(dederi.simulated_gain_usd(inputs, 0, shock / 100.0))
-        slack = abs(quantity * shock / 100.0) * _half_unit(example["F"])
-        results.append(_printed(f"{name}, gain at {shock} %", found, example["pnl_by_shock"][str(shock)], slack))
+    for shock in example["pnl_by_shock"]:
+        found = float(dederi.simulated_gain_usd(inputs, 0, int(shock) / 100.0))
+        slack = abs(quantity * int(shock) / 100.0) * _half_unit(example["F"])
+        results.append(_printed(f"{name}, gain at {shock} %", found, example["pnl_by_shock"][shock], slack))
     out = np.empty((1, 4))
     dederi.margins(inputs, terms, out)
-    worst = max(0.0, *(-float(gain) for gain in example["pnl_by_shock"].values()))
-    of_price = max(abs(shock) for shock in shocks) / 100.0 * abs(quantity) * _half_unit(example["F"])
-    slack = 0.5 + _half_unit(example["future_contingency"]) + of_price
-    results.append(
-        _printed(f"{name}, worst loss and contingency", float(out[0, MAINTENANCE_USD]), worst + example["future_contingency"], slack)
-    )
+    printed, slack = dederi_requirement(example)
+    results.append(_printed(f"{name}, worst loss and contingency", float(out[0, MAINTENANCE_USD]), printed, slack))
     return results
 
 
