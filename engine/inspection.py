@@ -35,7 +35,7 @@ from engine.tables import (
     UNIT_SHORT,
     UNIT_UNKNOWN,
 )
-from engine.venue_legs import in_words, leg_reports, legs_at
+from engine.venue_legs import in_words, leg_reports, legs_at, venue_rows
 
 NAMED_MAX: Final = 10  # missing fills, and things that a rule misses, named one by one
 
@@ -129,7 +129,7 @@ def explain_account(book: Book, name: str) -> AccountReport | None:
     slots = c.instrument[a, :count].tolist(), there, c.cash[a, :count].tolist()
     life = book.lives.get(a, Life())
     state = State(int(c.state[a]))
-    legs = leg_reports(np.array([a]), book.accounts, market).get(a, [])
+    legs = leg_reports(venue_rows(np.array([a]), book.accounts, market), market).get(a, [])
     known = state is not State.UNKNOWN
     health = c.health[a]
     collateral = haircut_terms(market, *slots) if known else []

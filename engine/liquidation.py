@@ -14,7 +14,7 @@ from engine.book import LIMIT, Columns, wide
 from engine.jit import kernel
 from engine.margin import EQUITY, MAINTENANCE, OUT, POSITIONS_MAX, closing_cost_usd, evaluate
 from engine.market import Market
-from engine.parameters import Parameters
+from engine.parameters import BPS, Parameters
 from engine.tables import (
     ASSETS_MAX,
     CASH_VALUE,
@@ -37,7 +37,6 @@ from engine.universe import InstrumentArrays
 SIZES: Final = 16  # of a close that are looked at in each of two rounds
 COST_FLOOR: Final = 1e-6  # of the notional, so that a free closing has a finite score
 NO_SCORE: Final = -math.inf
-BPS: Final = 1e-4
 
 
 class Scratch(NamedTuple):

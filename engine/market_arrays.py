@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.marks import NEVER_NS
-from engine.parameters import ASSET_CLASSES, Parameters
+from engine.parameters import ASSET_CLASSES, BPS, Parameters
 from engine.tables import (
     ASSETS_MAX,
     CHAINS_MAX,
@@ -37,7 +37,6 @@ SUSPEND_UPTIME: Final = 12
 CLASS_COLUMNS: Final = 13
 MARK_AGE: Final = 0
 DEPTH_AGE: Final = 1
-BPS: Final = 1e-4
 OPTION_INPUTS: Final = 5  # forward, volatility, years, scan range at either level
 
 
@@ -205,7 +204,7 @@ def new_settings(parameters: Parameters) -> Settings:
         class_ages_ns=ages,
         quorum=parameters.quorum,
         mad_k=parameters.mad_k,
-        mad_floor=parameters.mad_floor_bps * 1e-4,
+        mad_floor=parameters.mad_floor_bps * BPS,
         implied_max_age_ns=nanoseconds(parameters.implied_max_age_s),
         vol_min_step_ns=nanoseconds(parameters.vol_min_step_s),
         tau_fast_s=parameters.tau_fast_s,

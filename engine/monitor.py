@@ -39,9 +39,10 @@ from engine.margin import UNHAIRCUT
 from engine.market import Market, Revaluation
 from engine.market_breakers import BreakerChange
 from engine.market_pieces import PREFIX as MARKET_PREFIX
+from engine.parameters import BPS
 from engine.postings import Fault, OneFill, Postings
 from engine.reasons import Cause, Outcome, Refusal
-from engine.reporting import BPS, accounts_by_state, accounts_to_tell, refusals_of, tell
+from engine.reporting import accounts_by_state, accounts_to_tell, refusals_of, tell
 from engine.rows import ACCOUNT_PREFIX, Life, RowLedger, decode_account_row
 from engine.sources import Sources, first_new, gap_decision, refused
 from engine.venue_legs import LegWatch

@@ -3,7 +3,7 @@
 Every number has a bound; docs/model.md says where each is used. Pools may differ; a decision carries the version that it used.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,6 +19,7 @@ ASSET_CLASSES: tuple[AssetClass, ...] = (
     "governance",
 )
 MODES = ("isolated", "protocol", "portfolio")
+BPS: Final = 1e-4
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Sigma = Annotated[float, Field(ge=0.0, le=10.0)]

@@ -12,9 +12,8 @@ from engine.market import Market
 from engine.parameters import MODES
 from engine.reasons import Cause, State, Unknown
 from engine.rows import Life
-from engine.venue_legs import leg_reports
+from engine.venue_legs import leg_reports, note_told, venue_rows
 
-BPS = 1e-4
 # Why new risk is refused, by bit; those of limits are the bits of margin.LIMIT.
 REFUSALS = ("initial_margin", "limit_account", "limit_asset", "limit_venue", "bad_debt")
 BAD_DEBT_BIT = 1 << REFUSALS.index("bad_debt")
@@ -77,7 +76,8 @@ def tell(
     requirements[valued] = by_mode
     end_factor, clock_ns = market.parameters.end_factor, market.clock_ns
     health = c.health[numbers]
-    legs = leg_reports(numbers, accounts, market)
+    rows = venue_rows(numbers, accounts, market)
+    legs = leg_reports(rows, market)
     told: list[Health] = []
     columns = zip(
         numbers.tolist(),
@@ -115,6 +115,7 @@ def tell(
         )
     c.told[numbers] = 1
     c.told_refuses[numbers] = refuses[numbers]
+    note_told(rows, numbers, c)
     # An account that cannot be valued keeps the amounts that were told before: coming back is a change of state anyway.
     c.told_equity[numbers[valued]] = health[valued, EQUITY]
     c.told_maintenance[numbers[valued]] = health[valued, MAINTENANCE]

@@ -25,6 +25,7 @@ from engine.market_arrays import (
     ValueTerms,
 )
 from engine.marks import Marks
+from engine.parameters import BPS
 from engine.pricing import black76_delta, black76_price, black76_vega, year_fraction
 from engine.reasons import Unknown
 from engine.scenarios import extreme_down, fill_option_scan, scan_range, tenor_band, volatility_shock
@@ -410,7 +411,7 @@ def _burden_instrument(
                     differ = True
     set_.row_int[LEVELS_DIFFER] = 1 if differ else 0
     if set_.row_int[TAKES_ORDERS] != 0 and assets.group[a] >= 0:
-        row[COST_RATE] = (0.5 * inputs.spread_bps[a] + fee_bps[terms.venue[i]]) * 1e-4
+        row[COST_RATE] = (0.5 * inputs.spread_bps[a] + fee_bps[terms.venue[i]]) * BPS
         row[IMPACT] = settings.impact_coefficient / math.sqrt(inputs.depth_usd[a])
 
 

@@ -16,6 +16,7 @@ from engine.book import LOOK_SECONDS, Accounts, Columns
 from engine.effects import MarginCall, VenueLeg
 from engine.jit import kernel
 from engine.market import Market
+from engine.parameters import BPS
 from engine.pricing import year_fraction
 from engine.reasons import State
 from engine.rows import Life
@@ -103,7 +104,9 @@ class LegWatch:
         self.counts[:, due] = 0
         numbers = np.flatnonzero(due[columns.look[:n]])
         levels: dict[tuple[int, int], tuple[int, NDArray[np.float64]]] = {}  # (account, venue) -> of those that are called, with its row
-        for rows in venue_rows(numbers, self._accounts, market) if universe.venue_rules else ():
+        found = venue_rows(numbers, self._accounts, market)
+        columns.told[numbers[_moved(found, numbers, columns, market.parameters.health_publish_bps * BPS)]] = 0
+        for rows in found:
             self._count(rows, columns, market)
             for k in self._concerned(rows, market).tolist():
                 a, row = int(rows.accounts[k]), rows.out[k]
@@ -196,10 +199,37 @@ def venue_rows(numbers: NDArray[np.int64], accounts: Accounts, market: Market) -
     return found
 
 
-def leg_reports(numbers: NDArray[np.int64], accounts: Accounts, market: Market) -> dict[int, list[VenueLeg]]:
+def note_told(found: list[VenueRows], numbers: NDArray[np.int64], columns: Columns) -> None:
+    """These legs have been told of the accounts `numbers`."""
+    columns.told_near[numbers], columns.told_legs_usd[numbers] = _summary(found, numbers)
+
+
+def _moved(found: list[VenueRows], numbers: NDArray[np.int64], columns: Columns, share: float) -> NDArray[np.bool_]:
+    """(numbers,): whether an account's legs differ by more than `share` from what was told of them."""
+    near, size_usd = _summary(found, numbers)
+    told_near, told_usd = columns.told_near[numbers], columns.told_legs_usd[numbers]
+    with np.errstate(invalid="ignore"):  # from infinity to infinity
+        same_near = (near == told_near) | (np.isnan(near) & np.isnan(told_near)) | (np.abs(near - told_near) <= share)
+    largest = np.maximum(size_usd, told_usd)
+    same_size = (np.isnan(size_usd) & np.isnan(told_usd)) | (np.abs(size_usd - told_usd) <= share * largest)
+    moved: NDArray[np.bool_] = ~(same_near & same_size)
+    return moved
+
+
+def _summary(found: list[VenueRows], numbers: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of each of `numbers` (rising): the distance of its nearest leg, and the size of its legs' numbers; nan where one has none."""
+    near, size_usd = np.full(len(numbers), np.inf), np.zeros(len(numbers))
+    for rows in found:
+        at = np.searchsorted(numbers, rows.accounts)
+        near[at] = np.minimum(near[at], rows.out[:, DISTANCE])
+        size_usd[at] += np.abs(rows.out[:, [EQUITY_USD, INITIAL_USD, MAINTENANCE_USD]]).sum(axis=1)
+    return near, size_usd
+
+
+def leg_reports(found: list[VenueRows], market: Market) -> dict[int, list[VenueLeg]]:
     """By account, its legs at venues that have a rule; in the order of venues."""
     reports: dict[int, list[VenueLeg]] = {}
-    for rows in venue_rows(numbers, accounts, market):
+    for rows in found:
         venue = market.universe.venues[rows.venue].name
         rule = market.universe.venue_rules[rows.venue].info.name
         verdict = verdicts(rows.out[:, DISTANCE], market.parameters.venue_call_distance).tolist()

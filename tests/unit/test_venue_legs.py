@@ -13,7 +13,7 @@ from engine.inputs import FrameKind, InstrumentDefinition, VenueDefinition, Venu
 from engine.inspection import explain_account
 from engine.monitor import Book
 from engine.reasons import State
-from engine.venue_legs import CLEAR, NEAR, PAST, UNKNOWN, in_words, leg_reports, legs_at
+from engine.venue_legs import CLEAR, NEAR, PAST, UNKNOWN, in_words, leg_reports, legs_at, venue_rows
 from tests.small_world import T0, Log
 
 POOL_RULE = VenueRule(
@@ -75,7 +75,7 @@ def look(log: Log, btc_usd: float) -> list[MarginCall]:
 
 def leg(book: Book, account: str = "alice") -> VenueLeg:
     number = book.accounts.numbers[account]
-    (found,) = leg_reports(np.array([number]), book.accounts, book.market)[number]
+    (found,) = leg_reports(venue_rows(np.array([number]), book.accounts, book.market), book.market)[number]
     return found
 
 
@@ -235,6 +235,40 @@ def test_a_level_that_changes_is_told() -> None:
     look(log, 92_000.0)
     (health,) = book.take_cut().health
     assert (health.account, health.legs[0].verdict) == ("alice", "near")
+
+
+def test_legs_that_moved_are_told_however_still_the_whole_is() -> None:
+    """Another threshold of the pool changes nothing of our own numbers."""
+    book, log = a_book()
+    borrow(log)
+    look(log, 100_000.0)
+    book.take_cut()
+    reserves = POOL_RULE.parameters["reserves"]
+    for threshold, distances in ((0.8005, []), (0.84, [1 - 70 / 84]), (0.84, []), (None, [])):
+        rule = (
+            None
+            if threshold is None
+            else VenueRule(rule="aave_v3", parameters={"reserves": [{**reserves[0], "liquidation_threshold": threshold}, reserves[1]]})
+        )
+        define(log, pool(rule))
+        look(log, 100_000.0)
+        told = [health for health in book.take_cut().health if health.account == "alice"]
+        assert [one.distance for health in told for one in health.legs] == pytest.approx(distances)
+        assert (told != []) == (bool(distances) or rule is None)
+
+
+def test_a_leg_that_loses_its_number_and_gets_it_back_is_told() -> None:
+    book, log = a_book()
+    borrow(log)
+    look(log, 100_000.0)
+    book.take_cut()
+    reserves = POOL_RULE.parameters["reserves"]
+    for rule, unknown in ((VenueRule(rule="aave_v3", parameters={"reserves": reserves[1:]}), "not_taken"), (POOL_RULE, "")):
+        define(log, pool(rule))
+        look(log, 100_000.0)
+        assert [health.legs[0].unknown for health in book.take_cut().health] == [unknown]
+        look(log, 100_000.0)
+        assert book.take_cut().health == []
 
 
 def test_without_a_number_a_call_stays_as_it_is() -> None:
