@@ -20,7 +20,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from engine.effects import Order
-from engine.inputs import Fill, Heartbeat, OraclePrice
+from engine.inputs import Fill, Heartbeat, OraclePrice, VenueDefinition, VenueRule
 from streams import operator
 from streams.broker import Cluster, LocalBroker, free_port
 from streams.clients import Clients
@@ -163,6 +163,12 @@ async def test_of_a_market_that_goes_wrong(kafka: Cluster, topic_prefix: str, tm
         await watch.fires("PlimsollChainQuarantined", name=CHAIN, severity="page")
         await asyncio.to_thread(set_quarantine, on=False)
         await watch.ends("PlimsollChainQuarantined")
+
+        ex = VenueDefinition(v=1, name="ex", chain=CHAIN, fee_bps=5, time_ns=small_world.T0)
+        await books.sender.send(msgspec.structs.replace(ex, rule=VenueRule(rule="bybit_uta")))  # which takes no perpetuals
+        await watch.fires("PlimsollVenueLegsUnknown", venue="ex", severity="ticket")
+        await books.sender.send(ex)
+        await watch.ends("PlimsollVenueLegsUnknown")
 
         freeze = partial(operator.set_freeze, books.settings, "venue", spoilt_books.VENUE, by="test")
         await asyncio.to_thread(freeze, frozen=True)

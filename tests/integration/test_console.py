@@ -437,3 +437,36 @@ def test_the_theme_is_remembered(live: Live, browser: Browser) -> None:
         page.reload()
         expect(page.locator("#theme")).to_have_text("Theme: light")
         assert page.evaluate(ground) != dark
+
+
+def test_an_accounts_page_says_how_far_its_venues_are_from_liquidating_its_legs(live: Live, browser: Browser) -> None:
+    healths = last_healths(live)
+    account = min(name for name, one in healths.items() if one.state == "HEALTHY" and one.legs and one.legs[0].distance is not None)
+    path = f"/api/own/{quote(account)}"
+    worker = next(k for k in range(len(live.pages)) if live.ask(path, k)["report"])
+    with a_page(browser) as page:
+        open_view(page, live, f"accounts/{account}")
+        expect(page.locator("#as-of")).to_contain_text("As of")
+        legs = page.get_by_role("region", name="By the venues' own rules")
+
+        def shown() -> tuple[str, list[str], list[str]]:
+            return (
+                page.locator("#as-of").inner_text(),
+                page.locator("#local li").all_inner_texts(),
+                legs.locator("tbody td").all_inner_texts(),
+            )
+
+        report, (_, lines, cells) = settled(
+            lambda: live.ask(path, worker)["report"], shown, lambda report, seen: f"ledger {report['ledger']}," in seen[0]
+        )
+        open_view(page, live, "overview")
+        near = page.locator("#local").inner_text()
+    (leg,) = report["legs"]
+    assert lines == report["local"]
+    assert lines[0].startswith(f"whole portfolio healthy, leg at venue {leg['venue']} is ")
+    assert (leg["venue"], leg["rule"]) == ("morpho", "aave_v3")
+    assert cells[-1] == leg["verdict"]
+    assert usd(leg["maintenance_usd"]) in cells
+    assert int(near) == sum(
+        one.state == "HEALTHY" and any(leg.verdict in ("near", "past") for leg in one.legs) for one in last_healths(live).values()
+    )

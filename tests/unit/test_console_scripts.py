@@ -140,3 +140,25 @@ def test_leverage_in_words_leaves_out_what_is_not_known(tmp_path: Path) -> None:
         """,
         tmp_path,
     )
+
+
+def test_legs_in_words_say_how_far_a_venues_line_is(tmp_path: Path) -> None:
+    run(
+        """
+        import assert from "node:assert";
+        import { farText, legColumns, nearText } from "./venues.js";
+        assert.equal(farText(0.0321, "lender"), "3.2% from the line of lender");
+        assert.equal(farText(-0.25, "lender"), "25.0% past the line of lender");
+        assert.equal(farText(null, "lender"), "past the line of lender");
+        const amounts = { equity_usd: 1234.5, initial_usd: 10, maintenance_usd: null };
+        const leg = { venue: "lender", rule: "aave_v3", ...amounts, distance: 0.04, verdict: "near", unknown: "" };
+        assert.deepEqual(legColumns.map((column) => column.text(leg)), ["lender", "aave_v3", "1,235", "10.00", "–", "+4.0%", "near"]);
+        assert.equal(legColumns.at(-1).text({ ...leg, verdict: "unknown", unknown: "not_taken" }), "not taken");
+        const others = [{ ...leg, venue: "far", verdict: "clear" }, { ...leg, venue: "gone", distance: null, verdict: "past" }];
+        const health = { state: "HEALTHY", legs: [leg, ...others] };
+        assert.equal(nearText(health), "4.0% from the line of lender, past the line of gone");
+        assert.equal(nearText({ ...health, state: "WARNING" }), "");
+        assert.equal(nearText({ state: "HEALTHY" }), "");
+        """,
+        tmp_path,
+    )

@@ -8,8 +8,10 @@ from prometheus_client import CollectorRegistry
 
 from engine.cascade import FALLS
 from engine.encumbrance import leverage_reports
+from engine.inputs import FrameKind
 from engine.reasons import State
 from engine.survey import Flights
+from engine.venue_legs import LEG_VERDICTS
 from streams.risk_metrics import RiskMetrics
 from tests.random_ledger import RandomLedger
 
@@ -113,3 +115,32 @@ def test_leverage_is_told_by_asset_and_fall_and_what_is_not_known_is_not(ledger:
     assert told_of("asset_pledged_share") is None
     assert told_of("asset_encumbrance_multiple") is None
     assert told_of("asset_claims_usd", kind="held") == stb.held_usd
+
+
+def test_legs_are_told_by_venue_and_a_venue_without_a_rule_has_no_series(ledger: RandomLedger) -> None:
+    registry = CollectorRegistry()
+    risk = RiskMetrics(registry)
+    tell(risk, ledger, 2)
+    book = ledger.book
+    ex, sx = (book.market.universe.venue_number(name) for name in ("ex", "sx"))
+    assert ex is not None
+    assert sx is not None
+
+    def told_of(venue: str) -> list[list[float | None]]:
+        labels = {"partition": "2", "venue": venue}
+        return [
+            [
+                registry.get_sample_value("plimsoll_venue_legs", {**labels, "portfolio": whole, "verdict": verdict})
+                for verdict in LEG_VERDICTS
+            ]
+            for whole in ("other", "healthy")
+        ]
+
+    assert told_of("ex") == book.legs.counted(ex).tolist()
+    assert told_of("sx") == book.legs.counted(sx).tolist()
+    assert book.legs.counted(ex).sum() > 0
+    venue = msgspec.structs.replace(book.market.universe.venues[sx], rule=None)
+    ledger.log.control(FrameKind.DEFINITIONS, "market.instruments", [venue])
+    tell(risk, ledger, 2)
+    assert told_of("sx") == [[None] * len(LEG_VERDICTS)] * 2
+    assert told_of("ex") == book.legs.counted(ex).tolist()

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from engine.effects import AssetReport, Breaker, ChainReport, Decision, Health, MarginCall, Order, Output
+from engine.effects import AssetReport, Breaker, ChainReport, Decision, Health, MarginCall, Order, Output, VenueLeg
 from engine.inputs import OrderReport, Partial
 from streams import view as view_module
 from streams import watched_accounts, watched_orders
 from streams.messages import DeadLetter, PartitionStatus, dlq_topic, encode, encode_effect, encode_source
 from streams.view import SECTIONS, View
-from streams.watched_accounts import ACCOUNT_POINTS_MAX, STATES, distance
+from streams.watched_accounts import ACCOUNT_POINTS_MAX, STATES, distance, near_venues
 from streams.watched_orders import Fate
 
 SECOND_NS = 1_000_000_000
@@ -117,6 +117,29 @@ def test_the_worst_come_first_whatever_the_order_they_were_told_in() -> None:
         assert [found.account for found in view.worst(99)] == [one.account for one in told]
         assert view.worst(3) == told[:3]
     assert [distance(one) for one in (told[1], told[3], told[4], told[7])] == [-0.8, None, 0.4, None]
+
+
+def test_healthy_accounts_near_a_venues_line_come_before_other_healthy_ones_and_are_counted() -> None:
+    def leg(verdict: str, distance: float | None, venue: str = "lender") -> VenueLeg:
+        return VenueLeg(
+            venue=venue, rule="aave_v3", equity_usd=1.0, initial_usd=1.0, maintenance_usd=1.0, distance=distance, verdict=verdict
+        )
+
+    told = [
+        health("below", "LIQUIDATABLE", 9.0, 10.0, legs=[leg("past", -0.5)]),
+        health("past without size", "HEALTHY", 90.0, 10.0, legs=[leg("clear", 0.5), leg("past", None)]),
+        health("past", "HEALTHY", 90.0, 10.0, legs=[leg("past", -0.1)]),
+        health("near", "HEALTHY", 90.0, 10.0, legs=[leg("near", 0.04), leg("near", 0.02, "other")]),
+        health("warned", "WARNING", 10.5, 10.0, legs=[leg("near", 0.04)]),
+        health("clear", "HEALTHY", 11.0, 10.0, legs=[leg("clear", 0.06), leg("unknown", None)]),
+    ]
+    view = View()
+    take(view, *reversed(told))
+    assert [found.account for found in view.worst(99)] == [one.account for one in told]
+    assert view.watched.local() == 3
+    assert near_venues(told[3]) == {"lender": 0.04, "other": 0.02}
+    take(view, health("past", "HEALTHY", 90.0, 10.0, clock_s=2))
+    assert view.watched.local() == 2
 
 
 def test_accounts_are_found_by_state_and_by_any_part_of_their_names() -> None:
