@@ -263,15 +263,16 @@ def legs_at(venue: int, numbers: NDArray[np.int64], accounts: Accounts, market: 
     """Those of these accounts that hold something at the venue, and what."""
     columns, universe = accounts.columns, market.universe
     terms = universe.instrument_arrays
+    marks = np.where(market.marks.status == 0, market.marks.mark, np.nan)
     holders = np.empty(len(numbers), np.int64)
     start = np.zeros(len(numbers) + 1, np.int64)
-    count = _find_holders(venue, numbers, columns, terms, holders, start)
-    legs = _empty_legs(start[: count + 1], int(start[count]))
-    marks = np.where(market.marks.status == 0, market.marks.mark, np.nan)
-    _fill_legs(
-        venue, holders[:count], columns, terms, marks, market.tables, market.inputs.option_sigma, market.values.debt_index,
-        market.clock_ns, legs,
+    room = _empty_legs(start, 2 * _count_slots(venue, numbers, columns, terms))  # each may have cash that is a leg of its own
+    count = _gather(
+        venue, numbers, columns, terms, marks, market.tables, market.inputs.option_sigma, market.values.debt_index, market.clock_ns,
+        holders, room,
     )  # fmt: skip
+    size = slice(int(start[count]))
+    legs = Legs(**{name: values[size] for name, values in room._asdict().items() if name != "start"}, start=start[: count + 1])
     given = universe.venue_rules[venue].given if venue in universe.venue_rules else {}
     held = VenueLegs(
         universe.venues[venue].name, legs, universe.instrument_names, universe.asset_names, marks[: universe.asset_count], given
@@ -323,39 +324,21 @@ def _empty_legs(start: NDArray[np.int64], legs: int) -> Legs:
 
 
 @kernel
-def _find_holders(
-    venue: int,
-    numbers: NDArray[np.int64],
-    columns: Columns,
-    terms: InstrumentArrays,
-    holders: NDArray[np.int64],
-    start: NDArray[np.int64],
-) -> int:
-    """Fills `holders` and the offsets of their legs; how many there are. A slot that is only kept for what is leaving is no leg."""
-    positions, instrument, quantity, cash = columns.positions, columns.instrument, columns.quantity, columns.cash
-    pending_row, pending, of_venue = columns.pending_row, columns.pending, terms.venue
-    found = 0
-    for k in range(numbers.shape[0]):
-        a = numbers[k]
-        row = pending_row[a]
-        legs = 0
+def _count_slots(venue: int, numbers: NDArray[np.int64], columns: Columns, terms: InstrumentArrays) -> int:
+    """How many slots of these accounts are of the venue."""
+    positions, instrument, of_venue = columns.positions, columns.instrument, terms.venue
+    slots = 0
+    for a in numbers:
         for slot in range(positions[a]):
-            if of_venue[instrument[a, slot]] != venue:
-                continue
-            ordered = row >= 0 and (pending[row, slot, BUY] != 0 or pending[row, slot, SELL] != 0)
-            if ordered or quantity[a, slot] != 0 or cash[a, slot] != 0:
-                legs += 1
-        if legs > 0:
-            holders[found] = a
-            start[found + 1] = start[found] + legs
-            found += 1
-    return found
+            if of_venue[instrument[a, slot]] == venue:
+                slots += 1
+    return slots
 
 
 @kernel
-def _fill_legs(
+def _gather(
     venue: int,
-    holders: NDArray[np.int64],
+    numbers: NDArray[np.int64],
     columns: Columns,
     terms: InstrumentArrays,
     mark_usd: NDArray[np.float64],
@@ -363,16 +346,21 @@ def _fill_legs(
     option_sigma: NDArray[np.float64],
     debt_index: NDArray[np.float64],
     now_ns: int,
+    holders: NDArray[np.int64],
     legs: Legs,
-) -> None:
-    """Fills `legs` but for its offsets. Cash of dollars is units; debts are with their interest."""
+) -> int:
+    """Fills `holders` and `legs`; how many accounts hold something at the venue.
+
+    Cash of a balance or of a debt is a balance of its quote: it is added to the account's spot leg of that asset, or makes one behind the
+    others. Cash of contracts stays with them. A slot that is kept for what is leaving alone is no leg.
+    """
     floats, ints = tables.instrument_float, tables.instrument_int
     positions, instrument, quantity, cash_of = columns.positions, columns.instrument, columns.quantity, columns.cash
     pending_row, pending, of_venue = columns.pending_row, columns.pending, terms.venue
-    leg = 0
-    for k in range(holders.shape[0]):
-        a = holders[k]
+    found, leg = 0, 0
+    for a in numbers:
         row = pending_row[a]
+        first = leg
         for slot in range(positions[a]):
             i = instrument[a, slot]
             if of_venue[i] != venue:
@@ -380,30 +368,58 @@ def _fill_legs(
             lots, cash = quantity[a, slot], cash_of[a, slot]
             buys = pending[row, slot, BUY] if row >= 0 else 0
             sells = pending[row, slot, SELL] if row >= 0 else 0
-            if lots == 0 and cash == 0 and buys == 0 and sells == 0:
-                continue
             contract, asset = terms.contract[i], terms.underlying[i]
+            is_balance = contract == SPOT or contract == LOAN
+            is_money = contract == SPOT and asset == terms.quote[i]
+            if lots == 0 and buys == 0 and sells == 0 and (cash == 0 or (is_balance and not is_money)):
+                continue
             unit = terms.lot_size[i]
             if contract == INVERSE_PERPETUAL or contract == INVERSE_FUTURE:
                 unit /= mark_usd[asset]
             elif contract == LOAN:
                 unit *= debt_index[i]
-            known = (lots == 0 or ints[i, UNIT_UNKNOWN] == 0) and (cash == 0 or ints[i, CASH_UNKNOWN] == 0)
-            value_usd = lots * floats[i, UNIT_LONG if lots > 0 else UNIT_SHORT] if lots != 0 else 0.0
-            cash_usd = cash * floats[i, CASH_VALUE] if cash != 0 else 0.0
             units = lots * unit if lots != 0 else 0.0
-            cash_units = cash * terms.cash_unit[i]
-            legs.value_usd[leg] = value_usd + cash_usd if known else math.nan
-            if contract == SPOT and asset == terms.quote[i]:
+            value_usd = lots * floats[i, UNIT_LONG if lots > 0 else UNIT_SHORT] if lots != 0 else 0.0
+            if lots != 0 and ints[i, UNIT_UNKNOWN] != 0:
+                value_usd = math.nan
+            cash_units, cash_usd = 0.0, 0.0
+            if cash != 0 and not (is_balance and not is_money):
+                cash_units = cash * terms.cash_unit[i]
+                cash_usd = cash * floats[i, CASH_VALUE] if ints[i, CASH_UNKNOWN] == 0 else math.nan
+                value_usd += cash_usd
+            # What a unit has cost so far: its average price, but where some of it was closed meanwhile.
+            legs.entry_usd[leg] = -cash_usd / units if units != 0.0 and not is_balance else math.nan
+            if is_money:
                 units, cash_units, cash_usd = units + cash_units, 0.0, 0.0
             legs.instrument[leg], legs.contract[leg] = i, contract
             legs.asset[leg], legs.quote[leg] = asset, terms.quote[i]
-            legs.units[leg], legs.cash[leg], legs.cash_usd[leg] = units, cash_units, cash_usd
-            legs.mark_usd[leg] = mark_usd[asset]
+            legs.units[leg], legs.cash[leg], legs.cash_usd[leg], legs.value_usd[leg] = units, cash_units, cash_usd, value_usd
+            legs.mark_usd[leg], legs.sigma[leg] = mark_usd[asset], option_sigma[i]
             legs.strike_usd[leg], legs.is_call[leg] = terms.strike[i], terms.is_call[i]
             legs.years[leg] = year_fraction(now_ns, terms.expiry_ns[i]) if terms.expiry_ns[i] != 0 else 0.0
-            legs.sigma[leg] = option_sigma[i]
-            # What a unit has cost so far: its average price, but where some of it was closed meanwhile.
-            legs.entry_usd[leg] = -cash_usd / units if units != 0.0 else math.nan
             legs.buys[leg], legs.sells[leg] = buys * unit, sells * unit
             leg += 1
+        for slot in range(positions[a]):
+            i = instrument[a, slot]
+            cash, quote = cash_of[a, slot], terms.quote[i]
+            is_balance = terms.contract[i] == SPOT or terms.contract[i] == LOAN
+            is_money = terms.contract[i] == SPOT and terms.underlying[i] == quote
+            if of_venue[i] != venue or cash == 0 or is_money or not is_balance:
+                continue
+            into = first
+            while into < leg and not (legs.contract[into] == SPOT and legs.asset[into] == quote):
+                into += 1
+            if into == leg:
+                legs.instrument[leg], legs.contract[leg], legs.asset[leg], legs.quote[leg] = i, SPOT, quote, quote
+                legs.units[leg], legs.cash[leg], legs.cash_usd[leg], legs.value_usd[leg] = 0.0, 0.0, 0.0, 0.0
+                legs.mark_usd[leg], legs.sigma[leg], legs.entry_usd[leg] = mark_usd[quote], math.nan, math.nan
+                legs.strike_usd[leg], legs.is_call[leg], legs.years[leg] = 0.0, False, 0.0
+                legs.buys[leg], legs.sells[leg] = 0.0, 0.0
+                leg += 1
+            legs.units[into] += cash * terms.cash_unit[i]
+            legs.value_usd[into] += cash * floats[i, CASH_VALUE] if ints[i, CASH_UNKNOWN] == 0 else math.nan
+        if leg > first:
+            holders[found] = a
+            found += 1
+            legs.start[found] = leg
+    return found

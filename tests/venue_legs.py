@@ -184,8 +184,6 @@ def random_legs(rule: str, accounts: int, seed: int, legs_max: int = LEGS_MAX, *
         units = np.where(spots, abs(units), units)
     units = np.where(generator.random(count) < 0.05, 0.0, units)
     cash = np.where(is_balance, 0.0, generator.normal(0.0, 100.0, count))
-    if not faultless:
-        cash = np.where(is_balance & (generator.random(count) < 0.01), 5.0, cash)
     cash_usd = np.where(terms["quote"] == 0, cash, cash * mark_usd)
     price_usd = np.where(np.isin(contract, [6, 7]), 0.05, 1.0) * mark_usd
     told = generator.random(count) < (1.0 if faultless else 0.95)

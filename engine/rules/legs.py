@@ -35,7 +35,7 @@ class Legs(NamedTuple):
     asset: Integers  # index into VenueLegs.assets
     quote: Integers  # likewise
     units: Floats  # of the asset, short or owed below 0; of inverse perpetuals and futures coins at the mark
-    cash: Floats  # units of the quote
+    cash: Floats  # of contracts, units of the quote; of balances and debts none: it is a balance of the quote, a leg of its own
     cash_usd: Floats
     mark_usd: Floats  # of the asset
     value_usd: Floats  # of all, cash included
@@ -110,6 +110,12 @@ class VenueLegs(NamedTuple):
         """(accounts,): by account, of (legs,); added in the order of legs, so that a batch is each account alone to the last bit."""
         return np.bincount(self.account, weights=values, minlength=self.accounts).astype(np.float64)
 
+    def netted(self, which: Bools, place: Integers, places: int) -> Netted:
+        """One entry for each account and place of `which` (legs,); `place` (legs,) is from 0 to below `places` there."""
+        keys, entry = np.unique(self.account[which] * places + place[which], return_inverse=True)
+        start = np.searchsorted(keys, np.arange(self.accounts + 1) * places).astype(np.int64)
+        return Netted(start, keys % max(places, 1), entry.astype(np.int64), which)
+
     def firsts(self, which: Bools) -> Integers:
         """(accounts,): each account's first leg of `which` (legs,), -1 where it has none."""
         chosen, start = np.flatnonzero(which), self.starts_of(which)
@@ -134,6 +140,19 @@ class VenueLegs(NamedTuple):
         start = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
         chosen = np.repeat(self.legs.start[accounts] - start[:-1], counts) + np.arange(start[-1])
         return self._replace(legs=Legs(start, *(values[chosen] for values in self.legs[1:])))
+
+
+class Netted(NamedTuple):
+    """Legs of which an account has one for each place (a token, a market), however many positions it is made of."""
+
+    start: Integers  # (accounts + 1,): offsets into what follows
+    place: Integers  # (entries,), rising within an account
+    entry: Integers  # (chosen legs,): into which entry each goes
+    chosen: Bools  # (legs,)
+
+    def sums(self, values: Floats) -> Floats:
+        """(entries,): of `values` (legs,), added in the order of legs."""
+        return np.bincount(self.entry, weights=values[self.chosen], minlength=len(self.place)).astype(np.float64)
 
 
 class Adapted(NamedTuple):

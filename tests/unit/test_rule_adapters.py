@@ -250,12 +250,15 @@ def test_open_orders_of_balances_count_by_drifts_rule_alone() -> None:
     assert same_bits(quiet, offered)
 
 
-def test_dollars_paid_for_usdc_are_gone() -> None:
-    """Derive keeps one balance of dollars: what USDC was bought with is taken from it."""
-    choice = choice_of("derive_srm")
-    perp, bought = ("BTC-perpetual-1.0-0.0", 1.0, -100_000.0), ("USDC", 1_000.0, -999.5)
-    held = legs_of(perp, bought, ("USD", 500.0, 0.0))._replace(given=choice.given)
-    assert margins(choice, held).out[0, EQUITY_USD] == pytest.approx(500.5)
+@pytest.mark.parametrize("rule", ["mango_v4", "mango_v3", "drift_v2"])
+def test_a_venue_that_keeps_one_balance_of_a_coin_nets_what_is_held_with_what_is_owed(rule: str) -> None:
+    """Three coins held in two positions, and one owed: two coins with the weight of what is held."""
+    choice = choice_of(rule)
+    several = legs_of(("BTC", 1.0, 0.0), ("BTC", 2.0, 0.0), ("BTC", -1.0, 0.0), ("USD", 500.0, 0.0))._replace(given=choice.given)
+    netted = legs_of(("BTC", 2.0, 0.0), ("USD", 500.0, 0.0))._replace(given=choice.given)
+    found, alone = margins(choice, several).out[0], margins(choice, netted).out[0]
+    assert not np.isnan(alone).any()
+    assert found.tolist() == pytest.approx(alone.tolist())
 
 
 def test_an_account_of_several_coins_names_those_that_it_holds() -> None:
@@ -270,11 +273,10 @@ def test_an_account_of_several_coins_names_those_that_it_holds() -> None:
 
 
 def test_what_cannot_be_taken_is_told_of_each_position() -> None:
-    held = legs_of(("BTC", 1.0, 5.0), ("RARE", 1.0, 0.0), ("BTC-option-1.1-0.5", 1.0, 0.0), ("BTC-inverse_perpetual-1.0-0.0", 1.0, 0.0))
+    held = legs_of(("BTC", 1.0, 0.0), ("RARE", 1.0, 0.0), ("BTC-option-1.1-0.5", 1.0, 0.0), ("BTC-inverse_perpetual-1.0-0.0", 1.0, 0.0))
     _, needs, _ = margins(choice_of("mango_v3"), held)
     assert needs.told() == [
         "RARE (spot): no market of the parameters is called RARE",
-        "BTC (spot): it has cash in USD besides, which is no balance here: hold it as spot",
         "BTC-option-1.1-0.5 (option): the venue has balances and perpetuals alone",
         "BTC-inverse_perpetual-1.0-0.0 (inverse perpetual): the venue has balances and perpetuals alone",
     ]

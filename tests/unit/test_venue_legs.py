@@ -11,6 +11,7 @@ from engine.book import LOOK_SECONDS
 from engine.effects import Effects, MarginCall, Refused, VenueLeg
 from engine.inputs import FrameKind, InstrumentDefinition, VenueDefinition, VenueRule
 from engine.inspection import explain_account
+from engine.margin import UNHAIRCUT
 from engine.monitor import Book
 from engine.reasons import State
 from engine.venue_legs import CLEAR, NEAR, PAST, UNKNOWN, in_words, leg_reports, legs_at, venue_rows
@@ -162,6 +163,29 @@ def test_what_legs_are_made_of() -> None:
     assert held.legs.sigma[1] == pytest.approx(0.6)
     assert held.legs.strike_usd[1] == 100_000.0
     assert legs_at(sx, np.array([], np.int64), book.accounts, book.market)[1].accounts == 0
+
+
+def test_cash_of_a_balance_is_a_balance_of_its_quote() -> None:
+    """What was paid for a coin is owed, or taken from the dollars that are there; what a coin was sold for is held."""
+    book, log = a_book()
+    venue = book.market.universe.venue_number("ex")
+    assert venue is not None
+
+    def held(account: str) -> dict[str, Any]:
+        _, legs = legs_at(venue, np.array([book.accounts.numbers[account]]), book.accounts, book.market)
+        assert legs.legs.cash.tolist() == [0.0] * len(legs.legs.units)
+        names = [legs.assets[asset] for asset in legs.legs.asset]
+        assert len(set(names)) == len(names)
+        return dict(zip(names, zip(legs.legs.units.tolist(), legs.legs.value_usd.tolist(), strict=True), strict=True))
+
+    log.trade("alice", "ex", "BTC", 2_000, 90_000)
+    assert held("alice") == {"BTC": (2.0, pytest.approx(200_000.0)), "USD": (-180_000.0, pytest.approx(-180_000.0))}
+    log.trade("alice", "ex", "ETH", 100, 40_000)
+    assert held("alice")["USD"][0] == pytest.approx(-184_000.0)
+    log.deposit("alice", 200_000.0)
+    log.trade("alice", "ex", "BTC", -2_000, 100_000)
+    assert held("alice") == {"ETH": (1.0, pytest.approx(4_000.0)), "USD": (216_000.0, pytest.approx(216_000.0))}
+    assert sum(value for _, value in held("alice").values()) == pytest.approx(book.accounts.columns.health[0, UNHAIRCUT])
 
 
 @pytest.mark.parametrize(

@@ -265,7 +265,11 @@ def test_without_a_mark_nothing_is_known_and_nothing_is_healthy() -> None:
             {"rule": "aave_v3", "parameters": AAVE},
             ["ETH (spot): no reserve of the parameters is called ETH"],
         ),
-        ([{**COIN, "entry_price": 90_000}], {"rule": "aave_v3", "parameters": AAVE}, ["it has cash in USD besides"]),
+        (
+            [{**COIN, "entry_price": 90_000}],
+            {"rule": "aave_v3", "parameters": AAVE},
+            ["BTC (spot): no reserve of the parameters is called USD"],
+        ),
         ([COIN], {"rule": "aave_v3", "parameters": AAVE, "given": {"mode": {"BTC": 1}}}, ["given.mode: must be one number"]),
         (
             [COIN, {**COIN, "instrument": "ETH"}, CALL, INVERSE],

@@ -158,7 +158,7 @@ def _kinds(held: VenueLegs) -> _Kinds:
     dollars = (held.places_of(UNITS_OF_USD) >= 0)[legs.asset]
     option, perp, balance = held.of(OPTION), held.of(PERPETUAL), held.of(SPOT, LOAN)
     own_usd = np.where(balance & dollars, legs.units, 0.0)
-    cash_usd = held.sums(own_usd + np.where(option | balance, legs.cash, 0.0))
+    cash_usd = held.sums(own_usd + np.where(option, legs.cash, 0.0))
     return _Kinds(option, perp, balance & ~dollars, cash_usd)
 
 

@@ -20,9 +20,10 @@ def of_mango_v4(held: VenueLegs, parameters: mango_v4.Parameters, needs: Needs) 
     legs, account = held.legs, held.account
     tokens, perps = [token.name for token in parameters.tokens], [perp.name for perp in parameters.perps]
     token, perp = held.places_of(tokens)[legs.asset], held.places_of(perps)[legs.asset]
-    balance = _placed(held, held.of(SPOT, LOAN), token, "token", needs)
-    contract = _placed(held, held.of(PERPETUAL), perp, "perpetual", needs)
+    balance = _placed(held.of(SPOT, LOAN), token, "token", needs)
+    contract = _placed(held.of(PERPETUAL), perp, "perpetual", needs)
     _refuse_others(held, needs)
+    banks, markets = held.netted(balance, token, len(tokens)), held.netted(contract, perp, len(perps))
     settled = held.numbers_of([tokens[market.settle_token] for market in parameters.perps])[perp[contract]]
     users = np.concatenate((account[balance], account[contract]))
     used = np.concatenate((legs.asset[balance], settled))
@@ -37,9 +38,9 @@ def of_mango_v4(held: VenueLegs, parameters: mango_v4.Parameters, needs: Needs) 
     borrows_scale = [one.borrow_weight_scale_start_usd < _NEVER_USD for one in parameters.tokens]
     none, no_index = np.zeros(0), np.zeros(0, np.int64)
     inputs = mango_v4.Inputs(
-        token_start=held.starts_of(balance),
-        token=token[balance],
-        token_balance=legs.units[balance],
+        token_start=banks.start,
+        token=banks.place,
+        token_balance=banks.sums(legs.units),
         order_start=np.zeros(held.accounts + 1, np.int64),
         order_base_token=no_index,
         order_quote_token=no_index,
@@ -47,12 +48,12 @@ def of_mango_v4(held: VenueLegs, parameters: mango_v4.Parameters, needs: Needs) 
         order_quote_reserved=none,
         order_highest_bid=none,
         order_lowest_ask=none,
-        perp_start=held.starts_of(contract),
-        perp=perp[contract],
-        perp_base=legs.units[contract],
-        perp_quote=legs.cash[contract],
-        perp_bids=legs.buys[contract],
-        perp_asks=legs.sells[contract],
+        perp_start=markets.start,
+        perp=markets.place,
+        perp_base=markets.sums(legs.units),
+        perp_quote=markets.sums(legs.cash),
+        perp_bids=markets.sums(legs.buys),
+        perp_asks=markets.sums(legs.sells),
         oracle_usd=held.marks_of(tokens),
         stable_usd=held.by_name(stable_usd, tokens),
         deposits=_of_all(held, needs, "deposits", (tokens, deposits_scale), (users, used), "tokens that all accounts of the bank hold"),
@@ -68,19 +69,21 @@ def of_mango_v3(held: VenueLegs, parameters: mango_v3.Parameters, needs: Needs) 
     """Markets by the names of their assets, and the quote, which is dollars at 1."""
     legs, names = held.legs, [market.name for market in parameters.markets]
     market, dollars = held.places_of(names)[legs.asset], (held.places_of(UNITS_OF_USD) >= 0)[legs.asset]
-    quote = held.of(SPOT, LOAN) & dollars & (legs.cash == 0.0)
-    taken = _placed(held, held.of(SPOT, LOAN, PERPETUAL) & ~quote, market, "market", needs)
+    quote = held.of(SPOT, LOAN) & dollars
+    taken = _placed(held.of(SPOT, LOAN, PERPETUAL) & ~quote, market, "market", needs)
     _refuse_others(held, needs)
-    contract, count = held.of(PERPETUAL)[taken], np.count_nonzero(taken)
+    contract = held.of(PERPETUAL)
+    sides = held.netted(taken, 2 * market + contract, 2 * len(names))  # of a market its spot, then its perpetual
+    count = len(sides.place)
 
     def of_perps(values: Floats) -> Floats:
-        return np.where(contract, values[taken], 0.0)
+        return sides.sums(np.where(contract, values, 0.0))
 
     zeros = np.zeros(count)
     inputs = mango_v3.Inputs(
-        start=held.starts_of(taken),
-        market=market[taken],
-        spot=np.where(contract, 0.0, legs.units[taken]),
+        start=sides.start,
+        market=sides.place // 2,
+        spot=sides.sums(np.where(contract, 0.0, legs.units)),
         in_basket=np.zeros(count, np.bool_),
         order_base_free=zeros,
         order_base_locked=zeros,
@@ -108,26 +111,27 @@ def of_drift_v2(held: VenueLegs, parameters: drift_v2.Parameters, needs: Needs) 
     legs = held.legs
     spots, perps = [market.name for market in parameters.spots], [market.name for market in parameters.perps]
     spot, perp = held.places_of(spots)[legs.asset], held.places_of(perps)[legs.asset]
-    balance = _placed(held, held.of(SPOT, LOAN), spot, "spot market", needs)
-    contract = _placed(held, held.of(PERPETUAL), perp, "perpetual", needs)
+    balance = _placed(held.of(SPOT, LOAN), spot, "spot market", needs)
+    contract = _placed(held.of(PERPETUAL), perp, "perpetual", needs)
     _refuse_others(held, needs)
-    orders = ((legs.buys > 0.0) | (legs.sells > 0.0)).astype(np.int64)
+    banks, markets = held.netted(balance, spot, len(spots)), held.netted(contract, perp, len(perps))
+    orders = ((legs.buys > 0.0) | (legs.sells > 0.0)).astype(np.float64)
     scale = [market.scale_initial_asset_weight_start_usd > 0.0 for market in parameters.spots]
     users = held.account[balance], legs.asset[balance]
     inputs = drift_v2.Inputs(
-        spot_start=held.starts_of(balance),
-        spot=spot[balance],
-        spot_balance=legs.units[balance],
-        spot_bids=legs.buys[balance],
-        spot_asks=legs.sells[balance],
-        spot_orders=orders[balance],
-        perp_start=held.starts_of(contract),
-        perp=perp[contract],
-        perp_base=legs.units[contract],
-        perp_quote=legs.cash[contract],
-        perp_bids=legs.buys[contract],
-        perp_asks=legs.sells[contract],
-        perp_orders=orders[contract],
+        spot_start=banks.start,
+        spot=banks.place,
+        spot_balance=banks.sums(legs.units),
+        spot_bids=banks.sums(legs.buys),
+        spot_asks=banks.sums(legs.sells),
+        spot_orders=banks.sums(orders).astype(np.int64),
+        perp_start=markets.start,
+        perp=markets.place,
+        perp_base=markets.sums(legs.units),
+        perp_quote=markets.sums(legs.cash),
+        perp_bids=markets.sums(legs.buys),
+        perp_asks=markets.sums(legs.sells),
+        perp_orders=markets.sums(orders).astype(np.int64),
         custom_ratio=np.full(held.accounts, needs.optional("custom_ratio", 0.0)),
         spot_usd=held.marks_of(spots),
         spot_deposits=_of_all(held, needs, "deposits", (spots, scale), users, "tokens that all accounts have deposited"),
@@ -141,15 +145,10 @@ def of_drift_v2(held: VenueLegs, parameters: drift_v2.Parameters, needs: Needs) 
     return [Adapted(np.arange(held.accounts), inputs, words)]
 
 
-def _placed(held: VenueLegs, which: Bools, place: Integers, kind: str, needs: Needs) -> Bools:
+def _placed(which: Bools, place: Integers, kind: str, needs: Needs) -> Bools:
     """(legs,): those of `which` whose asset has a place in the parameters, -1 in `place` (legs,) where it has none; refuses the others."""
     needs.refuse(which & (place < 0), f"no {kind} of the parameters is called {{asset}}")
-    placed = which & (place >= 0)
-    needs.refuse(
-        placed & ~held.of(PERPETUAL) & (held.legs.cash != 0.0),
-        "it has cash in {quote} besides, which is no balance here: hold it as spot",
-    )
-    return placed
+    return which & (place >= 0)
 
 
 def _refuse_others(held: VenueLegs, needs: Needs) -> None:

@@ -58,8 +58,7 @@ def _mode(parameters: aave_v3.Parameters, needs: Needs) -> int:
 
 
 def _balances(held: VenueLegs, needs: Needs) -> Bools:
-    """(legs,): which are a balance, or a debt; refuses the others, and what has cash besides."""
+    """(legs,): which are a balance, or a debt; refuses the others."""
     balance = held.of(SPOT, LOAN)
     needs.refuse(~balance, "the rule takes balances and debts; how a contract's profit counts here is not published")
-    needs.refuse(balance & (held.legs.cash != 0.0), "it has cash in {quote} besides, which is no balance here: hold it as spot")
     return balance
