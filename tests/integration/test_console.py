@@ -144,10 +144,22 @@ def percent(fraction: float | None) -> str:
     return f"{'+' if fraction > 0 else ''}{rounded}%"
 
 
+def near(health: Health) -> str:
+    """Of a healthy account, the venues that may liquidate a leg all the same."""
+    legs = [leg for leg in health.legs if leg.verdict in ("near", "past")] if health.state == "HEALTHY" else []
+    far = [
+        ("past", leg)
+        if leg.distance is None
+        else (f"{percent(abs(leg.distance)).lstrip('+')} {'past' if leg.distance < 0 else 'from'}", leg)
+        for leg in legs
+    ]
+    return ", ".join(f"{words} the line of {leg.venue}" for words, leg in far)
+
+
 def row_of(health: Health) -> list[str]:
     """An account's row as it must be shown."""
     modes = health.requirement_usd or {}
-    why = health.reason.replace("_", " ") if health.reason != "none" else "" if health.cause == "none" else f"by {health.cause}"
+    why = health.reason.replace("_", " ") if health.reason != "none" else near(health) if health.cause == "none" else f"by {health.cause}"
     return [
         health.account,
         health.state.lower(),
@@ -460,13 +472,13 @@ def test_an_accounts_page_says_how_far_its_venues_are_from_liquidating_its_legs(
             lambda: live.ask(path, worker)["report"], shown, lambda report, seen: f"ledger {report['ledger']}," in seen[0]
         )
         open_view(page, live, "overview")
-        near = page.locator("#local").inner_text()
+        counted_near = page.locator("#local").inner_text()
     (leg,) = report["legs"]
     assert lines == report["local"]
     assert lines[0].startswith(f"whole portfolio {report['state'].lower()}, leg at venue {leg['venue']} ")
     assert (leg["venue"], leg["rule"]) == ("morpho", "aave_v3")
     assert cells[-1] == leg["verdict"]
     assert usd(leg["maintenance_usd"]) in cells
-    assert int(near) == sum(
+    assert int(counted_near) == sum(
         one.state == "HEALTHY" and any(leg.verdict in ("near", "past") for leg in one.legs) for one in last_healths(live).values()
     )
