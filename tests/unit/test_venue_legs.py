@@ -1,8 +1,10 @@
 """Legs at venues that have a rule: what is told of them, when somebody is called, and that a restored book goes on the same."""
 
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -114,6 +116,18 @@ def test_what_is_no_rule_or_not_asked_for_is_refused(rule: VenueRule, fault: str
     number = book.market.universe.venue_number("pool")
     assert number is not None
     assert book.market.universe.venue_rules[number].info.name == "aave_v3", "the one before stays"
+
+
+def test_the_definition_in_the_documents_is_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "rules.md").read_text()
+    block = page[page.index('    {"kind": "venue"') :].partition("\n\n")[0]
+    said = msgspec.json.decode(block, type=VenueDefinition)
+    book, log = a_book()
+    assert faults(define(log, said)) == []
+    assert said.rule is not None
+    number = book.market.universe.venue_number(said.name)
+    assert number is not None
+    assert book.market.universe.venue_rules[number].info.name == said.rule.rule
 
 
 # ---- numbers ----------------------------------------------------------------------------------------------------------------------------
