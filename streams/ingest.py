@@ -170,23 +170,25 @@ def _contradiction(message: Any) -> Refused | None:
             return Refused(Refusal.OUT_OF_RANGE, "lots: funding moves cash only, so lots must be 0")
         if message.kind in {"transfer", "funding"} and message.price_ticks:
             return Refused(Refusal.OUT_OF_RANGE, f"price_ticks: a {message.kind} has no price, so it must be 0")
-    elif isinstance(message, VenueDefinition) and not re.fullmatch(r"[A-Za-z0-9._-]+", message.name):
-        return Refused(Refusal.OUT_OF_RANGE, "name: a venue's name is part of a topic's, which has letters, digits and . _ - only")
+    elif isinstance(message, VenueDefinition):
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", message.name):
+            return Refused(Refusal.OUT_OF_RANGE, "name: a venue's name is part of a topic's, which has letters, digits and . _ - only")
+        return None if message.rule is None else _fault_of_tree("rule.parameters", message.rule.parameters, PARAMETERS_DEPTH_MAX)
     elif isinstance(message, RiskParameters):
-        return _fault_of_tree(message.parameters, PARAMETERS_DEPTH_MAX)
+        return _fault_of_tree("parameters", message.parameters, PARAMETERS_DEPTH_MAX)
     return None
 
 
-def _fault_of_tree(content: Any, depth: int) -> Refused | None:
+def _fault_of_tree(path: str, content: Any, depth: int) -> Refused | None:
     """Free-form content must be within what a frame can carry: a machine's log may hold nothing that its reader cannot decode."""
     if isinstance(content, int) and not -(2**63) <= content < 2**63:
-        return Refused(Refusal.OUT_OF_RANGE, "parameters: a whole number beyond 64 bits")
+        return Refused(Refusal.OUT_OF_RANGE, f"{path}: a whole number beyond 64 bits")
     if not isinstance(content, dict | list):
         return None
     if depth == 0:
-        return Refused(Refusal.OUT_OF_RANGE, f"parameters: nested more than {PARAMETERS_DEPTH_MAX} deep")
+        return Refused(Refusal.OUT_OF_RANGE, f"{path}: nested more than {PARAMETERS_DEPTH_MAX} deep")
     for child in content.values() if isinstance(content, dict) else content:
-        refused = _fault_of_tree(child, depth - 1)
+        refused = _fault_of_tree(path, child, depth - 1)
         if refused:
             return refused
     return None

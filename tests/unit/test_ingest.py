@@ -22,6 +22,7 @@ from engine.inputs import (
     RefusedFill,
     RiskParameters,
     VenueDefinition,
+    VenueRule,
     VerifiedAttestation,
 )
 from engine.murmur2 import partition_of
@@ -175,6 +176,11 @@ MALFORMED: dict[str, tuple[Any, bytes | None, Refusal]] = {
         altered(MESSAGES["RiskParameters"], parameters={"x": [2**63]}),
         Refusal.OUT_OF_RANGE,
     ),
+    "parameter of a venue's rule beyond 64 bits": (
+        MESSAGES["VenueDefinition"],
+        altered(MESSAGES["VenueDefinition"], rule={"rule": "aave_v3", "parameters": {"x": [2**64]}}),
+        Refusal.OUT_OF_RANGE,
+    ),
     "too many positions": (
         SNAPSHOT,
         altered(SNAPSHOT, positions=[{"instrument": "X", "lots": 1, "cash": 1}] * 65),
@@ -285,13 +291,16 @@ def test_what_is_allowed_at_the_edges() -> None:
         assert len(named(batch.frames)) == 1
 
 
-def test_parameters_as_deep_as_allowed_can_be_carried() -> None:
+@pytest.mark.parametrize("topic", ["risk.parameters", "market.instruments"])
+def test_parameters_as_deep_as_allowed_can_be_carried(topic: str) -> None:
     def nested(depth: int) -> dict[str, Any]:
         return {"x": nested(depth - 1)} if depth > 1 else {"x": [2**63 - 1, -(2**63), 0.1]}
 
     def batch(depth: int) -> Batch:
-        message = RiskParameters(v=1, version="a", parameters=nested(depth), time_ns=0)
-        return frame_batch("risk.parameters", records([message], partition=0), -1, partitions=1)
+        rule = VenueRule(rule="aave_v3", parameters=nested(depth))
+        venue = VenueDefinition(v=1, name="pool", chain="base", rule=rule, time_ns=0)
+        set_ = RiskParameters(v=1, version="a", parameters=nested(depth), time_ns=0)
+        return frame_batch(topic, records([set_ if topic == "risk.parameters" else venue], partition=0), -1, partitions=1)
 
     deep = batch(PARAMETERS_DEPTH_MAX - 1)
     assert deep.letters == []
