@@ -506,20 +506,23 @@ def test_offsets_between_observations_are_covered_although_their_records_were_re
     assert [(frame.covers_from, frame.covers_to, frame.offsets) for frame in batch.frames] == [(-1, 4, [0]), (4, 6, [5])]
 
 
-@pytest.mark.parametrize("name", ["Fill", "Snapshot", "Attestation", "AssetDefinition"])
+@pytest.mark.parametrize("name", ["Fill", "Snapshot", "Attestation", "AssetDefinition", "VenueDefinition", "RiskParameters"])
 def test_frames_stay_within_their_bytes(name: str) -> None:
+    shocks = [0.1] * 16_000  # four bytes each here, nine in a frame
     largest: dict[str, Callable[[int], dict[str, Any]]] = {
         "Fill": lambda i: {"account": f"{i:064d}", "instrument": f"{i:064d}", "order_id": f"{i:064d}", "fill_id": "x" * 64},
         "Snapshot": lambda i: {"positions": [{"instrument": f"{n:064d}", "lots": 2**62, "cash": -(2**62)} for n in range(64)]},
         "Attestation": lambda i: {},
         "AssetDefinition": lambda i: {"sources": {f"s{n}": 1 for n in range(3_000)}},
+        "VenueDefinition": lambda i: {"rule": {"rule": "dederi", "parameters": {"shocks": shocks}}},
+        "RiskParameters": lambda i: {"parameters": {"shocks": shocks}},
     }
     message = MESSAGES[name]
     topic, key, _ = encode_source(message)
     kind = SOURCES[topic].type
     some = []
     for index in range(400 if name != "Fill" else 12_000):
-        value = altered(message, **largest[name](index))
+        value = altered(message, **largest[name](index)).replace(b", ", b",")
         key = SOURCES[topic].key(msgspec.json.decode(value, type=kind))
         some.append(Record(index, key, value, 0))
     batch = frame_batch(topic, some, -1, partitions=1, frame_max_events=100_000)
