@@ -261,6 +261,21 @@ def test_a_venue_that_keeps_one_balance_of_a_coin_nets_what_is_held_with_what_is
     assert found.tolist() == pytest.approx(alone.tolist())
 
 
+@pytest.mark.parametrize("rule", ["derive_pmrm2", "derive_srm"])
+def test_a_price_of_usdc_that_is_given_does_not_stand_in_for_a_mark_that_is_unknown(rule: str) -> None:
+    """Silence may be a peg that broke; where USDC is no asset at all, what is given is all there is."""
+    choice = choice_of(rule)
+    held = legs_of(("BTC-perpetual-1.0-0.0", 1.0, -90_000.0), ("USD", 50_000.0, 0.0))._replace(given=choice.given)
+    usdc = ASSETS.index("USDC")
+    silent_usd = np.where(np.arange(len(ASSETS)) == usdc, np.nan, held.mark_usd)
+    silent = margins(choice, held._replace(mark_usd=silent_usd))
+    assert np.isnan(silent.out).all()
+    assert not silent.needs.lacking.any(), "nothing is missing in the definition: a mark is unknown"
+    absent = held._replace(assets=["OTHER" if name == "USDC" else name for name in held.assets])
+    assert np.isfinite(margins(choice, absent).out).all()
+    assert margins(choice, absent._replace(given={"confidence": 1.0, "rate": 0.05})).needs.lacking.all()
+
+
 def test_an_account_of_several_coins_names_those_that_it_holds() -> None:
     coins = ("BTC", 1.0, 0.0), ("SOL", 1.0, 0.0), ("BTC-inverse_perpetual-1.0-0.0", 1.0, 0.0)
     _, needs, _ = margins(choice_of("deribit_pm"), legs_of(*coins))

@@ -33,7 +33,7 @@ class _Listed(NamedTuple):
 
 
 def of_derive_srm(held: VenueLegs, parameters: derive_srm.Parameters, needs: Needs) -> list[Adapted]:
-    """Markets by the names of their assets. `given`: confidence of all feeds, and stable_usd where USDC has no mark."""
+    """Markets by the names of their assets. `given`: confidence of all feeds, and stable_usd where USDC is no asset."""
     names = [market.name for market in parameters.markets]
     places, legs = held.places_of(names), held.legs
     market = places[legs.asset]
@@ -77,7 +77,7 @@ def of_derive_srm(held: VenueLegs, parameters: derive_srm.Parameters, needs: Nee
 def of_derive_pmrm2(held: VenueLegs, parameters: derive_pmrm2.Parameters, needs: Needs) -> list[Adapted]:
     """Collateral by name, accounts by their one underlying: one `Adapted` for each.
 
-    `given`: confidence of all feeds, rate (annual), and stable_usd where USDC has no mark.
+    `given`: confidence of all feeds, rate (annual), and stable_usd where USDC is no asset.
     """
     names = [collateral.name for collateral in parameters.collaterals]
     kinds = _kinds(held)
@@ -191,5 +191,7 @@ def _listed(held: VenueLegs, option: Bools) -> _Listed:
 
 
 def _stable_usd(held: VenueLegs, needs: Needs) -> float:
-    [marked_usd] = held.marks_of(["USDC"]).tolist()
-    return needs.number("stable_usd", "the price of USDC, which has no mark here") if np.isnan(marked_usd) else float(marked_usd)
+    """Its mark, nan while that is unknown: what is given stands in for an asset that is not there, never for a price that went silent."""
+    if "USDC" in held.assets:
+        return float(held.marks_of(["USDC"])[0])
+    return needs.number("stable_usd", "the price of USDC, which is no asset here")
