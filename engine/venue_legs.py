@@ -199,31 +199,40 @@ def venue_rows(numbers: NDArray[np.int64], accounts: Accounts, market: Market) -
     return found
 
 
+class Summary(NamedTuple):
+    """Of accounts' legs, (accounts,): what a look compares with what was told. One without a number hides no other."""
+
+    near: NDArray[np.float64]  # distance of the nearest leg that has a number, inf where there is none
+    size_usd: NDArray[np.float64]  # of the numbers of those that have some
+    unknown: NDArray[np.int8]  # how many have none
+
+
 def note_told(found: list[VenueRows], numbers: NDArray[np.int64], columns: Columns) -> None:
     """These legs have been told of the accounts `numbers`."""
-    columns.told_near[numbers], columns.told_legs_usd[numbers] = _summary(found, numbers)
+    columns.told_near[numbers], columns.told_legs_usd[numbers], columns.told_unknown[numbers] = _summary(found, numbers)
 
 
 def _moved(found: list[VenueRows], numbers: NDArray[np.int64], columns: Columns, share: float) -> NDArray[np.bool_]:
     """(numbers,): whether an account's legs differ by more than `share` from what was told of them."""
-    near, size_usd = _summary(found, numbers)
+    now = _summary(found, numbers)
     told_near, told_usd = columns.told_near[numbers], columns.told_legs_usd[numbers]
     with np.errstate(invalid="ignore"):  # from infinity to infinity
-        same_near = (near == told_near) | (np.isnan(near) & np.isnan(told_near)) | (np.abs(near - told_near) <= share)
-    largest = np.maximum(size_usd, told_usd)
-    same_size = (np.isnan(size_usd) & np.isnan(told_usd)) | (np.abs(size_usd - told_usd) <= share * largest)
-    moved: NDArray[np.bool_] = ~(same_near & same_size)
+        same_near = (now.near == told_near) | (np.abs(now.near - told_near) <= share)
+    same_size = np.abs(now.size_usd - told_usd) <= share * np.maximum(now.size_usd, told_usd)
+    moved: NDArray[np.bool_] = ~(same_near & same_size & (now.unknown == columns.told_unknown[numbers]))
     return moved
 
 
-def _summary(found: list[VenueRows], numbers: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of each of `numbers` (rising): the distance of its nearest leg, and the size of its legs' numbers; nan where one has none."""
-    near, size_usd = np.full(len(numbers), np.inf), np.zeros(len(numbers))
+def _summary(found: list[VenueRows], numbers: NDArray[np.int64]) -> Summary:
+    """Of each of `numbers` (rising)."""
+    near, size_usd, unknown = np.full(len(numbers), np.inf), np.zeros(len(numbers)), np.zeros(len(numbers), np.int8)
     for rows in found:
-        at = np.searchsorted(numbers, rows.accounts)
-        near[at] = np.minimum(near[at], rows.out[:, DISTANCE])
-        size_usd[at] += np.abs(rows.out[:, [EQUITY_USD, INITIAL_USD, MAINTENANCE_USD]]).sum(axis=1)
-    return near, size_usd
+        at, lacks = np.searchsorted(numbers, rows.accounts), rows.why != NoNumber.NONE
+        near[at] = np.fmin(near[at], rows.out[:, DISTANCE])
+        sizes_usd = np.abs(rows.out[:, [EQUITY_USD, INITIAL_USD, MAINTENANCE_USD]]).sum(axis=1)
+        size_usd[at] += np.where(lacks, 0.0, sizes_usd)
+        unknown[at] += lacks
+    return Summary(near, size_usd, unknown)
 
 
 def leg_reports(found: list[VenueRows], market: Market) -> dict[int, list[VenueLeg]]:

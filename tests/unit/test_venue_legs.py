@@ -309,6 +309,23 @@ def test_a_leg_that_loses_its_number_and_gets_it_back_is_told() -> None:
         assert book.take_cut().health == []
 
 
+def test_a_leg_without_a_number_hides_no_other() -> None:
+    """An exchange by a rule that does not take what is held there; the pool's leg is told of all the same, and once."""
+    book, log = a_book()
+    borrow(log)
+    define(log, VenueDefinition(v=1, name="ex", chain="north", fee_bps=5, rule=POOL_RULE, time_ns=T0))
+    look(log, 100_000.0)
+    reserves = POOL_RULE.parameters["reserves"]
+    for threshold, told in ((0.8, 1), (0.8, 0), (0.84, 1), (0.84, 0)):
+        define(log, pool(VenueRule(rule="aave_v3", parameters={"reserves": [{**reserves[0], "liquidation_threshold": threshold}, reserves[1]]})))
+        look(log, 100_000.0)
+        healths = book.take_cut().health
+        assert len(healths) == told, threshold
+        for health in healths:
+            assert [leg.unknown for leg in health.legs] == ["not_taken", ""]
+            assert health.legs[1].distance == pytest.approx(1 - 70 / (100 * threshold))
+
+
 def test_without_a_number_a_call_stays_as_it_is() -> None:
     book, log = a_book()
     borrow(log)
