@@ -6,6 +6,7 @@ and whenever its health is told. Nothing is closed on that ground: a leg that is
 """
 
 import math
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -98,34 +99,30 @@ class LegWatch:
     def look(self, market: Market) -> tuple[list[MarginCall], list[int]]:
         """After a tick, at the accounts whose seconds have come: calls, and whose lives have changed; both by account's name and venue."""
         due = self._take_due(market)
-        universe, columns, n = market.universe, self._accounts.columns, len(self._accounts)
+        columns, n = self._accounts.columns, len(self._accounts)
         if not market.live or not due.any():
             return [], []
         self.counts[:, due] = 0
         numbers = np.flatnonzero(due[columns.look[:n]])
-        levels: dict[tuple[int, int], tuple[int, NDArray[np.float64]]] = {}  # (account, venue) -> of those that are called, with its row
         found = venue_rows(numbers, self._accounts, market)
         columns.told[numbers[_moved(found, numbers, columns, market.parameters.health_publish_bps * BPS)]] = 0
+        called = np.fromiter(self._called, np.int64, len(self._called))
+        called = called[due[columns.look[called]]]
+        levels: dict[int, dict[int, int]] = {a: {} for a in called.tolist()}  # by account, of its legs that are called, by venue
+        risen: list[tuple[int, int, NDArray[np.float64]]] = []  # (account, venue, the leg's row)
         for rows in found:
             self._count(rows, columns, market)
-            for k in self._concerned(rows, market).tolist():
-                a, row = int(rows.accounts[k]), rows.out[k]
-                levels[a, rows.venue] = _level(self._before(a).get(rows.venue, CLEAR), float(row[DISTANCE]), market), row
-        calls: list[MarginCall] = []
-        changed = []
-        concerned = {a for a, _ in levels} | {a for a in self._called if due[columns.look[a]]}
-        for a in sorted(concerned, key=self._accounts.names.__getitem__):
-            before = self._before(a)
-            now = {venue: levels[a, venue][0] for venue in range(universe.venue_count) if (a, venue) in levels and levels[a, venue][0]}
-            if now == before:
-                continue
-            self._lives.setdefault(a, Life()).local = sorted(now.items())
-            (self._called.add if now else self._called.discard)(a)
-            changed.append(a)
-            for venue, level in sorted(now.items()):
-                if level > before.get(venue, CLEAR):
-                    calls.append(self._call(a, venue, levels[a, venue][1], market))
-        return calls, changed
+            for k, distance in self._concerned(rows, called, market):
+                a = int(rows.accounts[k])
+                before = self._level_of(a, rows.venue)
+                level = _level(before, distance, market)
+                if level != CLEAR:
+                    levels.setdefault(a, {})[rows.venue] = level
+                if level > before:
+                    risen.append((a, rows.venue, rows.out[k]))
+        name_of = self._accounts.names.__getitem__
+        calls = [self._call(a, venue, row, market) for a, venue, row in sorted(risen, key=lambda one: (name_of(one[0]), one[1]))]
+        return calls, [a for a in sorted(levels, key=name_of) if self._take_levels(a, levels[a])]
 
     def counted(self, venue: int) -> NDArray[np.int64]:
         """[whole account healthy or not, verdict]: legs at a venue."""
@@ -146,14 +143,24 @@ class LegWatch:
         verdict = verdicts(rows.out[:, DISTANCE], market.parameters.venue_call_distance)
         np.add.at(self.counts[rows.venue], (columns.look[rows.accounts], healthy, verdict), 1)
 
-    def _concerned(self, rows: VenueRows, market: Market) -> NDArray[np.int64]:
-        """Rows that are near, and those that are called already."""
-        called = np.isin(rows.accounts, np.fromiter(self._called, np.int64, len(self._called)))
-        return np.flatnonzero((rows.out[:, DISTANCE] < market.parameters.venue_call_distance) | called)
+    def _concerned(self, rows: VenueRows, called: NDArray[np.int64], market: Market) -> Iterator[tuple[int, float]]:
+        """(row, its distance) of those that are near, and of those of accounts that are called already."""
+        distance = rows.out[:, DISTANCE]
+        concerned = np.flatnonzero((distance < market.parameters.venue_call_distance) | np.isin(rows.accounts, called))
+        return zip(concerned.tolist(), distance[concerned].tolist(), strict=True)
 
-    def _before(self, a: int) -> dict[int, int]:
+    def _level_of(self, a: int, venue: int) -> int:
         life = self._lives.get(a)
-        return dict(life.local) if life is not None else {}
+        return next((level for other, level in life.local if other == venue), CLEAR) if life is not None else CLEAR
+
+    def _take_levels(self, a: int, levels: dict[int, int]) -> bool:
+        """An account's legs that are called, by venue in order; whether that is anything new."""
+        life, now = self._lives.get(a), list(levels.items())
+        if now == ([] if life is None else life.local):
+            return False
+        self._lives.setdefault(a, Life()).local = now
+        (self._called.add if now else self._called.discard)(a)
+        return True
 
     def _call(self, a: int, venue: int, row: NDArray[np.float64], market: Market) -> MarginCall:
         equity_usd, maintenance_usd = float(row[EQUITY_USD]), float(row[MAINTENANCE_USD])

@@ -317,7 +317,8 @@ def test_a_leg_without_a_number_hides_no_other() -> None:
     look(log, 100_000.0)
     reserves = POOL_RULE.parameters["reserves"]
     for threshold, told in ((0.8, 1), (0.8, 0), (0.84, 1), (0.84, 0)):
-        define(log, pool(VenueRule(rule="aave_v3", parameters={"reserves": [{**reserves[0], "liquidation_threshold": threshold}, reserves[1]]})))
+        changed = {"reserves": [{**reserves[0], "liquidation_threshold": threshold}, reserves[1]]}
+        define(log, pool(VenueRule(rule="aave_v3", parameters=changed)))
         look(log, 100_000.0)
         healths = book.take_cut().health
         assert len(healths) == told, threshold
