@@ -287,6 +287,23 @@ def test_an_account_of_several_coins_names_those_that_it_holds() -> None:
     assert len(needs.told()) == 2
 
 
+def test_a_side_of_a_market_that_is_not_there_is_not_worth_nothing() -> None:
+    """A coin that is owed where the market has no weights of its spot would leave the whole of what it was sold for."""
+    markets = [{"name": "BTC", "spot": {}, "perp": WEIGHTS}, {"name": "SOL", "spot": WEIGHTS, "perp": {}}]
+    choice = choose("mango_v3", {"markets": markets}, {})
+    assert isinstance(choice, Choice)
+    dollars = ("USD", 100_000.0, 0.0)
+    for owed, what in (
+        (("BTC", -1.0, 0.0), "BTC (spot): the market of BTC in the parameters has no spot"),
+        (("SOL-perpetual-1.0-0.0", -1.0, 200.0), "SOL-perpetual-1.0-0.0 (perpetual): the market of SOL in the parameters has no perpetual"),
+    ):
+        out, needs, _ = margins(choice, legs_of(owed, dollars))
+        assert needs.told() == [what]
+        assert np.isnan(out).all()
+    there = legs_of(("SOL", -1.0, 0.0), ("BTC-perpetual-1.0-0.0", -1.0, 90_000.0), dollars)
+    assert np.isfinite(margins(choice, there).out).all()
+
+
 def test_what_cannot_be_taken_is_told_of_each_position() -> None:
     held = legs_of(("BTC", 1.0, 0.0), ("RARE", 1.0, 0.0), ("BTC-option-1.1-0.5", 1.0, 0.0), ("BTC-inverse_perpetual-1.0-0.0", 1.0, 0.0))
     _, needs, _ = margins(choice_of("mango_v3"), held)

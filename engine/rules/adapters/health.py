@@ -72,6 +72,15 @@ def of_mango_v3(held: VenueLegs, parameters: mango_v3.Parameters, needs: Needs) 
     quote = held.of(SPOT, LOAN) & dollars
     taken = _placed(held.of(SPOT, LOAN, PERPETUAL) & ~quote, market, "market", needs)
     _refuse_others(held, needs)
+    none = mango_v3.SideParameters()  # by weights of nothing, what is owed there would cost nothing
+    for kinds, weights, what in (
+        ((SPOT, LOAN), [one.spot for one in parameters.markets], "spot"),
+        ((PERPETUAL,), [one.perp for one in parameters.markets], "perpetual"),
+    ):
+        is_there = np.array([side != none for side in weights], np.bool_)
+        missing = taken & held.of(*kinds)
+        missing[missing] = ~is_there[market[missing]]
+        needs.refuse(missing, f"the market of {{asset}} in the parameters has no {what}")
     contract = held.of(PERPETUAL)
     sides = held.netted(taken, 2 * market + contract, 2 * len(names))  # of a market its spot, then its perpetual
     count = len(sides.place)
