@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from engine.jit import kernel
 from engine.rules.indices import require_each, require_legs, require_within
-from engine.rules.interface import DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD, RuleInfo
+from engine.rules.interface import DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD, ListedName, RuleInfo
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -51,6 +51,8 @@ LIQUIDATION: Final = RuleInfo(
 
 RAY: Final = 10**27
 SECONDS_PER_YEAR: Final = 31_536_000
+RESERVES_MAX: Final = 128  # as the pool's own bitmap of what an account uses
+CATEGORIES_MAX: Final = 255  # the pool numbers them in one byte, from 1
 
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Bonus = Annotated[float, Meta(ge=1.0, le=2.0)]
@@ -62,7 +64,7 @@ Bonus = Annotated[float, Meta(ge=1.0, le=2.0)]
 class ReserveParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A reserve's own ratios, decimals; the bonus is what is taken for one USD repaid."""
 
-    name: str
+    name: ListedName
     loan_to_value: Fraction
     liquidation_threshold: Fraction
     liquidation_bonus: Bonus = 1.0
@@ -77,8 +79,8 @@ class ReserveParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only
 class CategoryParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """An efficiency mode: the ratios of those reserves, by position, that are collateral in it."""
 
-    name: str
-    collateral: tuple[Annotated[int, Meta(ge=0)], ...]
+    name: ListedName
+    collateral: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(max_length=RESERVES_MAX)]
     loan_to_value: Fraction
     liquidation_threshold: Fraction
     liquidation_bonus: Bonus = 1.0
@@ -92,8 +94,8 @@ class CategoryParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 class Parameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A pool's reserves and efficiency modes; an account names its mode by position + 1, and none by 0."""
 
-    reserves: tuple[ReserveParameters, ...]
-    categories: tuple[CategoryParameters, ...] = ()
+    reserves: Annotated[tuple[ReserveParameters, ...], Meta(max_length=RESERVES_MAX)]
+    categories: Annotated[tuple[CategoryParameters, ...], Meta(max_length=CATEGORIES_MAX)] = ()
 
     def __post_init__(self) -> None:
         """ValueError where a category has a reserve that is not there."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.rules.adapters import ADAPTERS, CANNOT, Adapter
 from engine.rules.catalogue import modules
-from engine.rules.faults import read
+from engine.rules.faults import read, told, twice
 from engine.rules.interface import COLUMNS, RuleInfo
 from engine.rules.legs import Adapted, Given, Needs, VenueLegs, no_legs
 
@@ -55,8 +55,9 @@ def read_choice(rule: str, parameters: Mapping[str, Any], given: Given) -> Choic
         return [f"rule: {rule} cannot take a leg of a portfolio: {CANNOT[rule]}"]
     module: Any = rules[rule]
     read_parameters = read(module.Parameters, parameters)
-    if isinstance(read_parameters, list):
-        return [f"parameters.{fault}" for fault in read_parameters]
+    found = read_parameters if isinstance(read_parameters, list) else twice(read_parameters)
+    if isinstance(read_parameters, list) or found:
+        return [f"parameters.{fault}" for fault in found]
     make = getattr(module, "terms", None) or module.parameter_arrays
     return Choice(module.RULE, module, ADAPTERS[rule], read_parameters, make(read_parameters), given)
 
@@ -66,7 +67,7 @@ def given_faults(choice: Choice) -> list[str]:
     held = no_legs("", choice.given)
     needs = Needs(held)
     choice.adapt(held, choice.parameters, needs)
-    return [*needs.faults, *needs.unasked(by_asset=False)]
+    return told([*needs.faults, *needs.unasked(by_asset=False)])
 
 
 def margins(choice: Choice, held: VenueLegs) -> Found:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from engine.jit import kernel
 from engine.rules.indices import require_each, require_legs, require_within
-from engine.rules.interface import RuleInfo
+from engine.rules.interface import LISTED_MAX, ListedName, RuleInfo
 from engine.rules.outcome import write_row
 
 Floats = NDArray[np.float64]
@@ -90,7 +90,7 @@ ImfFactor = Annotated[float, Meta(ge=0.0, le=1.0)]
 class SpotParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A spot market, decimals. The first of a set is the quote, which stays at the defaults."""
 
-    name: str
+    name: ListedName
     initial_asset_weight: AssetWeight = 1.0
     maintenance_asset_weight: AssetWeight = 1.0
     initial_liability_weight: LiabilityWeight = 1.0
@@ -108,7 +108,7 @@ class SpotParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class PerpParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A perpetual market, decimals."""
 
-    name: str
+    name: ListedName
     margin_ratio_initial: Ratio
     margin_ratio_maintenance: Ratio
     imf_factor: ImfFactor = 0.0
@@ -125,8 +125,8 @@ class PerpParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class Parameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All markets; accounts name them by position, spot market 0 is the quote."""
 
-    spots: Annotated[tuple[SpotParameters, ...], Meta(min_length=1)]
-    perps: tuple[PerpParameters, ...] = ()
+    spots: Annotated[tuple[SpotParameters, ...], Meta(min_length=1, max_length=LISTED_MAX)]
+    perps: Annotated[tuple[PerpParameters, ...], Meta(max_length=LISTED_MAX)] = ()
 
     def __post_init__(self) -> None:
         """ValueError where the quote has weights."""

@@ -23,10 +23,27 @@ def read(kind: type[T], document: Mapping[str, Any]) -> T | list[str]:
 
 def faults(kind: type[msgspec.Struct], document: object, path: str = "") -> list[str]:
     """Unknown and missing keys, wrong types and values out of bounds, by the path of the key; empty where the document will do."""
-    found = list(_faults(kind, document, path))
-    if len(found) > FAULTS_MAX:
-        found = [*found[:FAULTS_MAX], f"and {len(found) - FAULTS_MAX} more"]
-    return found
+    return told(_faults(kind, document, path))
+
+
+def told(found: list[str]) -> list[str]:
+    """The first FAULTS_MAX of them, and how many more there are."""
+    return found if len(found) <= FAULTS_MAX else [*found[:FAULTS_MAX], f"and {len(found) - FAULTS_MAX} more"]
+
+
+def twice(parameters: msgspec.Struct) -> list[str]:
+    """Names that a list of the set has more than once: which of its numbers count would be a guess."""
+    found = []
+    for field in parameters.__struct_fields__:
+        listed = getattr(parameters, field)
+        names: set[str] = set()
+        for number, one in enumerate(listed if isinstance(listed, tuple) else ()):
+            name = getattr(one, "name", None)
+            if name in names:
+                found.append(f"{field}[{number}].name: {name} is there before")
+            if name is not None:
+                names.add(name)
+    return told(found)
 
 
 def _faults(kind: type[msgspec.Struct], document: object, path: str) -> list[str]:

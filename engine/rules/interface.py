@@ -15,15 +15,19 @@ A module of this package is one venue's rule. From top to bottom it has
 NaN in gives NaN out: what cannot be valued is never healthy.
 """
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 EQUITY_USD: Final = 0  # marked to market, without weights
 INITIAL_USD: Final = 1  # equity less this is what the venue lets the account still use
 MAINTENANCE_USD: Final = 2  # equity less this is what is left until the venue liquidates
 DISTANCE: Final = 3  # measure "margin": (equity - maintenance) / gross notional; "health_factor": the fraction by which collateral may fall
 COLUMNS: Final = 4
+
+LISTED_MAX: Final = 512  # markets, tokens or the like of a set: an engine has no more assets (engine.tables.ASSETS_MAX)
+
+ListedName = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class RuleInfo(Struct, frozen=True):

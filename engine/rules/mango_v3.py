@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from engine.jit import kernel
 from engine.rules.indices import require_each, require_legs, require_within
-from engine.rules.interface import RuleInfo
+from engine.rules.interface import LISTED_MAX, ListedName, RuleInfo
 from engine.rules.outcome import write_row
 
 Floats = NDArray[np.float64]
@@ -84,7 +84,7 @@ class SideParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class MarketParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One market of the group."""
 
-    name: str
+    name: ListedName
     spot: SideParameters
     perp: SideParameters
 
@@ -92,7 +92,7 @@ class MarketParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class Parameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The group's markets; accounts name them by position."""
 
-    markets: tuple[MarketParameters, ...]
+    markets: Annotated[tuple[MarketParameters, ...], Meta(max_length=LISTED_MAX)]
 
 
 class Terms(NamedTuple):

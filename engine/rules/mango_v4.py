@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from engine.jit import kernel
 from engine.rules.indices import require_each, require_legs, require_within
-from engine.rules.interface import RuleInfo
+from engine.rules.interface import LISTED_MAX, ListedName, RuleInfo
 from engine.rules.outcome import write_row
 
 Floats = NDArray[np.float64]
@@ -78,7 +78,7 @@ Growth = Annotated[float, Meta(ge=0.0, le=1_000.0)]
 class TokenParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A bank. 1e18 as the start of scaling: never."""
 
-    name: str
+    name: ListedName
     init_asset_weight: AssetWeight
     maint_asset_weight: AssetWeight
     init_liab_weight: LiabilityWeight
@@ -96,7 +96,7 @@ class TokenParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class PerpParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A perpetual market; `settle_token` is the position of a token in the set."""
 
-    name: str
+    name: ListedName
     settle_token: Annotated[int, Meta(ge=0)]
     init_base_asset_weight: AssetWeight
     maint_base_asset_weight: AssetWeight
@@ -116,8 +116,8 @@ class PerpParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class Parameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All of a group's tokens and perpetual markets; accounts name them by position."""
 
-    tokens: tuple[TokenParameters, ...]
-    perps: tuple[PerpParameters, ...] = ()
+    tokens: Annotated[tuple[TokenParameters, ...], Meta(max_length=LISTED_MAX)]
+    perps: Annotated[tuple[PerpParameters, ...], Meta(max_length=LISTED_MAX)] = ()
 
     def __post_init__(self) -> None:
         """ValueError where a perpetual settles in a token that is not there."""

@@ -8,6 +8,7 @@ import pytest
 from engine.rules.adapters import ADAPTERS, CANNOT
 from engine.rules.catalogue import modules
 from engine.rules.choice import Choice, choose
+from engine.rules.faults import FAULTS_MAX
 from tests.venue_legs import TRIALS
 
 AAVE = TRIALS["aave_v3"].parameters
@@ -62,6 +63,14 @@ def test_every_rule_can_be_chosen_or_says_why_not() -> None:
             {"mode": 7, "modes": 1},
             ["given.mode: 7 is none of the 1 categories, counted from 1; 0 is none", "given.modes: the rule does not ask for it"],
         ),
+        (
+            "aave_v3",
+            {"reserves": [AAVE["reserves"][0], AAVE["reserves"][1], AAVE["reserves"][0]]},
+            {},
+            ["parameters.reserves[2].name: ETH is there before"],
+        ),
+        ("drift_v2", {"spots": [{"name": f"S{k}"} for k in range(513)]}, {}, ["parameters.spots: Expected `array` of length <= 512"]),
+        ("mango_v4", {"tokens": [{"name": "", **WEIGHTS}]}, {}, ["parameters.tokens[0].name: Expected `str` of length >= 1"]),
         ("aave_v3", AAVE, {"mode": 0.5}, ["given.mode: 0.5 is none of the 1 categories, counted from 1; 0 is none"]),
         ("aave_v3", AAVE, {"mode": {"BTC": 1}}, ["given.mode: must be one number"]),
         ("hyperliquid_pm", {}, {"supply_cap": 5.0}, ["given.supply_cap: must be numbers by asset"]),
@@ -70,3 +79,11 @@ def test_every_rule_can_be_chosen_or_says_why_not() -> None:
 )
 def test_faults_by_their_path(rule: str, parameters: Mapping[str, Any], given: Mapping[str, Any], faults: list[str]) -> None:
     assert choose(rule, parameters, given) == faults
+
+
+def test_thousands_of_faults_are_counted() -> None:
+    """They go into one letter."""
+    told = choose("dederi", {}, {f"x{k}": 1.0 for k in range(5_000)})
+    assert isinstance(told, list)
+    assert len(told) == FAULTS_MAX + 1
+    assert told[-1] == f"and {5_000 - FAULTS_MAX} more"
