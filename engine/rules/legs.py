@@ -6,6 +6,7 @@ position says is asked of `Needs`: a number that nobody has given leaves the acc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +22,21 @@ Integers = NDArray[np.int64]
 UNITS_OF_USD: Final = ("USD", "USDC")  # what venues that keep one dollar balance count as it
 
 Given = Mapping[str, float | Mapping[str, float]]
+
+
+class Within(NamedTuple):
+    """Where a number that is given must lie to mean anything."""
+
+    least: float
+    most: float = math.inf
+
+    def __str__(self) -> str:
+        return f"from {self.least:g} to {self.most:g}" if math.isfinite(self.most) else f"{self.least:g} or more"
+
+
+ANY: Final = Within(-math.inf)
+NOT_NEGATIVE: Final = Within(0.0)
+SHARE: Final = Within(0.0, 1.0)
 
 
 class Legs(NamedTuple):
@@ -197,26 +213,26 @@ class Needs:
 
     # ---- what the venue alone can say ----
 
-    def number(self, name: str, what: str) -> float:
+    def number(self, name: str, what: str, within: Within = ANY) -> float:
         """`given.NAME`; nan where it isn't there, which every account lacks."""
         self._asked.add(name)
         if name in self._held.given:
-            return self._one_number(name, self._held.given[name])
+            return self._one_number(name, self._held.given[name], within)
         self.lacking[:] = True
         self._why.append(lambda: [f"given.{name}: is missing; it is {what}"])
         return float("nan")
 
-    def optional(self, name: str, otherwise: float) -> float:
+    def optional(self, name: str, otherwise: float, within: Within = ANY) -> float:
         """`given.NAME`, or what a venue takes that has heard of nothing of the kind."""
         self._asked.add(name)
-        return self._one_number(name, self._held.given.get(name, otherwise))
+        return self._one_number(name, self._held.given.get(name, otherwise), within)
 
     def fault(self, why: str) -> None:
         """Something that is given means nothing to the rule: every account lacks it."""
         self.lacking[:] = True
         self.faults.append(why)
 
-    def by_asset(self, name: str, accounts: Integers, assets: Integers, what: str) -> Floats:
+    def by_asset(self, name: str, accounts: Integers, assets: Integers, what: str, within: Within = ANY) -> Floats:
         """(assets of the legs,): `given.NAME.ASSET`, nan where it is not given.
 
         `accounts` and `assets` are pairs: the account needs the number of that asset.
@@ -226,6 +242,9 @@ class Needs:
         if not isinstance(values, Mapping):
             self.fault(f"given.{name}: must be numbers by asset")
             values = {}
+        for asset, value in values.items():
+            if not within.least <= value <= within.most:
+                self.fault(f"given.{name}.{asset}: {value:g} is not {within}")
         found = np.array([values.get(asset, np.nan) for asset in self._held.assets], np.float64)
         self._asked |= {f"{name}.{asset}" for asset in self._names(assets)}
         missing = np.isnan(found[assets])
@@ -254,9 +273,12 @@ class Needs:
                 paths.append(name)
         return [f"given.{path}: the rule does not ask for it" for path in paths if path not in self._asked]
 
-    def _one_number(self, name: str, value: float | Mapping[str, float]) -> float:
+    def _one_number(self, name: str, value: float | Mapping[str, float], within: Within) -> float:
         if isinstance(value, Mapping):
             self.fault(f"given.{name}: must be one number")
+            return float("nan")
+        if not within.least <= value <= within.most:
+            self.fault(f"given.{name}: {value:g} is not {within}")
             return float("nan")
         return float(value)
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.rules import derive_pmrm2, derive_srm
-from engine.rules.legs import UNITS_OF_USD, Adapted, Bools, Floats, Integers, Needs, VenueLegs
+from engine.rules.legs import NOT_NEGATIVE, SHARE, UNITS_OF_USD, Adapted, Bools, Floats, Integers, Needs, VenueLegs, Within
 from engine.tables import LOAN, OPTION, PERPETUAL, SPOT
 
 _SECONDS_A_YEAR = 365.0 * 86_400.0
@@ -42,7 +42,7 @@ def of_derive_srm(held: VenueLegs, parameters: derive_srm.Parameters, needs: Nee
     needs.refuse((kinds.option | kinds.perp | kinds.balance) & (market < 0), "no market of the parameters is called {asset}")
     option, perp, balance = (which & (market >= 0) for which in kinds[:3])
     listed = _listed(held, option)
-    confidence = needs.number("confidence", "how sure the venue's feeds are, 0 to 1")
+    confidence = needs.number("confidence", "how sure the venue's feeds are, 0 to 1", SHARE)
     marks_usd, expiries = held.marks_of(names), len(listed.expiry_s)
     inputs = derive_srm.Inputs(
         stable_usd=_stable_usd(held, needs),
@@ -93,8 +93,8 @@ def of_derive_pmrm2(held: VenueLegs, parameters: derive_pmrm2.Parameters, needs:
         lambda _: "the rule needs a perpetual or an option: without either, which underlying the collateral goes with is not said",
     )
     feeds = _Feeds(
-        needs.number("confidence", "how sure the venue's feeds are, 0 to 1"),
-        needs.number("rate", "the venue's rate feed, an annual decimal"),
+        needs.number("confidence", "how sure the venue's feeds are, 0 to 1", SHARE),
+        needs.number("rate", "the venue's rate feed, an annual decimal", Within(-10.0, 10.0)),
         _stable_usd(held, needs),
     )
     underlying = np.full(held.accounts, -1, np.int64)
@@ -194,4 +194,4 @@ def _stable_usd(held: VenueLegs, needs: Needs) -> float:
     """Its mark, nan while that is unknown: what is given stands in for an asset that is not there, never for a price that went silent."""
     if "USDC" in held.assets:
         return float(held.marks_of(["USDC"])[0])
-    return needs.number("stable_usd", "the price of USDC, which is no asset here")
+    return needs.number("stable_usd", "the price of USDC, which is no asset here", NOT_NEGATIVE)

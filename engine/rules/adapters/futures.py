@@ -3,7 +3,7 @@
 import numpy as np
 
 from engine.rules import dederi, deribit_pm
-from engine.rules.legs import Adapted, Bools, Floats, Needs, VenueLegs
+from engine.rules.legs import NOT_NEGATIVE, Adapted, Bools, Floats, Needs, VenueLegs
 from engine.tables import FUTURE, INVERSE_FUTURE, INVERSE_PERPETUAL, SPOT
 
 
@@ -31,9 +31,9 @@ def of_deribit_pm(held: VenueLegs, _: deribit_pm.Parameters, needs: Needs) -> li
         index_usd=coin_usd,
         equity=held.sums(legs.value_usd) / coin_usd,
         correlation_contingency=np.zeros(held.accounts),
-        mmp_margin=np.full(held.accounts, needs.optional("mmp_margin", 0.0)),
-        open_orders_margin=np.full(held.accounts, needs.optional("open_orders_margin", 0.0)),
-        spot_margin=np.full(held.accounts, needs.optional("spot_margin", 0.0)),
+        mmp_margin=np.full(held.accounts, needs.optional("mmp_margin", 0.0, NOT_NEGATIVE)),
+        open_orders_margin=np.full(held.accounts, needs.optional("open_orders_margin", 0.0, NOT_NEGATIVE)),
+        spot_margin=np.full(held.accounts, needs.optional("spot_margin", 0.0, NOT_NEGATIVE)),
     )
     return [Adapted(np.arange(held.accounts), inputs)]
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.rules import drift_v2, mango_v3, mango_v4
-from engine.rules.legs import UNITS_OF_USD, Adapted, Bools, Floats, Integers, Needs, VenueLegs
+from engine.rules.legs import NOT_NEGATIVE, SHARE, UNITS_OF_USD, Adapted, Bools, Floats, Integers, Needs, VenueLegs
 from engine.tables import LOAN, PERPETUAL, SPOT
 
 _NEVER_USD = 1e18  # where scaling of weights never begins
@@ -33,6 +33,7 @@ def of_mango_v4(held: VenueLegs, parameters: mango_v4.Parameters, needs: Needs) 
         np.concatenate((users, account[contract])),
         np.concatenate((used, legs.asset[contract])),
         "the venue's delay-limited price",
+        NOT_NEGATIVE,
     )
     deposits_scale = [one.deposit_weight_scale_start_usd < _NEVER_USD for one in parameters.tokens]
     borrows_scale = [one.borrow_weight_scale_start_usd < _NEVER_USD for one in parameters.tokens]
@@ -141,7 +142,7 @@ def of_drift_v2(held: VenueLegs, parameters: drift_v2.Parameters, needs: Needs) 
         perp_bids=markets.sums(legs.buys),
         perp_asks=markets.sums(legs.sells),
         perp_orders=markets.sums(orders).astype(np.int64),
-        custom_ratio=np.full(held.accounts, needs.optional("custom_ratio", 0.0)),
+        custom_ratio=np.full(held.accounts, needs.optional("custom_ratio", 0.0, SHARE)),
         spot_usd=held.marks_of(spots),
         spot_deposits=_of_all(held, needs, "deposits", (spots, scale), users, "tokens that all accounts have deposited"),
         perp_usd=held.marks_of(perps),
@@ -181,5 +182,5 @@ def _of_all(
     """
     (names, scales), (accounts, assets) = scaling, users
     scaled = (held.places_of([token for token, one in zip(names, scales, strict=True) if one]) >= 0)[assets]
-    found = held.by_name(needs.by_asset(name, accounts[scaled], assets[scaled], what), names)
+    found = held.by_name(needs.by_asset(name, accounts[scaled], assets[scaled], what, NOT_NEGATIVE), names)
     return np.where(np.array(scales, np.bool_), found, 0.0)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from engine.rules import aave_v3, hyperliquid_pm
-from engine.rules.legs import UNITS_OF_USD, Adapted, Bools, Needs, VenueLegs
+from engine.rules.legs import NOT_NEGATIVE, SHARE, UNITS_OF_USD, Adapted, Bools, Needs, VenueLegs
 from engine.tables import LOAN, SPOT
 
 
@@ -33,8 +33,8 @@ def of_hyperliquid_pm(held: VenueLegs, _: hyperliquid_pm.Parameters, needs: Need
     token = balance & ~dollars
     needs.refuse(token & (legs.units < 0.0), "the rule knows what is owed in dollars alone")
     account, asset = held.account[token], legs.asset[token]
-    supply_cap = needs.by_asset("supply_cap", account, asset, "how many tokens count at most")
-    loan_to_value = needs.by_asset("loan_to_value", account, asset, "what share of it may be borrowed")
+    supply_cap = needs.by_asset("supply_cap", account, asset, "how many tokens count at most", NOT_NEGATIVE)
+    loan_to_value = needs.by_asset("loan_to_value", account, asset, "what share of it may be borrowed", SHARE)
     inputs = hyperliquid_pm.Inputs(
         start=held.starts_of(token),
         balance=np.maximum(legs.units[token], 0.0),
