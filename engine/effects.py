@@ -56,8 +56,11 @@ class MarginCall(Output, frozen=True, kw_only=True):
     decided_ns: int
 
 
-class VenueLeg(Struct, frozen=True, kw_only=True):
-    """What an account has at a venue, by that venue's own rule (engine.rules). None where it cannot be had; `unknown` says why."""
+class VenueLeg(Struct, frozen=True, kw_only=True, gc=False):
+    """What an account has at a venue, by that venue's own rule (engine.rules). None where it cannot be had; `unknown` says why.
+
+    A cut may make a million of them: the garbage collector, which would go through them again and again, has nothing to find in one.
+    """
 
     venue: str
     rule: str

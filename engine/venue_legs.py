@@ -71,6 +71,9 @@ NO_NUMBER_IN_WORDS: Final = {
 }
 
 
+_NO_NUMBERS: Final = ("", *(why.name.lower() for why in NoNumber if why))
+
+
 class VenueRows(NamedTuple):
     """The legs at one venue of the accounts that have any there."""
 
@@ -249,16 +252,20 @@ def leg_reports(found: list[VenueRows], market: Market) -> dict[int, list[VenueL
         venue = market.universe.venues[rows.venue].name
         rule = market.universe.venue_rules[rows.venue].info.name
         verdict = verdicts(rows.out[:, DISTANCE], market.parameters.venue_call_distance).tolist()
-        for k, (a, row, why) in enumerate(zip(rows.accounts.tolist(), rows.out.tolist(), rows.why.tolist(), strict=True)):
+        out = rows.out.astype(object)
+        out[~np.isfinite(rows.out)] = None
+        for a, (equity_usd, initial_usd, maintenance_usd, distance), code, why in zip(
+            rows.accounts.tolist(), out.tolist(), verdict, rows.why.tolist(), strict=True
+        ):
             leg = VenueLeg(
                 venue=venue,
                 rule=rule,
-                equity_usd=_finite(row[EQUITY_USD]),
-                initial_usd=_finite(row[INITIAL_USD]),
-                maintenance_usd=_finite(row[MAINTENANCE_USD]),
-                distance=_finite(row[DISTANCE]),
-                verdict=LEG_VERDICTS[verdict[k]],
-                unknown=NoNumber(why).name.lower() if why else "",
+                equity_usd=equity_usd,
+                initial_usd=initial_usd,
+                maintenance_usd=maintenance_usd,
+                distance=distance,
+                verdict=LEG_VERDICTS[code],
+                unknown=_NO_NUMBERS[why],
             )
             reports.setdefault(a, []).append(leg)
     return reports
