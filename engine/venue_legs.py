@@ -226,8 +226,11 @@ def _moved(found: list[VenueRows], numbers: NDArray[np.int64], columns: Columns,
     """(numbers,): whether an account's legs differ by more than `share` from what was told of them."""
     now = _summary(found, numbers)
     told_near, told_usd = columns.told_near[numbers], columns.told_legs_usd[numbers]
+    # Of a leg that is further than its whole size from liquidation, a share of the distance: beside dust it is a number in the billions.
+    size = np.minimum(np.abs(now.near), np.abs(told_near))
+    bound = share * np.maximum(1.0, np.where(np.isinf(size), 0.0, size))
     with np.errstate(invalid="ignore"):  # from infinity to infinity
-        same_near = (now.near == told_near) | (np.abs(now.near - told_near) <= share)
+        same_near = (now.near == told_near) | (np.abs(now.near - told_near) <= bound)
     same_size = np.abs(now.size_usd - told_usd) <= share * np.maximum(now.size_usd, told_usd)
     moved: NDArray[np.bool_] = ~(same_near & same_size & (now.unknown == columns.told_unknown[numbers]))
     return moved

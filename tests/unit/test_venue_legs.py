@@ -16,6 +16,7 @@ from engine.inspection import explain_account
 from engine.margin import UNHAIRCUT
 from engine.monitor import Book
 from engine.reasons import State
+from engine.rules.interface import DISTANCE
 from engine.venue_legs import CLEAR, NEAR, PAST, UNKNOWN, in_words, leg_reports, legs_at, venue_rows
 from tests.small_world import T0, Log
 
@@ -325,6 +326,35 @@ def test_a_leg_without_a_number_hides_no_other() -> None:
         for health in healths:
             assert [leg.unknown for leg in health.legs] == ["not_taken", ""]
             assert health.legs[1].distance == pytest.approx(1 - 70 / (100 * threshold))
+
+
+@pytest.mark.parametrize(
+    ("told", "now", "moved"),
+    [
+        (0.5, 0.5009, False),
+        (0.5, 0.5011, True),
+        (-0.5, -0.5011, True),
+        (2e9, 2.001e9, False),
+        (2e9, 2.1e9, True),
+        (2e9, 0.04, True),
+        (-2e9, 2e9, True),
+        (np.inf, np.inf, False),
+        (np.inf, 2e9, True),
+        (2e9, np.inf, True),
+        (np.inf, -np.inf, True),
+    ],
+)
+def test_how_far_a_distance_must_move_to_be_told(told: float, now: float, moved: bool) -> None:
+    """Beside dust a distance is in the billions, and would be told at each look."""
+    book, log = a_book()
+    borrow(log)
+    numbers = np.array([book.accounts.numbers["alice"]])
+    columns = book.accounts.columns
+    (rows,) = venue_rows(numbers, book.accounts, book.market)
+    rows.out[:, DISTANCE] = told
+    venue_legs.note_told([rows], numbers, columns)
+    rows.out[:, DISTANCE] = now
+    assert venue_legs._moved([rows], numbers, columns, 0.001).tolist() == [moved]
 
 
 def test_without_a_number_a_call_stays_as_it_is() -> None:
