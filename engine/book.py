@@ -54,7 +54,7 @@ class Columns(NamedTuple):
     told_maintenance: NDArray[np.float64]  # [N]
     told_near: NDArray[np.float64]  # [N] distance of the nearest leg with a number at a venue with a rule, as last told
     told_legs_usd: NDArray[np.float64]  # [N] size of what was told of those legs
-    told_unknown: NDArray[np.int8]  # [N] how many legs there had no number
+    told_unknown: NDArray[np.int8]  # [N] why legs there had no number, see engine.venue_legs.Summary
     told_refuses: NDArray[np.int8]  # [N] why new risk is refused, as last told: bits of engine.reporting
     holders: NDArray[np.uint64]  # [instruments, N / 64]
     look: NDArray[np.int8]  # [N] in which second of a period its legs at venues are looked at, see engine.venue_legs

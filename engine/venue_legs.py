@@ -214,7 +214,7 @@ class Summary(NamedTuple):
 
     near: NDArray[np.float64]  # distance of the nearest leg that has a number, inf where there is none
     size_usd: NDArray[np.float64]  # of the numbers of those that have some
-    unknown: NDArray[np.int8]  # how many have none
+    unknown: NDArray[np.int8]  # sum of NoNumber of those that have none: as good as which of them have none and why
 
 
 def note_told(found: list[VenueRows], numbers: NDArray[np.int64], columns: Columns) -> None:
@@ -244,7 +244,7 @@ def _summary(found: list[VenueRows], numbers: NDArray[np.int64]) -> Summary:
         near[at] = np.fmin(near[at], rows.out[:, DISTANCE])
         sizes_usd = np.abs(rows.out[:, [EQUITY_USD, INITIAL_USD, MAINTENANCE_USD]]).sum(axis=1)
         size_usd[at] += np.where(lacks, 0.0, sizes_usd)
-        unknown[at] += lacks
+        unknown[at] += rows.why
     return Summary(near, size_usd, unknown)
 
 

@@ -16,6 +16,7 @@ from engine.inspection import explain_account
 from engine.margin import UNHAIRCUT
 from engine.monitor import Book
 from engine.reasons import State
+from engine.rules.examples import PARAMETERS as EXAMPLES
 from engine.rules.interface import DISTANCE
 from engine.venue_legs import CLEAR, NEAR, PAST, UNKNOWN, in_words, leg_reports, legs_at, venue_rows
 from tests.small_world import T0, Log
@@ -302,7 +303,12 @@ def test_a_leg_that_loses_its_number_and_gets_it_back_is_told() -> None:
     look(log, 100_000.0)
     book.take_cut()
     reserves = POOL_RULE.parameters["reserves"]
-    for rule, unknown in ((VenueRule(rule="aave_v3", parameters={"reserves": reserves[1:]}), "not_taken"), (POOL_RULE, "")):
+    tokens = [{**EXAMPLES["mango_v4"]["tokens"][1], "name": name} for name in ("BTC", "STB")]
+    for rule, unknown in (
+        (VenueRule(rule="aave_v3", parameters={"reserves": reserves[1:]}), "not_taken"),
+        (VenueRule(rule="mango_v4", parameters={"tokens": tokens}), "lacking"),
+        (POOL_RULE, ""),
+    ):
         define(log, pool(rule))
         look(log, 100_000.0)
         assert [health.legs[0].unknown for health in book.take_cut().health] == [unknown]
