@@ -11,7 +11,7 @@ import pytest
 from engine import venue_legs
 from engine.book import LOOK_SECONDS
 from engine.effects import Effects, MarginCall, Refused, VenueLeg
-from engine.inputs import FrameKind, InstrumentDefinition, VenueDefinition, VenueRule
+from engine.inputs import FrameKind, Funding, InstrumentDefinition, VenueDefinition, VenueRule
 from engine.inspection import explain_account
 from engine.margin import UNHAIRCUT
 from engine.monitor import Book
@@ -36,9 +36,9 @@ def pool(rule: VenueRule | None = POOL_RULE, chain: str = "north") -> VenueDefin
     return VenueDefinition(v=1, name="pool", chain=chain, rule=rule, time_ns=T0)
 
 
-def instrument(name: str, contract: Any, underlying: str, lot: float, tick: float) -> InstrumentDefinition:
+def instrument(name: str, contract: Any, underlying: str, lot: float, tick: float, **more: Any) -> InstrumentDefinition:
     return InstrumentDefinition(
-        v=1, venue="pool", name=name, contract=contract, underlying=underlying, lot_size=lot, tick_size=tick, time_ns=T0
+        v=1, venue="pool", name=name, contract=contract, underlying=underlying, lot_size=lot, tick_size=tick, time_ns=T0, **more
     )
 
 
@@ -204,6 +204,57 @@ def test_cash_of_a_balance_is_a_balance_of_its_quote() -> None:
     assert sum(value for _, value in held("alice").values()) == pytest.approx(book.accounts.columns.health[0, UNHAIRCUT])
 
 
+def test_marks_that_are_in_doubt_value_nothing() -> None:
+    """Sources apart leave a number in the books, which nobody vouches for: of coins, of cash in them, and of what is borrowed."""
+    book, log = a_book({"breakers_enabled": True, "mad_floor_bps": 2_000.0})
+    define(
+        log,
+        instrument("ETH/BTC", "spot", "ETH", 0.01, 1e-6, quote="BTC"),
+        instrument("INV", "inverse_perpetual", "BTC", 100.0, 0.5, quote="BTC"),
+    )
+    log.deposit("alice", 1_000_000.0)
+    log.trade("alice", "pool", "ETH/BTC", 100, 40_000)
+    log.trade("alice", "pool", "INV", 1_000, 200_000)
+    log.trade("alice", "pool", "INV", -1_000, 210_000)  # its cash is left
+    borrow(log, "bob")
+    universe = book.market.universe
+    venue = universe.venue_number("pool")
+    assert venue is not None
+    numbers = np.array([book.accounts.numbers[name] for name in ("alice", "bob")])
+
+    def valued() -> dict[str, bool]:
+        _, held = legs_at(venue, numbers, book.accounts, book.market)
+        names = [f"{held.assets[asset]} of {held.instruments[i]}" for asset, i in zip(held.legs.asset, held.legs.instrument, strict=True)]
+        return dict(zip(names, np.isfinite(held.legs.value_usd).tolist(), strict=True))
+
+    assert set(valued()) == {"ETH of ETH/BTC", "BTC of INV", "BTC of ETH/BTC", "BTC of BTC", "STB of DEBT"}
+    assert all(valued().values())
+    log.tick(1)
+    log.prices({"BTC": 110_000.0}, ["one"])
+    assert np.isfinite(book.market.marks.mark[universe.asset_number("BTC")])
+    assert valued() == {name: not name.startswith("BTC") for name in valued()}
+    assert leg(book, "bob").unknown == "unvalued"
+
+
+def test_debts_are_with_their_interest() -> None:
+    """7,000,000 lots of a cent; the index has grown by a tenth."""
+    book, log = a_book()
+    borrow(log)
+    measure = Funding(v=1, venue="pool", instrument="DEBT", measure="interest_index", value=1.1, time_ns=log.now_ns)
+    log.control(FrameKind.FUNDINGS, "market.funding", [measure])
+    assert leg(book).distance == pytest.approx(1 - 77 / 80)
+    assert leg(book).verdict == "near"
+
+
+def test_what_is_not_sure_is_said_before_what_is_not_taken() -> None:
+    book, log = a_book()
+    borrow(log)
+    log.trade("alice", "pool", "PERP", 1, 100_000)
+    assert leg(book).unknown == "not_taken"
+    log.refused_fill("alice", "pool", 99)
+    assert leg(book).unknown == "account"
+
+
 @pytest.mark.parametrize(
     ("why", "line"),
     [
@@ -363,6 +414,17 @@ def test_how_far_a_distance_must_move_to_be_told(told: float, now: float, moved:
     assert venue_legs._moved([rows], numbers, columns, 0.001).tolist() == [moved]
 
 
+def test_sizes_that_move_are_told_where_the_distance_does_not() -> None:
+    book, log = a_book()
+    borrow(log)
+    numbers = np.array([book.accounts.numbers["alice"]])
+    (rows,) = venue_rows(numbers, book.accounts, book.market)
+    venue_legs.note_told([rows], numbers, book.accounts.columns)
+    for factor, moved in ((1.0009, False), (1.0011, True), (0.9991, False), (0.9989, True)):
+        sized = rows._replace(out=np.where(np.arange(rows.out.shape[1]) == DISTANCE, rows.out, factor * rows.out))
+        assert venue_legs._moved([sized], numbers, book.accounts.columns, 0.001).tolist() == [moved]
+
+
 def test_without_a_number_a_call_stays_as_it_is() -> None:
     book, log = a_book()
     borrow(log)
@@ -476,3 +538,19 @@ def test_a_restored_book_looks_and_calls_as_the_one_before() -> None:
         assert sorted(row for row in book.take_cut().rows if row[0] in rows) == sorted(
             row for row in restored.take_cut().rows if row[0] in rows
         )
+
+
+def test_a_call_that_was_restored_is_over_as_the_one_before() -> None:
+    """And is not told again, nor lost: by what the rows say alone."""
+    book, log = a_book()
+    borrow(log)
+    assert len(look(log, 92_000.0)) == 1
+    restored = Book(0, 1)
+    restored.restore([(key, value) for key, value in book.take_cut().rows if value is not None])
+    for btc_usd, levels in ((91_000.0, [NEAR]), (100_000.0, [])):
+        first = len(log.frames)
+        assert look(log, btc_usd) == []
+        for offset in range(first, len(log.frames)):
+            assert calls(restored.apply(offset, log.frames[offset])) == []
+        for one in (book, restored):
+            assert [level for life in one.lives.values() for _, level in life.local] == levels
