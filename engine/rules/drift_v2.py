@@ -263,7 +263,7 @@ def margins(inputs: Inputs, parameters: Terms, out: Floats) -> None:
     Equity is spot and perpetuals' profit and loss at the oracle. Initial and maintenance are equity less free collateral at each, so
     that the weights of assets are in the requirement. Gross notional is spot and perpetuals' base without signs.
     """
-    accounts = inputs.spot_start.shape[0] - 1
+    accounts = len(inputs.spot_start) - 1
     left_usd = np.empty((2, accounts))
     _free_collaterals(inputs, parameters, INITIAL, left_usd[0])
     _free_collaterals(inputs, parameters, MAINTENANCE, left_usd[1])
@@ -331,7 +331,7 @@ def _free_collaterals(inputs: Inputs, parameters: Terms, level: int, out: Floats
     asset_weight, liability_weight = _spot_weights(inputs, parameters, level)
     ratio, profit_weight = _perp_weights(parameters, level)
     profit_cap_usd = PROFIT_CAP_USD if level == INITIAL else np.inf
-    for account in range(spot_start.shape[0] - 1):
+    for account in range(len(spot_start) - 1):
         free_usd = custom_ratio[account] * 0.0  # NaN where that is not known, whatever is held
         custom = custom_ratio[account] if level == INITIAL else 0.0
         for leg in range(spot_start[account], spot_start[account + 1]):
@@ -465,8 +465,8 @@ def _equities(inputs: Inputs) -> Floats:
     spot_start, spots, spot_balance, spot_usd = inputs.spot_start, inputs.spot, inputs.spot_balance, inputs.spot_usd
     perp_start, perps, perp_base = inputs.perp_start, inputs.perp, inputs.perp_base
     perp_quote, perp_usd = inputs.perp_quote, inputs.perp_usd
-    worth_usd = np.zeros((2, spot_start.shape[0] - 1))
-    for account in range(spot_start.shape[0] - 1):
+    worth_usd = np.zeros((2, len(spot_start) - 1))
+    for account in range(len(spot_start) - 1):
         equity_usd = 0.0
         gross_usd = 0.0
         for leg in range(spot_start[account], spot_start[account + 1]):

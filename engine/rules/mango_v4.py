@@ -231,7 +231,7 @@ def margins(inputs: Inputs, parameters: Terms, out: Floats) -> None:
     Initial and maintenance are equity less init health and less maint health, so that what remains is the venue's own number. Gross
     notional, for the distance, is what tokens, reserved amounts and perpetuals' base are worth without signs.
     """
-    accounts = inputs.token_start.shape[0] - 1
+    accounts = len(inputs.token_start) - 1
     left_usd = np.empty((2, accounts))
     _level_healths(inputs, parameters, INIT, 0, accounts, _work(inputs, parameters, INIT), left_usd[0])
     _level_healths(inputs, parameters, MAINT, 0, accounts, _work(inputs, parameters, MAINT), left_usd[1])
@@ -244,7 +244,7 @@ def margins(inputs: Inputs, parameters: Terms, out: Floats) -> None:
 @kernel
 def healths(inputs: Inputs, parameters: Terms, out: Floats) -> None:
     """Fills `out` (accounts, LEVELS) with init, liquidation end and maint health, USD."""
-    accounts = inputs.token_start.shape[0] - 1
+    accounts = len(inputs.token_start) - 1
     left_usd = np.empty(accounts)
     for level in range(LEVELS):
         _level_healths(inputs, parameters, level, 0, accounts, _work(inputs, parameters, level), left_usd)
@@ -281,7 +281,7 @@ def scaled_liab_weight(weight: float, borrows_usd: float, scale_start_usd: float
 
 @kernel
 def _work(inputs: Inputs, parameters: Terms, level: int) -> _Work:
-    tokens = inputs.oracle_usd.shape[0]
+    tokens = len(inputs.oracle_usd)
     asset_price, liab_price = inputs.oracle_usd.copy(), inputs.oracle_usd.copy()
     asset_weight, liab_weight = parameters.asset_weight[level].copy(), parameters.liab_weight[level].copy()
     if level == INIT:
@@ -304,7 +304,7 @@ def _work(inputs: Inputs, parameters: Terms, level: int) -> _Work:
         np.full(tokens, -1, dtype=np.int64),
         np.zeros(tokens, dtype=np.int64),
         np.zeros(tokens),
-        np.zeros(inputs.order_base_token.shape[0]),
+        np.zeros(len(inputs.order_base_token)),
     )
 
 
@@ -448,8 +448,8 @@ def _equities(inputs: Inputs, parameters: Terms) -> Floats:
     base_reserved, quote_reserved = inputs.order_base_reserved, inputs.order_quote_reserved
     perps, perp_base, perp_quote, perp_oracle = inputs.perp, inputs.perp_base, inputs.perp_quote, inputs.perp_oracle_usd
     settle_token = parameters.settle_token
-    worth_usd = np.zeros((2, token_start.shape[0] - 1))
-    for account in range(token_start.shape[0] - 1):
+    worth_usd = np.zeros((2, len(token_start) - 1))
+    for account in range(len(token_start) - 1):
         equity_usd = 0.0
         gross_usd = 0.0
         for leg in range(token_start[account], token_start[account + 1]):
@@ -563,7 +563,7 @@ def stable_limits(parameters: StablePriceParameters) -> StableLimits:
 
 def stable_prices(parameters: StablePriceParameters, start_usd: Floats, now_s: int) -> StablePrices:
     """Markets (markets,) that have had these prices for ever."""
-    markets = start_usd.shape[0]
+    markets = len(start_usd)
     return StablePrices(
         stable_usd=start_usd.astype(np.float64),
         updated_s=np.full(markets, now_s, dtype=np.int64),
@@ -582,7 +582,7 @@ def advance(state: StablePrices, limits: StableLimits, oracle_usd: Floats, now_s
     have passed; a longer gap than `max_dt_s` counts as that one, in the average too, whose time runs on (as in the program).
     """
     cycle = state.delay_usd.shape[1]
-    for market in range(state.stable_usd.shape[0]):
+    for market in range(len(state.stable_usd)):
         price = oracle_usd[market]
         if np.isnan(price):
             continue
