@@ -8,8 +8,8 @@ MR9 comes on top of the other components (MR1 to MR8) of maintenance; they need 
 `initial_factor` times maintenance.
 
 Sources: OKX, "OKX will update margin calculation rules for the portfolio margin mode" (December 2024), and a repost of it with the
-example, https://pastorq.com/13690.html. Only parts of the table of rates are public to us: parameters have no defaults, nor has the factor.
-A liquidation's partial size is not published.
+example, https://pastorq.com/13690.html. Only parts of the table of rates are public to us: tiers and rates have no defaults. Nor is the
+factor public: initial is maintenance unless a set says otherwise. A liquidation's partial size is not published.
 """
 
 from itertools import pairwise

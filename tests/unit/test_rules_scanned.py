@@ -164,6 +164,28 @@ def test_the_array_of_a_future() -> None:
     assert gains == pytest.approx([0, 0, 100, 100, -100, -100, 200, 200, -200, -200, 300, 300, -300, -300, 297, -297])
 
 
+def test_the_books_extremes_and_no_minimum_of_ours() -> None:
+    """McMillan's arrays and NSE's: 35 % of what two ranges lose. A clearing house's minimum and factor are its set's."""
+    assert span16.Parameters() == span16.Parameters(
+        extreme_multiple=2.0, extreme_fraction=0.35, short_option_minimum_usd=0.0, initial_factor=1.0
+    )
+
+
+def test_what_gains_in_every_scenario_risks_nothing() -> None:
+    inputs = span(gain_usd=np.full((3, 16), 40.0), quantity=array(2.0, 1.0, 1.0))
+    assert span16.scan_risk_usd(inputs, 0, 0) == 0.0
+
+
+def test_only_short_options_have_the_minimum() -> None:
+    """Of two options of one commodity: what is short counts, what is long does not take from it; a short future has none."""
+    none = np.zeros((3, 16))
+    inputs = span(gain_usd=none, commodity=np.array([0, 0, 0]), option_value_usd=array(0.0, 0.0, 0.0), spread_charge_usd=array(0.0))
+    options = inputs._replace(is_option=np.array([True, False, True]), quantity=array(0.5, -2.0, 0.0))
+    assert span_row(options, short_option_minimum_usd=900.0)[MAINTENANCE_USD] == 1_800.0
+    futures = inputs._replace(is_option=np.array([False, False, False]), quantity=array(-3.0, -2.0, -1.0))
+    assert span_row(futures, short_option_minimum_usd=900.0)[MAINTENANCE_USD] == 0.0
+
+
 # ---- Dederi ---------------------------------------------------------------------------------------------------------------------------
 
 
@@ -191,6 +213,22 @@ def test_a_nan_in_the_middle_of_the_shocks_stays() -> None:
     values[0, 3] = np.nan
     assert np.isnan(span16.scan_risk_usd(span(gain_usd=values), 0, 0))
     assert np.isnan(deribit_pm.worst_case(np.nan, 100.0, deribit()))
+
+
+def test_the_wikis_shocks_and_factors() -> None:
+    """Dederi's wiki, portfolio margin, the example of futures: eleven shocks by 3 %, and 0.6 % of the index as contingency."""
+    shocks = tuple(percent / 100.0 for percent in range(-15, 16, 3))
+    assert dederi.Parameters() == dederi.Parameters(shocks=shocks, contingency_factor=0.006, initial_factor=1.0)
+
+
+def test_where_every_shock_gains_nothing_is_lost() -> None:
+    inputs = dederi.Inputs(np.array([0, 1]), array(1.0), array(1_000.0), array(1_000.0), array(0.0))
+    assert dederi.worst_loss_usd(inputs, dederi.parameter_arrays(dederi.Parameters(shocks=(0.1, 0.2))), 0) == 0.0
+
+
+def test_so_many_shocks_are_taken_and_no_more() -> None:
+    assert isinstance(read(dederi.Parameters, {"shocks": [0.1] * 64}), dederi.Parameters)
+    assert isinstance(read(dederi.Parameters, {"shocks": [0.1] * 65}), list)
 
 
 # ---- layout ---------------------------------------------------------------------------------------------------------------------------
