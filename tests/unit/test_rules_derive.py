@@ -1,6 +1,7 @@
 """Derive's two margins by hand; and what every rule must pass."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ YEAR_S = 31_536_000.0
 DAY_S = 86_400.0
 
 
-@pytest.mark.parametrize("make", [pmrm2_subject, srm_subject], ids=["pmrm2", "srm"])
+@pytest.mark.parametrize("make", [partial(pmrm2_subject, listed_strikes=2), srm_subject], ids=["pmrm2", "srm"])
 def test_what_every_rule_must_pass(make: Any) -> None:
     rule_checks.check_rule(make(accounts=5, seed=1))
 

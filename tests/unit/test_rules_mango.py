@@ -260,11 +260,14 @@ def v3_account(**changed: Any) -> mango_v3.Inputs:
     return inputs._replace(**{name: np.array([value]) for name, value in changed.items()})
 
 
+V3_SIDE = {"init_asset_weight": 0.5, "maint_asset_weight": 0.75, "init_liab_weight": 1.5, "maint_liab_weight": 1.25}
+V3_MARKET = mango_v3.MarketParameters(name="M", spot=mango_v3.SideParameters(**V3_SIDE), perp=mango_v3.SideParameters(**V3_SIDE))
+V3 = mango_v3.terms(mango_v3.Parameters(markets=(V3_MARKET,)))
+
+
 def v3_health(**changed: Any) -> list[float]:
-    side = {"init_asset_weight": 0.5, "maint_asset_weight": 0.75, "init_liab_weight": 1.5, "maint_liab_weight": 1.25}
-    market = mango_v3.MarketParameters(name="M", spot=mango_v3.SideParameters(**side), perp=mango_v3.SideParameters(**side))
     out = np.empty((1, mango_v3.MEASURES))
-    mango_v3.measures(v3_account(**changed), mango_v3.terms(mango_v3.Parameters(markets=(market,))), out)
+    mango_v3.measures(v3_account(**changed), V3, out)
     return [float(value) for value in out[0]]
 
 
@@ -287,7 +290,34 @@ def test_v3_perpetual_orders_leave_the_larger_base() -> None:
     assert v3_health(perp_base=1.0, perp_bids=2.0, perp_asks=5.0)[0] == 100.0 + 50.0 - 4 * 10 * 1.5
 
 
+def test_v3_where_both_sides_leave_as_much_the_asks_count() -> None:
+    """2 short, and short or long when orders of 4 are filled: as 2 short, 20 USD are owed at 1.5."""
+    assert v3_health(spot=-2.0, order_base_locked=4.0)[mango_v3.INIT_RATIO] == pytest.approx(100.0 * 110.0 / 30.0)
+    # 3 short after asks of 2, 3 long after bids of 4
+    assert v3_health(perp_base=-1.0, perp_bids=4.0, perp_asks=2.0)[mango_v3.INIT_RATIO] == pytest.approx(100.0 * 75.0 / 45.0)
+
+
+def test_v3_an_infinite_base_is_known() -> None:
+    assert v3_health(perp_base=math.inf)[0] == math.inf
+
+
+def test_v3_margins_by_hand() -> None:
+    """100 owed; spot of -20 that 37 in orders make 14 at most, or -10; a short perpetual of 40, whose quote is 45."""
+    orders = {"order_base_free": 1.0, "order_base_locked": 2.0, "order_quote_free": 3.0, "order_quote_locked": 4.0}
+    out = np.empty((1, 4))
+    mango_v3.margins(v3_account(quote_usd=-100.0, spot=-2.0, perp_base=-4.0, perp_quote=45.0, **orders), V3, out)
+    equity = -100.0 - 20.0 + 37.0 - 40.0 + 45.0
+    init, maint = 14 * 0.5 - 40 * 1.5 - 100 + 3 + 45, 14 * 0.75 - 40 * 1.25 - 100 + 3 + 45
+    assert out[0] == pytest.approx([equity, equity - init, equity - maint, maint / (100 + 20 + 37 + 40)])
+
+
+def test_v3_a_market_without_a_side_has_no_weights() -> None:
+    none = {"init_asset_weight": 0.0, "maint_asset_weight": 0.0, "init_liab_weight": 0.0, "maint_liab_weight": 0.0}
+    assert mango_v3.SideParameters() == mango_v3.SideParameters(**none)
+
+
 def test_v3_ratios_and_leverage() -> None:
+    assert len(v3_health()) == 6
     found = v3_health(spot=-4.0)
     assert found[mango_v3.INIT_RATIO] == pytest.approx(100.0 * 40.0 / 60.0)
     assert found[mango_v3.LEVERAGE] == pytest.approx(40.0 / 60.0)
