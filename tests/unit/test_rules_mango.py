@@ -342,6 +342,18 @@ def test_v3_repays_until_init_health_is_zero() -> None:
     assert math.isnan(mango_v3.token_liquidation(math.nan, **terms))
 
 
+def test_v3_repays_no_more_than_is_owed_or_can_be_paid() -> None:
+    terms = {"asset_value_usd": 1_000.0, "asset_weight": 0.5, "liability_value_usd": 600.0, "liab_weight": 1.0, "liquidation_fee": 0.05}
+    assert mango_v3.token_liquidation(-0.5, **terms) == pytest.approx(0.5 / 0.475)
+    assert mango_v3.token_liquidation(0.5, **terms) == 0.0
+    assert mango_v3.token_liquidation(-1e6, **terms) == 600.0
+    assert mango_v3.token_liquidation(-1e6, **terms | {"asset_value_usd": 300.0}) == 300.0 / 1.05
+    # where a repayment gains nothing, or less, only the balances bound it
+    for worthless in ({"asset_weight": 1.0, "liquidation_fee": 0.0}, {"asset_weight": 1.0}):
+        assert mango_v3.token_liquidation(-0.001, **terms | worthless) == 600.0
+        assert mango_v3.token_liquidation(0.0, **terms | worthless) == 0.0
+
+
 def test_v3_parts_name_the_quote_and_both_sides_of_each_market() -> None:
     whole = mango_v3_book(20, 1)
     some = next(account for account in range(20) if whole.inputs.start[account + 1] - whole.inputs.start[account] == 1)
