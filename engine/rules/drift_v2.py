@@ -63,7 +63,6 @@ LIQUIDATION: Final = RuleInfo(
 INITIAL: Final = 0
 FILL: Final = 1  # half way between initial and maintenance
 MAINTENANCE: Final = 2
-LEVELS: Final = 3
 
 WEIGHT_PRECISION: Final = 10_000
 IMF_PRECISION: Final = 1_000_000

@@ -284,6 +284,8 @@ def test_steps_are_neither_too_short_nor_too_long() -> None:
 def test_farther_from_the_delayed_price_it_is_slower() -> None:
     state = stable(1.0, [(600, 2.0), (1_200, 2.0)])
     assert state.stable_usd[0] == pytest.approx(1.18 * (1.0 + 0.0003 * 600 / 1.18**2))
+    falling = stable(1.0, [(600, 0.1), (1_200, 0.1)])
+    assert falling.stable_usd[0] == pytest.approx(0.82 * (1.0 - 0.0003 * 600 * 0.82**2))
 
 
 def test_a_price_that_is_not_known_changes_nothing_and_the_first_is_taken_whole() -> None:
@@ -317,6 +319,7 @@ def test_skipped_intervals_get_the_price_of_the_last() -> None:
     state = stable(1.0, [(600, 2.0), (3 * 3_600, 2.0)], delay_growth_limit=10.0)
     mean = (2.0 * 600 + 2.0 * 600) / (3 * 3_600)  # the program's time runs on where its price does not
     assert state.delay_usd[0, :4] == pytest.approx([mean, mean, mean, 1.0])
+    assert (state.average_usd_s[0], state.average_s[0], state.interval[0]) == (0.0, 0, 3)  # the next interval's begin anew
     everything = stable(1.0, [(600, 2.0), (26 * 3_600, 2.0)], delay_growth_limit=10.0)
     assert (everything.delay_usd == everything.delay_usd[0, 0]).all()
 
