@@ -51,7 +51,7 @@ class Rules(NamedTuple):
     """What targets.toml says."""
 
     targets: list[Target]
-    share_max: float  # of a run's mutants that may survive
+    share_max: float  # of the mutants of a run over all modules that may survive
     slack_s: float  # CPU seconds that a test may take longer with a mutant, beside LIMIT_FACTOR
 
 
@@ -160,7 +160,10 @@ def described(mutant: Mutant) -> str:
 
 
 def faults(results: Sequence[Result], explained: dict[Survivor, str], share_max: float, whole: frozenset[str]) -> list[str]:
-    """What is wrong with a run, in words. `whole` are the files with every mutant tried: only there can an explanation be of nothing."""
+    """What is wrong with a run, in words. `whole` are the files with every mutant tried: only there can an explanation be of nothing.
+
+    `share_max` is 1 where single modules were asked for: a small one may have more of what no test can notice.
+    """
     found = []
     survivors = [result for result in results if result.outcome.passed]
     names = {result.name for result in survivors}
@@ -254,7 +257,7 @@ def main() -> int:
     options.out.write_text(json.dumps(as_json(results, explained, seconds), indent=1) + "\n")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(f"{as_table(results)}\n{seconds:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of CPU; {options.out}")
-    wrong = faults(results, explained, share_max, whole)
+    wrong = faults(results, explained, 1.0 if options.module else share_max, whole)
     print("\n".join(wrong))
     return 1 if wrong else 0
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.mutation.mutants import mutants_of
+from tests.mutation.mutants import KINDS, mutants_of
 from tests.mutation.run import HERE, ROOT, read_explained, read_rules
 
 LIMITS = "LIMIT = 10\n\n\ndef clamped(x: int) -> int:\n    return min(x, LIMIT)\n"
@@ -79,12 +79,13 @@ class Ran(NamedTuple):
         return {(mutant["how"], mutant["by"]) for mutant in self.told["mutants"] if mutant["file"] == file}
 
 
-def run_tool(folder: Path, *options: str) -> Ran:
-    """A toy project of three modules, one of them without a test."""
+def run_tool(folder: Path, *options: str, kinds: str = "") -> Ran:
+    """A toy project of three modules, the last of them without a test; `kinds` is a line of its target."""
     modules = {"limits.py": LIMITS, "ends.py": ENDS, "untested.py": UNTESTED, "test_toy.py": TESTS}
     for name, source in modules.items():
         (folder / name).write_text(source)
     targets = [f'[[target]]\nfile = "{name}"\ntests = ["test_toy.py"]\n' for name in modules if not name.startswith("test_")]
+    targets[-1] += kinds
     (folder / "targets.toml").write_text("share_max = 0.4\nslack_s = 0.5\n" + "".join(targets))
     explained = [("was = 'return x > 10'", "becomes = 'return x >= 10'"), ("was = 'return x * 10'", "becomes = 'return x / 10'")]
     (folder / "explained.toml").write_text(
@@ -126,6 +127,22 @@ def test_where_all_is_killed_it_ends_well_and_a_limit_draws_some(tmp_path: Path)
     ran = run_tool(tmp_path, "--module", "limits.py", "--limit", "2")
     assert ran.code == 0, ran.text
     assert ran.told["modules"] == {"limits.py": {"mutants": 2, "killed": 2, "survivors": 0}}
+
+
+def test_a_target_may_be_changed_in_some_ways_only_and_alone_has_no_share(tmp_path: Path) -> None:
+    ran = run_tool(tmp_path, "--module", "untested.py", kinds='kinds = ["comparison"]\n')
+    assert {mutant["kind"] for mutant in ran.told["mutants"]} == {"comparison"}
+    assert ran.told["modules"] == {"untested.py": {"mutants": 2, "killed": 0, "survivors": 2}}
+    assert (ran.code, "mutants survive" in ran.text) == (1, False)
+    wrong = run_tool(tmp_path, kinds='kinds = ["comparison", "colour"]\n')
+    assert wrong.code == 1
+    assert "there is no kind colour" in wrong.text
+
+
+def test_each_change_has_a_kind() -> None:
+    source = "x = min(abs(a) + 1, b) if a < b and c else 'word'"
+    found = {mutant.kind for mutant in mutants_of("one.py", source.encode())}
+    assert found == KINDS == {"constant", "text", "comparison", "arithmetic", "boolean", "call"}
 
 
 def test_without_a_test_that_passes_nothing_is_measured(tmp_path: Path) -> None:

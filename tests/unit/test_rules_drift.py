@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from engine.rules import drift_v2, faults
+from tests.unit.rule_checks import check_rule
+from tests.venue_books import drift_v2_book
 
 QUOTE: dict[str, Any] = {"name": "USDC"}
 SOL: dict[str, Any] = {
@@ -65,12 +67,57 @@ def approximately(*values: float) -> Any:
     return pytest.approx(values, abs=1e-9)
 
 
+def test_the_programs_precisions_and_constants() -> None:
+    """math/constants.rs of the program; PERP's cap of profit is MAX_POSITIVE_UPNL_FOR_INITIAL_MARGIN, what an order needs OPEN_ORDER_MARGIN_REQUIREMENT."""
+    assert (drift_v2.BASE_PRECISION, drift_v2.INTEREST_PRECISION) == (10**9, 10**10)
+    assert (drift_v2.PRICE_PRECISION, drift_v2.QUOTE_PRECISION, drift_v2.FEE_PRECISION, drift_v2.IMF_PRECISION) == (10**6,) * 4
+    assert (drift_v2.WEIGHT_PRECISION, drift_v2.SLOT_FEE, drift_v2.FEE_GRACE_SLOTS, drift_v2.AT_ONCE_USD) == (10**4, 1, 1_500, 50)
+    assert (drift_v2.PROFIT_CAP_USD, drift_v2.ORDER_USD) == (100.0, 0.01)
+
+
+def test_without_a_word_weights_are_one_and_no_size_counts() -> None:
+    assert drift_v2.SpotParameters(name="USDC") == drift_v2.SpotParameters(
+        name="USDC",
+        initial_asset_weight=1.0,
+        maintenance_asset_weight=1.0,
+        initial_liability_weight=1.0,
+        maintenance_liability_weight=1.0,
+        imf_factor=0.0,
+        scale_initial_asset_weight_start_usd=0.0,
+    )
+    ratios = {"name": "SOL-PERP", "margin_ratio_initial": 0.1, "margin_ratio_maintenance": 0.05}
+    assert drift_v2.PerpParameters(**ratios) == drift_v2.PerpParameters(
+        **ratios,
+        imf_factor=0.0,
+        unrealized_pnl_initial_asset_weight=1.0,
+        unrealized_pnl_maintenance_asset_weight=1.0,
+        unrealized_pnl_imf_factor=0.0,
+    )
+
+
 # ---- weights --------------------------------------------------------------------------------------------------------------------------
 
 
 def test_weights_without_a_factor_do_not_depend_on_size() -> None:
     assert drift_v2.size_discounted_weight(0.9, 1e9, 0.0) == 0.9
     assert drift_v2.size_premium_weight(1.1, 1e9, 0.0) == 1.1
+
+
+def test_a_factor_of_one_is_a_factor() -> None:
+    """At 100 tokens: 1.1 / (1 + 10), and 0.8 x 1.1 + 10."""
+    assert drift_v2.size_discounted_weight(0.9, 100.0, 1.0) == 0.1
+    assert drift_v2.size_premium_weight(1.1, 100.0, 1.0) == 10.88
+
+
+@pytest.mark.parametrize(
+    ("size", "factor", "weight"),
+    [
+        (1_000_010.000025, 0.001, 0.5499),  # a root of 1,000.005: 1.1 / 2.000005, cut off
+        (0.010002, 1.0, 0.9999),  # 0.10001 squared is this, and a smallest unit: 1.1 / 1.10001
+    ],
+)
+def test_the_weight_is_cut_off_where_the_program_does(size: float, factor: float, weight: float) -> None:
+    assert drift_v2.size_discounted_weight(1.0, size, factor) == weight
 
 
 def test_a_fill_is_half_way_and_cut_off() -> None:
@@ -133,6 +180,10 @@ def test_an_accounts_own_ratio_counts_at_initial() -> None:
     assert found[:3] == approximately(700.0, 500 + 200 * 0.5 - 200 * 0.5, 500 + 180 - 10)
 
 
+def test_what_every_rule_must_pass() -> None:
+    check_rule(drift_v2_book(4, 1))
+
+
 def test_distance_is_what_is_left_of_gross() -> None:
     equity, _, left, distance = margins(100.0, (-1.0, 0.0, 0.0, 0), (10.0, -200.0, 0.0, 0.0, 0))
     assert (equity, distance) == approximately(80.0, left / (100 + 20 + 200))
@@ -166,6 +217,57 @@ def test_parts_are_collateral_and_requirement() -> None:
         ("spot 1, margin requirement", pytest.approx(-220.01)),
         ("free collateral", pytest.approx(-220.01)),
     ]
+
+
+def parts(level: int, base: float, quote: float, profit_factor: float) -> list[tuple[str, float]]:
+    """The second of two accounts: 50 of the quote, at 0.50; 10 SOL owed; a perpetual; an order in SOL and two in the perpetual."""
+    inputs = drift_v2.Inputs(
+        spot_start=np.array([0, 1, 3]),
+        spot=np.array([0, 0, 1]),
+        spot_balance=np.array([7.0, 50.0, -10.0]),
+        spot_bids=np.zeros(3),
+        spot_asks=np.zeros(3),
+        spot_orders=np.array([0, 0, 1]),
+        perp_start=np.array([0, 1, 2]),
+        perp=np.array([0, 0]),
+        perp_base=np.array([1.0, base]),
+        perp_quote=np.array([5.0, quote]),
+        perp_bids=np.zeros(2),
+        perp_asks=np.zeros(2),
+        perp_orders=np.array([0, 2]),
+        custom_ratio=np.array([0.0, 0.5]),
+        spot_usd=np.array([0.5, 20.0]),
+        spot_deposits=np.zeros(2),
+        perp_usd=np.array([20.0]),
+    )
+    spots = (drift_v2.SpotParameters(**QUOTE), drift_v2.SpotParameters(**SOL))
+    perps = (drift_v2.PerpParameters(**PERP, unrealized_pnl_imf_factor=profit_factor),)
+    return drift_v2.parts(inputs, drift_v2.terms(drift_v2.Parameters(spots=spots, perps=perps)), 1, level)
+
+
+@pytest.mark.parametrize(
+    ("level", "sol", "perp", "profit"),
+    [
+        (drift_v2.INITIAL, 1.5, 0.5, 50 * 0.3524),  # the account's own ratio; 1.1 / (1 + 0.3 x root of 50) of the profit
+        (drift_v2.FILL, 1.15, 0.075, 50 * 0.3524),
+        (drift_v2.MAINTENANCE, 1.1, 0.05, 50.0),
+    ],
+)
+def test_parts_at_each_level(level: int, sol: float, perp: float, profit: float) -> None:
+    found = parts(level, 10.0, -150.0, 0.3)
+    assert [name for name, _ in found] == [
+        *(f"{market}, {side}" for market in ("spot 0", "spot 1", "perp 0") for side in ("total collateral", "margin requirement")),
+        "free collateral",
+    ]
+    by_hand = [25.0, 0.0, 0.0, -200 * sol - 0.01, profit * 0.5, -200 * 0.5 * perp - 0.02]
+    assert [value for _, value in found] == approximately(*by_hand, sum(by_hand))
+
+
+@pytest.mark.parametrize(
+    ("level", "profit_usd"), [(drift_v2.INITIAL, 100.0), (drift_v2.FILL, 1_500 * 0.5 * 0.5), (drift_v2.MAINTENANCE, 1_500 * 0.5)]
+)
+def test_profit_is_bounded_at_initial_alone(level: int, profit_usd: float) -> None:
+    assert parts(level, 10.0, 1_300.0, 0.0)[4] == ("perp 0, total collateral", pytest.approx(profit_usd))
 
 
 # ---- liquidation ----------------------------------------------------------------------------------------------------------------------
@@ -211,12 +313,19 @@ def test_an_asset_that_is_nearly_gone_is_taken_whole() -> None:
 def test_a_shortage_is_covered_bit_by_bit() -> None:
     terms = {"duration_slots": 150, "initial_share": 1_000}
     assert drift_v2.share_to_liquidate(49 * USD, freed=0, slots=0, **terms) == 10_000
+    assert drift_v2.share_to_liquidate(50 * USD - 1, freed=0, slots=0, **terms) == 10_000
+    assert drift_v2.share_to_liquidate(50 * USD, freed=0, slots=0, **terms) == 1_000
     assert drift_v2.share_to_liquidate(100 * USD, freed=0, slots=0, **terms) == 1_000
     assert drift_v2.share_to_liquidate(100 * USD, freed=0, slots=75, **terms) == 6_000
     # half of 200 in all is released less the 100 that are freed: nothing now
     assert drift_v2.share_to_liquidate(100 * USD, freed=100 * USD, slots=60, **terms) == 0
     assert drift_v2.share_to_liquidate(100 * USD, freed=0, slots=10_000, **terms) == 10_000
     assert drift_v2.share_to_liquidate(100 * USD, freed=0, slots=1, duration_slots=0, initial_share=0) == 10_000
+
+
+def test_a_liquidators_fee_grows_after_the_grace_to_its_most() -> None:
+    found = [drift_v2.liquidation_fee(10_000, fee_max=20_000, slots=slots) for slots in (0, 1_499, 1_500, 9_999, 10_001)]
+    assert found == [10_000, 10_000, 11_500, 19_999, 20_000]
 
 
 def test_fees_that_nobody_can_bear_are_none() -> None:
@@ -261,3 +370,5 @@ def test_faults_of_parameters_are_named_at_once() -> None:
     ):
         assert isinstance(faults.read(drift_v2.Parameters, wrong), list)
     assert isinstance(faults.read(drift_v2.Parameters, {"spots": [QUOTE, SOL], "perps": [PERP]}), drift_v2.Parameters)
+    level = {"spots": [QUOTE], "perps": [PERP | {"margin_ratio_initial": 0.05}]}
+    assert isinstance(faults.read(drift_v2.Parameters, level), drift_v2.Parameters)
