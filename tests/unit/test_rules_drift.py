@@ -51,7 +51,7 @@ def margins(
         perp_asks=np.array([perp[3]]),
         perp_orders=np.array([perp[4]]),
         custom_ratio=np.array([custom]),
-        spot_usd=np.array([1.0, 20.0]),
+        spot_usd=np.array([changed.get("quote_usd", 1.0), 20.0]),
         spot_deposits=np.array([0.0, 1_000.0]),
         perp_usd=np.array([20.0]),
     )
@@ -180,6 +180,24 @@ def test_an_accounts_own_ratio_counts_at_initial() -> None:
     assert found[:3] == approximately(700.0, 500 + 200 * 0.5 - 200 * 0.5, 500 + 180 - 10)
 
 
+def test_small_amounts_are_weighed_by_their_sign_too() -> None:
+    assert margins(0.0, (0.5, 0.0, 0.0, 0))[:3] == approximately(10.0, 8.0, 9.0)
+    assert margins(100.0, (-0.5, 0.0, 0.0, 0))[:3] == approximately(90.0, 100 - 12, 100 - 11)
+    assert margins(100.0, perp=(10.0, -200.5, 0.0, 0.0, 0))[:3] == approximately(99.5, 99.5 - 20, 99.5 - 10)
+    assert margins(100.0, perp=(10.0, -199.5, 0.0, 0.0, 0))[:3] == approximately(100.5, 100.25 - 20, 100.5 - 10)
+
+
+def test_an_own_ratio_above_one_leaves_assets_no_weight() -> None:
+    assert margins(0.0, (10.0, 0.0, 0.0, 0), custom=1.5)[1] == 0.0
+
+
+def test_perpetuals_are_in_the_quote_whatever_that_is_worth() -> None:
+    """At 0.50: 100 of it, and 10 short at 20 for 150; the loss of 50 is 25 USD."""
+    equity, initial, maintenance, distance = margins(100.0, perp=(-10.0, 150.0, 0.0, 0.0, 0), quote_usd=0.5)
+    assert (equity, initial, maintenance) == approximately(25.0, 25 - 100 * 0.1, 25 - 100 * 0.05)
+    assert distance == pytest.approx(20.0 / (50 + 100))
+
+
 def test_what_every_rule_must_pass() -> None:
     check_rule(drift_v2_book(4, 1))
 
@@ -219,12 +237,12 @@ def test_parts_are_collateral_and_requirement() -> None:
     ]
 
 
-def parts(level: int, base: float, quote: float, profit_factor: float) -> list[tuple[str, float]]:
+def parts(level: int, base: float, quote: float, profit_factor: float, held: float = 50.0) -> list[tuple[str, float]]:
     """The second of two accounts: 50 of the quote, at 0.50; 10 SOL owed; a perpetual; an order in SOL and two in the perpetual."""
     inputs = drift_v2.Inputs(
         spot_start=np.array([0, 1, 3]),
         spot=np.array([0, 0, 1]),
-        spot_balance=np.array([7.0, 50.0, -10.0]),
+        spot_balance=np.array([7.0, held, -10.0]),
         spot_bids=np.zeros(3),
         spot_asks=np.zeros(3),
         spot_orders=np.array([0, 0, 1]),
@@ -270,6 +288,11 @@ def test_profit_is_bounded_at_initial_alone(level: int, profit_usd: float) -> No
     assert parts(level, 10.0, 1_300.0, 0.0)[4] == ("perp 0, total collateral", pytest.approx(profit_usd))
 
 
+@pytest.mark.parametrize(("held", "collateral", "requirement"), [(1.0, 0.5, 0.0), (-1.0, 0.0, -0.5), (0.0, 0.0, 0.0), (math.inf, math.inf, 0.0)])
+def test_what_is_held_is_collateral_and_what_is_owed_a_requirement(held: float, collateral: float, requirement: float) -> None:
+    assert [value for _, value in parts(drift_v2.INITIAL, 10.0, -150.0, 0.0, held)[:2]] == [collateral, requirement]
+
+
 # ---- liquidation ----------------------------------------------------------------------------------------------------------------------
 
 USD = drift_v2.QUOTE_PRECISION
@@ -284,6 +307,25 @@ def test_what_cannot_cover_a_shortage_is_unbounded() -> None:
     spot = {"asset_multiplier": 1_000_000, "liability_multiplier": 1_000_000, "liability_decimals": 9, "price": USD}
     assert drift_v2.liability_to_cover_shortage(USD, asset_weight=10_000, liability_weight=10_000, insurance_fee=0, **spot) is None
     assert drift_v2.liability_to_cover_shortage(USD, asset_weight=9_000, liability_weight=10_000, insurance_fee=200_000, **spot) is None
+
+
+def test_the_least_that_a_base_frees_is_enough_to_bound_it() -> None:
+    """Freed by a whole base, in 1e-6 USD: 1 of a price of 1, less than 1, and 1e-6 of a million USD."""
+    plain = {"liquidation_fee": 0, "insurance_fee": 0, "quote_price": USD}
+    assert drift_v2.perp_base_to_cover_shortage(7, margin_ratio=10_000, price=1, **plain) == 7 * 10**9
+    assert drift_v2.perp_base_to_cover_shortage(7, margin_ratio=500, price=1, **plain) is None
+    dear = plain | {"liquidation_fee": 9_999}
+    assert drift_v2.perp_base_to_cover_shortage(7, margin_ratio=100, price=10**12, **dear) == 7 * 10**3
+
+
+def test_the_least_that_a_token_frees_is_enough_to_bound_it() -> None:
+    spot = {"liability_weight": 10_000, "liability_multiplier": 1_000_000, "liability_decimals": 6, "insurance_fee": 0}
+    # 99,990 x 1.000091 is 99,999 of 100,000: one unit is freed
+    nearly = {"asset_weight": 9_999, "asset_multiplier": 1_000_091, "price": 1}
+    assert drift_v2.liability_to_cover_shortage(7, **spot, **nearly) == 7 * 10**11
+    assert drift_v2.liability_to_cover_shortage(7, **spot, **nearly | {"price": 0}) is None
+    # weights that are alike bound nothing, whatever the liquidators get
+    assert drift_v2.liability_to_cover_shortage(7, **spot, asset_weight=10_000, asset_multiplier=900_000, price=USD) is None
 
 
 def test_sizes_follow_the_tokens_decimals() -> None:
