@@ -350,6 +350,10 @@ def test_an_asset_that_is_nearly_gone_is_taken_whole() -> None:
     assert drift_v2.asset_for_liability(100 * USD, asset_balance=one, **terms) == one
     assert drift_v2.asset_for_liability(99_500_000, asset_balance=one, **terms) == one
     assert drift_v2.asset_for_liability(98_000_000, asset_balance=one, **terms) == 980_000_000
+    assert drift_v2.asset_for_liability(99_000_000, asset_balance=one, **terms) == 990_000_000  # a dollar away
+    coarse = terms | {"asset_decimals": 4}
+    assert drift_v2.asset_for_liability(98_000_000, asset_balance=10**4, **coarse) == 9_800
+    assert drift_v2.asset_for_liability(99_500_000, asset_balance=10**4, **coarse) == 10**4
 
 
 def test_a_shortage_is_covered_bit_by_bit() -> None:
@@ -361,6 +365,9 @@ def test_a_shortage_is_covered_bit_by_bit() -> None:
     assert drift_v2.share_to_liquidate(100 * USD, freed=0, slots=75, **terms) == 6_000
     # half of 200 in all is released less the 100 that are freed: nothing now
     assert drift_v2.share_to_liquidate(100 * USD, freed=100 * USD, slots=60, **terms) == 0
+    assert drift_v2.share_to_liquidate(100 * USD, freed=100 * USD, slots=0, **terms) == 0
+    # 60 % of 120 in all, less 20
+    assert drift_v2.share_to_liquidate(100 * USD, freed=20 * USD, slots=75, **terms) == 5_200
     assert drift_v2.share_to_liquidate(100 * USD, freed=0, slots=10_000, **terms) == 10_000
     assert drift_v2.share_to_liquidate(100 * USD, freed=0, slots=1, duration_slots=0, initial_share=0) == 10_000
 
@@ -368,6 +375,7 @@ def test_a_shortage_is_covered_bit_by_bit() -> None:
 def test_a_liquidators_fee_grows_after_the_grace_to_its_most() -> None:
     found = [drift_v2.liquidation_fee(10_000, fee_max=20_000, slots=slots) for slots in (0, 1_499, 1_500, 9_999, 10_001)]
     assert found == [10_000, 10_000, 11_500, 19_999, 20_000]
+    assert {type(fee) for fee in found} == {int}
 
 
 def test_fees_that_nobody_can_bear_are_none() -> None:
@@ -386,7 +394,11 @@ def test_fees_that_nobody_can_bear_are_none() -> None:
         "fee_max": 50_000,
     }
     assert drift_v2.spot_insurance_fee(0, **spot) == 50_000
-    for nothing in ({"tokens": 0}, {"price": 0}, {"asset_weight": 10_000}):
+    assert drift_v2.spot_insurance_fee(0, **(spot | {"asset_multiplier": 1, "liability_multiplier": 1})) == 50_000
+    alike = {"asset_weight": 10_000, "asset_multiplier": 900_000}
+    assert drift_v2.spot_insurance_fee(0, **(spot | {"asset_multiplier": 2_000_000})) == 0
+    assert drift_v2.spot_insurance_fee(10 * USD, **spot) == 0
+    for nothing in ({"tokens": 0}, {"price": 0}, {"asset_weight": 10_000}, alike, {"liability_multiplier": 0}):
         assert drift_v2.spot_insurance_fee(0, **(spot | nothing)) == 0
 
 
