@@ -76,6 +76,29 @@ def test_pmrm2_a_perpetual_by_hand() -> None:
     assert found["initial"] == pytest.approx(1.0 * 39.6 + 200.0 * 0.02)
     assert found["maintenance"] == pytest.approx(0.8 * 39.6 + 200.0 * 0.015)
     assert found["distance"] == pytest.approx((46.0 - found["maintenance"]) / 220.0)
+    assert (found["cash"], found["unrealised perp PNL"], found["unrealised funding"]) == (50.0, -7.0, 3.0)
+    assert found["initial loss, with depeg"] == pytest.approx(-39.6)
+    assert found["maintenance loss"] == pytest.approx(-0.8 * 39.6)
+    assert (found["initial perp contingency"], found["maintenance perp contingency"]) == pytest.approx((-4.0, -3.0))
+
+
+def test_pmrm2_gross_notional_has_no_signs() -> None:
+    """2 short at 110; 3 owed of 50, where USDC is at 0.80; options of 1 and 2 on 100, and of 4 on 105."""
+    asset = {"name": "X", "risk_cancelling": True, "initial_haircut": 0.05, "maintenance_haircut": 0.1, "confidence_threshold": 0.5}
+    legs = [_option(90.0, 1.0), _option(110.0, -2.0), _option(100.0, 4.0, expiry=1)]
+    found = _pmrm2(
+        {"collaterals": [asset]},
+        perp=[110.0, 1.0],
+        perps=[-2.0, 0.0, 0.0],
+        collaterals=[[50.0, 1.0, -3.0]],
+        stable=0.8,
+        expiries=[_expiry(30.0), _expiry(60.0, forward=105.0)],
+        options=legs,
+    )
+    gross_usd = 220.0 + 150.0 / 0.8 + 300.0 + 420.0
+    assert found["collateral"] == pytest.approx(-187.5)
+    assert found["distance"] == pytest.approx((found["equity"] - found["maintenance"]) / gross_usd)
+    assert found["initial base contingency"] == pytest.approx(-187.5 * 0.15)
 
 
 def test_pmrm2_cash_needs_nothing() -> None:
@@ -248,7 +271,7 @@ def test_pmrm2_refuses_indices_of_what_there_is_not() -> None:
 @pytest.mark.parametrize("account", [-1, 4])
 def test_parts_are_of_an_account_that_there_is(account: int) -> None:
     for module, subject in ((derive_pmrm2, pmrm2_subject(4, 3)), (derive_srm, srm_subject(4, 3))):
-        with pytest.raises(IndexError):
+        with pytest.raises(IndexError, match=f"account {account} of 4"):
             module.parts(subject.inputs, subject.parameters, account)
 
 
@@ -271,6 +294,18 @@ def test_pmrm2_every_fault_of_parameters_is_told_at_once() -> None:
     found = read(derive_pmrm2.Parameters, document)
     assert isinstance(found, list)
     assert [fault.split(":")[0] for fault in found] == ["spare", "scenarios[3].vol", "scenarios[4].colour", "width", "discount"]
+
+
+def test_pmrm2_so_many_scenarios_and_collaterals_are_taken_and_no_more() -> None:
+    document = to_builtins(pmrm2_parameters())
+    scenario, asset = document["scenarios"][0], document["collaterals"][0]
+    for many, taken in ((64, True), (65, False)):
+        for changed in ({"scenarios": [scenario] * many}, {"collaterals": [asset] * many}):
+            assert isinstance(read(derive_pmrm2.Parameters, document | changed), derive_pmrm2.Parameters) is taken
+
+
+def test_pmrm2_a_scenario_counts_whole_unless_it_says_so() -> None:
+    assert derive_pmrm2.Scenario(1.1, "up") == derive_pmrm2.Scenario(1.1, "up", 1.0)
 
 
 # --- SRM
@@ -358,6 +393,74 @@ def test_srm_a_coin_that_is_owed_counts_whole() -> None:
     assert _srm([], **one, base_amount=np.array([-1.0]))[:2] == (-2_000.0, -2_000.0)
 
 
+def test_srm_perpetuals_and_coins_by_hand() -> None:
+    """Each coin's perpetual has the worse of two confidences; 0.8 of a coin counts; USDC at 0.88 is 0.1 below its threshold.
+
+    3 ether short at 2,001, 0.5 bitcoin long at 28,020; 2 ether held and 0.25 bitcoin owed, at 2,000 and 28,000.
+    """
+    [case] = [case for case in standard.cases(None) if case.name == "test_long_ATM_call"]
+    inputs = case.inputs._replace(
+        stable_usd=0.88,
+        spot_confidence=np.array([0.3, 1.0]),
+        perp_confidence=np.array([1.0, 0.2]),
+        cash_usd=np.array([1_000.0]),
+        start=np.array([0, 0]),
+        leg_option=np.zeros(0, dtype=np.int64),
+        leg_amount=np.zeros(0),
+        perp_start=np.array([0, 2]),
+        perp_market=np.array([0, 1]),
+        perp_amount=np.array([-3.0, 0.5]),
+        perp_profit_usd=np.array([70.0, -20.0]),
+        base_start=np.array([0, 2]),
+        base_market=np.array([0, 1]),
+        base_amount=np.array([2.0, -0.25]),
+    )
+    ether, bitcoin = case.parameters.markets
+    arrays = derive_srm.terms(structs.replace(case.parameters, markets=(structs.replace(ether, base_initial_scale=0.5), bitcoin)))
+    derive_srm.require_indices(inputs, arrays)
+    named = dict(derive_srm.parts(inputs, arrays, 0))
+    perps_usd = 3 * 2_001.0 + 0.5 * 28_020.0
+    assert named == pytest.approx(
+        {
+            "USDC balance": 1_000.0,
+            "perp PNL": 50.0,
+            "bases, marked to market": 4_000.0 - 7_000.0,
+            "options, marked to market": 0.0,
+            "initial base collateral": 4_000.0 * 0.8 * 0.5 - 7_000.0,
+            "maintenance base collateral": 4_000.0 * 0.8 - 7_000.0,
+            "initial perp margin": -perps_usd * 0.065,
+            "maintenance perp margin": -perps_usd * 0.05,
+            "initial option margin": 0.0,
+            "maintenance option margin": 0.0,
+            "depeg contingency": -(6_000.0 + 14_000.0) * 0.1 * 1.2,
+            "oracle contingency": -(6_000.0 * 0.7 + 14_000.0 * 0.8 + 4_000.0 * 0.7) * 0.4,
+            "initial margin": 1_050.0 + 1_600 - 7_000 - perps_usd * 0.065 - 2_400.0 - 18_200.0 * 0.4,
+            "maintenance margin": 1_050.0 + 3_200 - 7_000 - perps_usd * 0.05,
+        }
+    )
+    out = np.empty((1, 4))
+    derive_srm.margins(inputs, arrays, out)
+    assert out[0, EQUITY_USD] == 1_050.0 - 3_000.0
+    assert out[0, DISTANCE] == pytest.approx(named["maintenance margin"] / (perps_usd + 4_000.0 + 7_000.0))
+
+
+def test_srm_gross_notional_of_options_is_at_their_forward() -> None:
+    [case] = [case for case in standard.cases(None) if case.name == "test_long_ATM_call"]
+    inputs = case.inputs._replace(
+        option_expiry=np.array([1, 9]),
+        option_strike_usd=np.array([2_000.0, 28_000.0]),
+        option_is_call=np.array([True, False]),
+        option_sigma=np.array([0.5, 0.5]),
+        start=np.array([0, 3]),
+        leg_option=np.array([0, 1, 0]),
+        leg_amount=np.array([-1.0, 0.5, -2.0]),
+    )
+    out = np.empty((1, 4))
+    derive_srm.margins(inputs, derive_srm.terms(case.parameters), out)
+    left_usd = out[0, EQUITY_USD] - out[0, MAINTENANCE_USD]
+    assert out[0, DISTANCE] == pytest.approx(left_usd / (3 * inputs.forward_usd[1] + 0.5 * inputs.forward_usd[9]))
+
+
 def test_srm_every_fault_of_parameters_is_told_at_once() -> None:
     document = to_builtins(standard.cases(None)[0].parameters)
     document["markets"][1]["spot_max"] = -1.0
@@ -374,6 +477,15 @@ def test_srm_bounds_between_parameters() -> None:
     assert isinstance(read(derive_srm.Parameters, document), list)
     with pytest.raises(ValueError, match="perp_initial"):
         structs.replace(standard.cases(None)[0].parameters.markets[0], perp_initial=0.01)
+    level = {"spot_max": 0.1, "spot_min": 0.1, "perp_initial": 0.05, "perp_maintenance": 0.05}
+    assert structs.replace(standard.cases(None)[0].parameters.markets[0], **level).spot_max == 0.1
+
+
+def test_srm_so_many_underlyings_are_taken_and_no_more() -> None:
+    document = to_builtins(standard.cases(None)[0].parameters)
+    for many, taken in ((64, True), (65, False)):
+        changed = {"markets": [document["markets"][0]] * many}
+        assert isinstance(read(derive_srm.Parameters, document | changed), derive_srm.Parameters) is taken
 
 
 def test_srm_refuses_indices_of_what_there_is_not() -> None:
