@@ -340,6 +340,11 @@ def _srm(options: list[tuple[float, float, bool]], **changes: Any) -> tuple[floa
     [
         (2_000.0, True, 300.0, 150.0),
         (2_050.0, True, 250.0, 150.0),  # 2.5% out of the money
+        (2_000.5, True, 299.5, 150.0),
+        (1_999.5, True, 300.5, 150.5),
+        (1_999.5, False, 299.5, 150.0),
+        (2_000.5, False, 300.5, 150.5),
+        (100.0, False, 100.0, 100.0),  # no more than it can lose
         (2_600.0, True, 200.0, 150.0),  # never below the floor
         (1_500.0, True, 800.0, 650.0),
         (1_500.0, False, 200.0, 150.0),
@@ -361,6 +366,8 @@ def test_srm_a_long_option_is_worth_nothing_by_itself() -> None:
 def test_srm_a_spread_costs_its_greatest_loss_at_most() -> None:
     assert _srm([(1_800.0, -1.0, True), (1_900.0, 1.0, True)])[:2] == (-100.0, -100.0)
     assert _srm([(1_800.0, 1.0, True), (1_900.0, -1.0, True)])[:2] == (0.0, 0.0)
+    assert _srm([(1_800.0, 1.0, False), (1_900.0, -1.0, False)])[:2] == (-100.0, -100.0)
+    assert _srm([(1_800.0, -1.0, True), (1_800.5, 2.0, True)])[:2] == (-0.5, -0.5)
     iron = [(1_800.0, 1.0, False), (1_900.0, -2.0, False), (2_100.0, -1.0, True), (2_300.0, 1.0, True)]
     assert list(_srm(iron)[:2]) == pytest.approx([-600.0, -450.0])  # isolated: the loss at 0 would be 2,000
 
@@ -391,12 +398,19 @@ def test_srm_a_coin_that_is_owed_counts_whole() -> None:
     one = {"base_start": np.array([0, 1]), "base_market": np.array([0])}
     assert _srm([], **one, base_amount=np.array([1.0]))[:2] == (1_600.0, 1_600.0)
     assert _srm([], **one, base_amount=np.array([-1.0]))[:2] == (-2_000.0, -2_000.0)
+    assert _srm([], **one, base_amount=np.array([0.00025]))[:2] == pytest.approx((0.4, 0.4))
+    assert _srm([], **one, base_amount=np.array([-0.00025]))[:2] == pytest.approx((-0.5, -0.5))
+
+
+def test_srm_what_is_long_needs_no_confidence() -> None:
+    unknown = np.full(16, math.nan)
+    assert _srm([(1_500.0, 3.0, True)], sigma_confidence=unknown, forward_confidence=unknown)[:2] == (0.0, 0.0)
 
 
 def test_srm_perpetuals_and_coins_by_hand() -> None:
     """Each coin's perpetual has the worse of two confidences; 0.8 of a coin counts; USDC at 0.88 is 0.1 below its threshold.
 
-    3 ether short at 2,001, 0.5 bitcoin long at 28,020; 2 ether held and 0.25 bitcoin owed, at 2,000 and 28,000.
+    3 ether short at 2,001, 0.5 bitcoin long at 28,020; 2 ether owed and 0.25 bitcoin held, at 2,000 and 28,000.
     """
     [case] = [case for case in standard.cases(None) if case.name == "test_long_ATM_call"]
     inputs = case.inputs._replace(
@@ -413,10 +427,10 @@ def test_srm_perpetuals_and_coins_by_hand() -> None:
         perp_profit_usd=np.array([70.0, -20.0]),
         base_start=np.array([0, 2]),
         base_market=np.array([0, 1]),
-        base_amount=np.array([2.0, -0.25]),
+        base_amount=np.array([-2.0, 0.25]),
     )
     ether, bitcoin = case.parameters.markets
-    arrays = derive_srm.terms(structs.replace(case.parameters, markets=(structs.replace(ether, base_initial_scale=0.5), bitcoin)))
+    arrays = derive_srm.terms(structs.replace(case.parameters, markets=(ether, structs.replace(bitcoin, base_initial_scale=0.5))))
     derive_srm.require_indices(inputs, arrays)
     named = dict(derive_srm.parts(inputs, arrays, 0))
     perps_usd = 3 * 2_001.0 + 0.5 * 28_020.0
@@ -424,23 +438,23 @@ def test_srm_perpetuals_and_coins_by_hand() -> None:
         {
             "USDC balance": 1_000.0,
             "perp PNL": 50.0,
-            "bases, marked to market": 4_000.0 - 7_000.0,
+            "bases, marked to market": 7_000.0 - 4_000.0,
             "options, marked to market": 0.0,
-            "initial base collateral": 4_000.0 * 0.8 * 0.5 - 7_000.0,
-            "maintenance base collateral": 4_000.0 * 0.8 - 7_000.0,
+            "initial base collateral": 7_000.0 * 0.8 * 0.5 - 4_000.0,
+            "maintenance base collateral": 7_000.0 * 0.8 - 4_000.0,
             "initial perp margin": -perps_usd * 0.065,
             "maintenance perp margin": -perps_usd * 0.05,
             "initial option margin": 0.0,
             "maintenance option margin": 0.0,
             "depeg contingency": -(6_000.0 + 14_000.0) * 0.1 * 1.2,
             "oracle contingency": -(6_000.0 * 0.7 + 14_000.0 * 0.8 + 4_000.0 * 0.7) * 0.4,
-            "initial margin": 1_050.0 + 1_600 - 7_000 - perps_usd * 0.065 - 2_400.0 - 18_200.0 * 0.4,
-            "maintenance margin": 1_050.0 + 3_200 - 7_000 - perps_usd * 0.05,
+            "initial margin": 1_050.0 + 2_800 - 4_000 - perps_usd * 0.065 - 2_400.0 - 18_200.0 * 0.4,
+            "maintenance margin": 1_050.0 + 5_600 - 4_000 - perps_usd * 0.05,
         }
     )
     out = np.empty((1, 4))
     derive_srm.margins(inputs, arrays, out)
-    assert out[0, EQUITY_USD] == 1_050.0 - 3_000.0
+    assert out[0, EQUITY_USD] == 1_050.0 + 3_000.0
     assert out[0, DISTANCE] == pytest.approx(named["maintenance margin"] / (perps_usd + 4_000.0 + 7_000.0))
 
 

@@ -116,6 +116,13 @@ def test_open_perpetual_orders_count_at_the_worse_side() -> None:
     assert both == healths(one_account(200.0, perp=(0.0, 0.0, 10.0, 0.0)))
 
 
+def test_no_accounts_have_no_healths() -> None:
+    book = mango_v4_book(2, 1).only([])
+    out = np.empty((0, mango_v4.LEVELS))
+    mango_v4.healths(book.inputs, book.parameters, out)
+    assert out.size == 0
+
+
 def test_margins_are_equity_less_health() -> None:
     equity, initial, maintenance, distance = margins(one_account(100.0, -10.0, perp=(10.0, -150.0, 0.0, 0.0)))
     init, _, maint = healths(one_account(100.0, -10.0, perp=(10.0, -150.0, 0.0, 0.0)))
@@ -141,6 +148,8 @@ def test_equity_and_gross_are_of_tokens_orders_and_perpetuals() -> None:
     assert equity == 50.0 - 200.0 + (60.0 + 25.0) + (100.0 - 100.0)
     assert (equity - initial, equity - maintenance) == pytest.approx((init, maint))
     assert distance == pytest.approx(maint / (50.0 + 200.0 + 85.0 + 100.0))
+    short = inputs._replace(order_base_reserved=np.array([-3.0]), order_quote_reserved=np.array([-50.0]))
+    assert margins(short)[3] == pytest.approx(healths(short)[2] / (50.0 + 200.0 + 85.0 + 100.0))  # gross has no signs
 
 
 def test_a_small_loss_of_a_perpetual_counts_in_full() -> None:
@@ -284,8 +293,8 @@ def test_steps_are_neither_too_short_nor_too_long() -> None:
 def test_farther_from_the_delayed_price_it_is_slower() -> None:
     state = stable(1.0, [(600, 2.0), (1_200, 2.0)])
     assert state.stable_usd[0] == pytest.approx(1.18 * (1.0 + 0.0003 * 600 / 1.18**2))
-    falling = stable(1.0, [(600, 0.1), (1_200, 0.1)])
-    assert falling.stable_usd[0] == pytest.approx(0.82 * (1.0 - 0.0003 * 600 * 0.82**2))
+    falling = stable(2.0, [(600, 0.1), (1_200, 0.1)])
+    assert falling.stable_usd[0] == pytest.approx(2.0 * 0.82 * (1.0 - 0.0003 * 600 * 0.82**2))
 
 
 def test_a_price_that_is_not_known_changes_nothing_and_the_first_is_taken_whole() -> None:
