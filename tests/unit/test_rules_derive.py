@@ -77,6 +77,7 @@ def test_pmrm2_a_perpetual_by_hand() -> None:
     assert found["maintenance"] == pytest.approx(0.8 * 39.6 + 200.0 * 0.015)
     assert found["distance"] == pytest.approx((46.0 - found["maintenance"]) / 220.0)
     assert (found["cash"], found["unrealised perp PNL"], found["unrealised funding"]) == (50.0, -7.0, 3.0)
+    assert (found["worst scenario"], found["forward contingency"]) == (pytest.approx(-39.6), 0.0)
     assert found["initial loss, with depeg"] == pytest.approx(-39.6)
     assert found["maintenance loss"] == pytest.approx(-0.8 * 39.6)
     assert (found["initial perp contingency"], found["maintenance perp contingency"]) == pytest.approx((-4.0, -3.0))
@@ -121,6 +122,7 @@ def test_pmrm2_usdc_off_its_peg_raises_the_initial_factor_and_what_collateral_is
     assert found["collateral"] == pytest.approx(125.0)
     assert found["max loss"] == pytest.approx(-0.18 * 125.0)
     assert found["initial"] == pytest.approx(0.18 * 125.0 * (1.0 + 2.0 * 0.18))
+    assert found["initial loss, with depeg"] == pytest.approx(-0.18 * 125.0 * (1.0 + 2.0 * 0.18))
     assert found["maintenance"] == pytest.approx(0.18 * 125.0 * 0.8)
 
 
@@ -151,6 +153,19 @@ def test_pmrm2_long_and_short_expiries_are_discounted_apart() -> None:
     gentle = {"discount_negative": 1.01, "short_mult": 0.0, "short_add": 0.0}
     short = _pmrm2(ONE | gentle, expiries=[_expiry(73.0, rate)], options=[_option(90.0, -2.0)])
     assert short["max loss"] == pytest.approx(-2.0 * value * 0.01, rel=1e-12)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -60.0])
+def test_pmrm2_what_has_expired_is_not_discounted(seconds: float) -> None:
+    found = _pmrm2(ONE, expiries=[[seconds, 100.0, 1.0, 0.3, 1.0, 1.0]], options=[_option(40.0, 1.0), _option(70.0, -1.0)])
+    assert (found["options mark to market"], found["max loss"]) == (30.0, 0.0)
+
+
+def test_pmrm2_pairs_are_of_expiry_and_strike() -> None:
+    expiries, strikes = np.array([0, 0, 1, 0]), np.array([90.0, 100.0, 90.0, 90.0])
+    assert derive_pmrm2.option_pairs(expiries, strikes).tolist() == [0, 1, 2, 0]
+    with pytest.raises(ValueError, match="shorter"):
+        derive_pmrm2.option_pairs(expiries, strikes[:3])
 
 
 def test_pmrm2_a_rate_below_zero_counts_as_zero() -> None:
@@ -193,6 +208,26 @@ def test_pmrm2_skew_shocks() -> None:
     assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.LINEAR, 100.0, 130.0, 0.25, no_cap) == 0.6
 
 
+def test_pmrm2_volatility_falls_to_nothing_and_not_below() -> None:
+    arrays = derive_pmrm2.terms(pmrm2_parameters())
+    fallen = [
+        derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.DOWN, 100.0, 130.0, 30.0 / 365.0, arrays._replace(range_down=share))
+        for share in (0.5, 1.0, 1.5)
+    ]
+    assert fallen == pytest.approx([0.3, 0.0, 0.0])
+    fallen = [
+        derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.LINEAR, 100.0, 1.0, 0.25, arrays._replace(linear_scale=cap, linear_base=0.0))
+        for cap in (0.5, 1.0, 1.5)
+    ]
+    assert fallen == pytest.approx([0.3, 0.0, 0.0])
+
+
+@pytest.mark.parametrize(("strike", "years"), [(130.0, 0.0), (130.0, -0.5), (0.0, 0.25), (-0.5, 0.25)])
+def test_pmrm2_there_is_no_skew_without_a_time_or_a_strike(strike: float, years: float) -> None:
+    arrays = derive_pmrm2.terms(pmrm2_parameters())
+    assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.LINEAR, 100.0, strike, years, arrays) == 0.6
+
+
 @pytest.mark.parametrize("amount", [1.0, -1.0])
 def test_pmrm2_a_skew_scenario_is_a_loss_whatever_its_sign(amount: float) -> None:
     """Two expiries that would offset each other do not."""
@@ -219,7 +254,7 @@ def test_pmrm2_forward_contingency_takes_each_expiry_at_its_worse() -> None:
     assert found["max loss"] == min(found["worst scenario"], found["forward contingency"])
 
 
-@pytest.mark.parametrize(("seconds", "share"), [(3600.0, 1.0), (1800.0, 1.0), (450.0, 0.25), (0.0, 0.0)])
+@pytest.mark.parametrize(("seconds", "share"), [(3600.0, 1.0), (1800.0, 1.0), (450.0, 0.25), (0.0, 0.0), (-60.0, 0.0)])
 def test_pmrm2_near_expiry_only_what_is_not_yet_averaged_moves(seconds: float, share: float) -> None:
     found = _pmrm2(
         _one("none", 1.5) | {"discount": 1.0, "long_add": 0.0},
