@@ -1,8 +1,9 @@
 """Which single changes of a module's source count as mutants: numbers, words, comparisons, arithmetic, min and max, and, or, not, abs.
 
 A mutant is a splice of the source, so that all its lines keep their numbers. What only describes is left alone: annotations, also
-those that are given a name (`Fraction = Annotated[float, Meta(le=1.0)]`), decorators, imports, docstrings, `__all__`, what a rule says of itself (`RuleInfo`; tests/unit/test_rules_catalogue.py holds that
-against docs/rules.md), the text of exceptions and the plain text of f-strings.
+those that are given a name (`Fraction = Annotated[float, Meta(le=1.0)]`), decorators, imports, docstrings, `__all__`, what a rule says
+of itself (`RuleInfo`; tests/unit/test_rules_catalogue.py holds that against docs/rules.md), the text of exceptions and the plain text
+of f-strings.
 """
 
 from __future__ import annotations

@@ -54,7 +54,10 @@ def becomes(source: str) -> list[str]:
         ("from a import b\n__all__ = ['b']", []),
         ("Share = Annotated[float, Meta(ge=0.0, le=1.0)]", []),
         ("RULE: Final = RuleInfo(name='a', published=True, cases='three')", []),
-        ("class Parameters(Struct):\n    share: Annotated[float, Meta(ge=0.0)] = 0.5", [f"share: Annotated[float, Meta(ge=0.0)] = {v}" for v in ("(-0.5)", "0.0", "1.5")]),
+        (
+            "class Parameters(Struct):\n    share: Annotated[float, Meta(ge=0.0)] = 0.5",
+            [f"share: Annotated[float, Meta(ge=0.0)] = {v}" for v in ("(-0.5)", "0.0", "1.5")],
+        ),
         ("x = f'{a} is {b + c}'", ["x = f'{a} is {b - c}'"]),
         ("x = 'ä' + y", ["x = 'ä~' + y", "x = 'ä' - y"]),
     ],

@@ -74,7 +74,9 @@ def test_what_is_not_enabled_backs_nothing() -> None:
 
 
 def test_each_mode_has_its_own_ratios_and_no_mode_the_reserves() -> None:
-    other = aave_v3.CategoryParameters(name="dollars", collateral=(2,), loan_to_value=0.92, liquidation_threshold=0.94, liquidation_bonus=1.02)
+    other = aave_v3.CategoryParameters(
+        name="dollars", collateral=(2,), loan_to_value=0.92, liquidation_threshold=0.94, liquidation_bonus=1.02
+    )
     found = aave_v3.terms(aave_v3.Parameters(reserves=RESERVES, categories=(STAKED, other)))
     assert found.loan_to_value.tolist() == [[0.75, 0.7, 0.0], [0.9, 0.9, 0.0], [0.75, 0.7, 0.92]]
     assert found.threshold.tolist() == [[0.8, 0.75, 0.0], [0.95, 0.95, 0.0], [0.8, 0.75, 0.94]]

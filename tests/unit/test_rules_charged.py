@@ -171,7 +171,7 @@ def test_what_fits_together_is_taken() -> None:
 
     assert is_taken(rates=[[0.01, 0.01, 0.01], [0.1, 0.1, 0.3]])
     assert not is_taken(price_floors=[0.99, 0.5])  # below the last floor nothing would hold
-    assert not is_taken(price_floors=[0.9, 0.9, 0.0], rates=[TIERS["rates"][0]] * 3)
+    assert not is_taken(price_floors=[0.9, 0.9, 0.0], rates=[[0.01, 0.02, 0.03]] * 3)
     for floors, taken in ((64, True), (65, False)):
         falling = [1.0 - number / floors for number in range(floors - 1)] + [0.0]
         assert is_taken(price_floors=falling, rates=[[0.01, 0.02, 0.03]] * floors) is taken

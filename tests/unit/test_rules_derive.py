@@ -77,7 +77,8 @@ def test_pmrm2_a_perpetual_by_hand() -> None:
     assert found["maintenance"] == pytest.approx(0.8 * 39.6 + 200.0 * 0.015)
     assert found["distance"] == pytest.approx((46.0 - found["maintenance"]) / 220.0)
     assert (found["cash"], found["unrealised perp PNL"], found["unrealised funding"]) == (50.0, -7.0, 3.0)
-    assert (found["worst scenario"], found["forward contingency"]) == (pytest.approx(-39.6), 0.0)
+    assert found["worst scenario"] == pytest.approx(-39.6)
+    assert found["forward contingency"] == 0.0
     assert found["initial loss, with depeg"] == pytest.approx(-39.6)
     assert found["maintenance loss"] == pytest.approx(-0.8 * 39.6)
     assert (found["initial perp contingency"], found["maintenance perp contingency"]) == pytest.approx((-4.0, -3.0))
@@ -97,6 +98,8 @@ def test_pmrm2_gross_notional_has_no_signs() -> None:
         options=legs,
     )
     gross_usd = 220.0 + 150.0 / 0.8 + 300.0 + 420.0
+    options = _pmrm2(expiries=[_expiry(30.0)], options=legs[:2])
+    assert options["distance"] == pytest.approx((options["equity"] - options["maintenance"]) / 300.0)
     assert found["collateral"] == pytest.approx(-187.5)
     assert found["distance"] == pytest.approx((found["equity"] - found["maintenance"]) / gross_usd)
     assert found["initial base contingency"] == pytest.approx(-187.5 * 0.15)
@@ -105,6 +108,11 @@ def test_pmrm2_gross_notional_has_no_signs() -> None:
 def test_pmrm2_cash_needs_nothing() -> None:
     found = _pmrm2(cash=-5.0)
     assert [found[name] for name in ("equity", "initial", "maintenance", "distance")] == [-5.0, 0.0, 0.0, -math.inf]
+
+
+def test_pmrm2_who_has_nothing_that_moves_with_spot_does_not_need_its_price() -> None:
+    found = _pmrm2(spot=[math.nan, 1.0], cash=-5.0)
+    assert [found[name] for name in ("equity", "initial", "maintenance")] == [-5.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize(("hedges", "loss_usd"), [(True, 0.0), (False, 0.18 * 100.0)])
@@ -204,8 +212,8 @@ def test_pmrm2_skew_shocks() -> None:
     wide = arrays._replace(k_star_min=50.0)
     expected = 0.6 * (1.0 + math.log(1.3) / 50.0 * cap)
     assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.LINEAR, 100.0, 130.0, 0.25, wide) == pytest.approx(expected, rel=1e-12)
-    no_cap = arrays._replace(linear_base=-9.0)
-    assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.LINEAR, 100.0, 130.0, 0.25, no_cap) == 0.6
+    for no_cap in (arrays._replace(linear_base=-9.0), arrays._replace(linear_scale=0.0, linear_base=-1.0)):
+        assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.LINEAR, 100.0, 130.0, 0.25, no_cap) == 0.6
 
 
 def test_pmrm2_volatility_falls_to_nothing_and_not_below() -> None:

@@ -15,7 +15,9 @@ def _auction(equity: float, maintenance: float, elapsed: float = 0.0, reserved: 
     return dict(zip(("buffer", "fraction", "discount", "bid"), out[0].tolist(), strict=True))
 
 
-@pytest.mark.parametrize(("elapsed", "share"), [(0.0, 0.98), (50.0, 0.89), (100.0, 0.8), (7_300.0, 0.4), (14_500.0, 0.0), (20_000.0, 0.0), (1e9, 0.0)])
+@pytest.mark.parametrize(
+    ("elapsed", "share"), [(0.0, 0.98), (50.0, 0.89), (100.0, 0.8), (7_300.0, 0.4), (14_500.0, 0.0), (20_000.0, 0.0), (1e9, 0.0)]
+)
 def test_the_price_falls(elapsed: float, share: float) -> None:
     assert _auction(100.0, 150.0, elapsed)["discount"] == pytest.approx(share, abs=1e-15)
 

@@ -68,7 +68,8 @@ def approximately(*values: float) -> Any:
 
 
 def test_the_programs_precisions_and_constants() -> None:
-    """math/constants.rs of the program; PERP's cap of profit is MAX_POSITIVE_UPNL_FOR_INITIAL_MARGIN, what an order needs OPEN_ORDER_MARGIN_REQUIREMENT."""
+    """math/constants.rs of the program: profit is bounded by MAX_POSITIVE_UPNL_FOR_INITIAL_MARGIN, an order needs
+    OPEN_ORDER_MARGIN_REQUIREMENT."""
     assert (drift_v2.BASE_PRECISION, drift_v2.INTEREST_PRECISION) == (10**9, 10**10)
     assert (drift_v2.PRICE_PRECISION, drift_v2.QUOTE_PRECISION, drift_v2.FEE_PRECISION, drift_v2.IMF_PRECISION) == (10**6,) * 4
     assert (drift_v2.WEIGHT_PRECISION, drift_v2.SLOT_FEE, drift_v2.FEE_GRACE_SLOTS, drift_v2.AT_ONCE_USD) == (10**4, 1, 1_500, 50)
@@ -85,7 +86,7 @@ def test_without_a_word_weights_are_one_and_no_size_counts() -> None:
         imf_factor=0.0,
         scale_initial_asset_weight_start_usd=0.0,
     )
-    ratios = {"name": "SOL-PERP", "margin_ratio_initial": 0.1, "margin_ratio_maintenance": 0.05}
+    ratios: dict[str, Any] = {"name": "SOL-PERP", "margin_ratio_initial": 0.1, "margin_ratio_maintenance": 0.05}
     assert drift_v2.PerpParameters(**ratios) == drift_v2.PerpParameters(
         **ratios,
         imf_factor=0.0,
@@ -285,10 +286,14 @@ def test_parts_at_each_level(level: int, sol: float, perp: float, profit: float)
     ("level", "profit_usd"), [(drift_v2.INITIAL, 100.0), (drift_v2.FILL, 1_500 * 0.5 * 0.5), (drift_v2.MAINTENANCE, 1_500 * 0.5)]
 )
 def test_profit_is_bounded_at_initial_alone(level: int, profit_usd: float) -> None:
-    assert parts(level, 10.0, 1_300.0, 0.0)[4] == ("perp 0, total collateral", pytest.approx(profit_usd))
+    name, collateral_usd = parts(level, 10.0, 1_300.0, 0.0)[4]
+    assert name == "perp 0, total collateral"
+    assert collateral_usd == pytest.approx(profit_usd)
 
 
-@pytest.mark.parametrize(("held", "collateral", "requirement"), [(1.0, 0.5, 0.0), (-1.0, 0.0, -0.5), (0.0, 0.0, 0.0), (math.inf, math.inf, 0.0)])
+@pytest.mark.parametrize(
+    ("held", "collateral", "requirement"), [(1.0, 0.5, 0.0), (-1.0, 0.0, -0.5), (0.0, 0.0, 0.0), (math.inf, math.inf, 0.0)]
+)
 def test_what_is_held_is_collateral_and_what_is_owed_a_requirement(held: float, collateral: float, requirement: float) -> None:
     assert [value for _, value in parts(drift_v2.INITIAL, 10.0, -150.0, 0.0, held)[:2]] == [collateral, requirement]
 

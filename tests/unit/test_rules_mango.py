@@ -243,7 +243,13 @@ def test_a_liquidation_that_gains_nothing_is_bounded_by_balances() -> None:
     plain = mango_v4.TokenParameters(**USDC)
 
     def repaid(health: float, liability: float = -110.0, asset_balance: float = 10.0) -> float:
-        given = {"asset": plain, "asset_balance": asset_balance, "asset_usd": 20.0, "liability": plain, "liability_usd": 1.0}
+        given: dict[str, Any] = {
+            "asset": plain,
+            "asset_balance": asset_balance,
+            "asset_usd": 20.0,
+            "liability": plain,
+            "liability_usd": 1.0,
+        }
         return mango_v4.token_liquidation(health, liability_balance=liability, **given).liability
 
     assert repaid(-0.001) == 110.0
@@ -261,7 +267,7 @@ def test_a_small_shortage_is_liquidated_and_a_small_surplus_not() -> None:
 
 def test_both_tokens_fees_are_paid_on_top() -> None:
     liability = mango_v4.TokenParameters(**(USDC | {"liquidation_fee": 0.1, "init_liab_weight": 1.2, "maint_liab_weight": 1.1}))
-    given = {"asset": mango_v4.TokenParameters(**SOL), "asset_balance": 10.0, "asset_usd": 20.0, "liability_usd": 2.0}
+    given: dict[str, Any] = {"asset": mango_v4.TokenParameters(**SOL), "asset_balance": 10.0, "asset_usd": 20.0, "liability_usd": 2.0}
     found = mango_v4.token_liquidation(-3.0, liability=liability, liability_balance=-60.0, **given)
     assert found.liability == pytest.approx(3.0 / (2.0 * (1.2 - 1.05 * 1.1 * 0.5)))
     assert found.asset == pytest.approx(found.liability * 2.0 * 1.05 * 1.1 / 20.0)

@@ -43,7 +43,14 @@ def test_offsets_cover_all_legs_and_never_fall() -> None:
     legs = (np.zeros(3), np.zeros(3))
     require_legs("start", np.array([0, 1, 1, 3]), 3, legs)
     require_legs("start", np.array([0]), 0, (np.zeros(0),))
-    for accounts, start in ((3, [0, 2, 1, 3]), (3, [1, 1, 1, 3]), (3, [-1, 1, 1, 3]), (3, [0, 1, 1, 2]), (2, [0, 1, 1, 3]), (4, [0, 1, 1, 3])):
+    for accounts, start in (
+        (3, [0, 2, 1, 3]),
+        (3, [1, 1, 1, 3]),
+        (3, [-1, 1, 1, 3]),
+        (3, [0, 1, 1, 2]),
+        (2, [0, 1, 1, 3]),
+        (4, [0, 1, 1, 3]),
+    ):
         with pytest.raises(ValueError, match="start must be the offsets"):
             require_legs("start", np.array(start), accounts, legs)
 

@@ -93,7 +93,7 @@ def test_what_the_venue_rounds_is_to_a_billionth_of_a_coin() -> None:
 
 def test_the_answers_factors_and_no_cap_of_ours() -> None:
     """What the answers of private/pme/simulate have in common; BTC's m_inc."""
-    given = {"price_range": 0.5, "pnl_offset": 0.0, "annualised_move_risk": 0.08, "min_annualised_move": 0.01}
+    given: dict[str, Any] = {"price_range": 0.5, "pnl_offset": 0.0, "annualised_move_risk": 0.08, "min_annualised_move": 0.01}
     assert deribit_pm.Parameters(**given, extended_dampener_usd=0.0) == deribit_pm.Parameters(
         **given,
         extended_dampener_usd=0.0,
