@@ -163,6 +163,17 @@ def test_pmrm2_long_and_short_expiries_are_discounted_apart() -> None:
     assert short["max loss"] == pytest.approx(-2.0 * value * 0.01, rel=1e-12)
 
 
+def test_pmrm2_a_gain_is_no_loss() -> None:
+    """A perpetual and a straddle, both long, in one scenario that is up by half: no way of the forward hurts the straddle either."""
+    found = _pmrm2(
+        _one("none", 1.5) | {"basis_add": 1.0, "long_add": 0.0, "discount": 1.0},
+        perps=[2.0, 0.0, 0.0],
+        expiries=[_expiry(0.1)],
+        options=[_option(100.0, 1.0), _option(100.0, 1.0, is_call=False)],
+    )
+    assert (found["worst scenario"], found["forward contingency"], found["max loss"]) == (0.0, 0.0, 0.0)
+
+
 @pytest.mark.parametrize("seconds", [0.0, -60.0])
 def test_pmrm2_what_has_expired_is_not_discounted(seconds: float) -> None:
     found = _pmrm2(ONE, expiries=[[seconds, 100.0, 1.0, 0.3, 1.0, 1.0]], options=[_option(40.0, 1.0), _option(70.0, -1.0)])
