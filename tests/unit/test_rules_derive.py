@@ -176,8 +176,13 @@ def test_pmrm2_a_gain_is_no_loss() -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, -60.0])
 def test_pmrm2_what_has_expired_is_not_discounted(seconds: float) -> None:
-    found = _pmrm2(ONE, expiries=[[seconds, 100.0, 1.0, 0.3, 1.0, 1.0]], options=[_option(40.0, 1.0), _option(70.0, -1.0)])
-    assert (found["options mark to market"], found["max loss"]) == (30.0, 0.0)
+    """Nor does it move: up or down by half, the call is worth what it is."""
+    for shock in (1.0, 1.5, 0.5):
+        legs = [_option(40.0, 1.0), _option(70.0, -1.0)]
+        found = _pmrm2(_one("none", shock), expiries=[[seconds, 100.0, 1.0, 0.3, 1.0, 1.0]], options=legs)
+        assert (found["options mark to market"], found["max loss"]) == (30.0, 0.0)
+        alone = _pmrm2(_one("none", shock), expiries=[[seconds, 100.0, 1.0, 0.3, 1.0, 1.0]], options=legs[:1])
+        assert (alone["options mark to market"], alone["max loss"]) == (60.0, 0.0)
 
 
 def test_pmrm2_pairs_are_of_expiry_and_strike() -> None:
