@@ -200,7 +200,7 @@ def parts(inputs: Inputs, parameters: Terms, account: int) -> list[tuple[str, fl
             covered_usd = float(inputs.supplied[leg]) * price * float(parameters.threshold[mode, reserve])
             found.append((f"reserve {reserve}, collateral at liquidation threshold", covered_usd))
         found.append((f"reserve {reserve}, debt", -float(inputs.owed[leg]) * price))
-    factors = np.empty(len(inputs.start) - 1)
+    factors = np.empty(len(inputs.mode))
     health_factors(inputs, parameters, factors)
     return [*found, ("health factor", float(factors[account]))]
 

@@ -28,7 +28,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from engine.jit import kernel
-from engine.rules.interface import MAINTENANCE_USD, RuleInfo
+from engine.rules.interface import COLUMNS, MAINTENANCE_USD, RuleInfo
 from engine.rules.outcome import Floats, Integers, write_row
 
 RULE: Final = RuleInfo(
@@ -267,7 +267,7 @@ def closed_first(inputs: Inputs, parameters: ParameterArrays, account: int) -> i
         rest = Inputs(
             np.array([0, legs.size]), inputs.size[legs], inputs.years[legs], *(values[account : account + 1] for values in inputs[3:])
         )
-        out = np.empty((1, 4))
+        out = np.empty((1, COLUMNS))
         margins(rest, parameters, out)
         return float(out[0, MAINTENANCE_USD])
 

@@ -263,13 +263,13 @@ def margins(inputs: Inputs, parameters: Terms, out: Floats) -> None:
     that the weights of assets are in the requirement. Gross notional is spot and perpetuals' base without signs.
     """
     accounts = len(inputs.spot_start) - 1
-    left_usd = np.empty((2, accounts))
-    _free_collaterals(inputs, parameters, INITIAL, left_usd[0])
-    _free_collaterals(inputs, parameters, MAINTENANCE, left_usd[1])
-    worth_usd = _equities(inputs)
+    initial_usd, maintenance_usd = np.empty(accounts), np.empty(accounts)  # what is left at each
+    _free_collaterals(inputs, parameters, INITIAL, initial_usd)
+    _free_collaterals(inputs, parameters, MAINTENANCE, maintenance_usd)
+    worth_usd, gross_usd = _equities(inputs)
     for account in range(accounts):
-        equity_usd = worth_usd[0, account]
-        write_row(out, account, equity_usd, equity_usd - left_usd[0, account], equity_usd - left_usd[1, account], worth_usd[1, account])
+        equity_usd = worth_usd[account]
+        write_row(out, account, equity_usd, equity_usd - initial_usd[account], equity_usd - maintenance_usd[account], gross_usd[account])
 
 
 def parts(inputs: Inputs, parameters: Terms, account: int, level: int = INITIAL) -> list[tuple[str, float]]:
@@ -459,26 +459,23 @@ def _perp(
 
 
 @kernel
-def _equities(inputs: Inputs) -> Floats:
-    """(2, accounts): marked to the oracle, and gross notional; both USD."""
+def _equities(inputs: Inputs) -> tuple[Floats, Floats]:
+    """(accounts,) each: marked to the oracle, and gross notional; both USD."""
     spot_start, spots, spot_balance, spot_usd = inputs.spot_start, inputs.spot, inputs.spot_balance, inputs.spot_usd
     perp_start, perps, perp_base = inputs.perp_start, inputs.perp, inputs.perp_base
     perp_quote, perp_usd = inputs.perp_quote, inputs.perp_usd
-    worth_usd = np.zeros((2, len(spot_start) - 1))
-    for account in range(len(spot_start) - 1):
-        equity_usd = 0.0
-        gross_usd = 0.0
+    accounts = len(spot_start) - 1
+    worth_usd, gross_usd = np.zeros(accounts), np.zeros(accounts)
+    for account in range(accounts):
         for leg in range(spot_start[account], spot_start[account + 1]):
             value_usd = spot_balance[leg] * spot_usd[spots[leg]]
-            equity_usd += value_usd
-            gross_usd += abs(value_usd)
+            worth_usd[account] += value_usd
+            gross_usd[account] += abs(value_usd)
         for leg in range(perp_start[account], perp_start[account + 1]):
             value_usd = perp_base[leg] * perp_usd[perps[leg]] * spot_usd[0]
-            equity_usd += value_usd + perp_quote[leg] * spot_usd[0]
-            gross_usd += abs(value_usd)
-        worth_usd[0, account] = equity_usd
-        worth_usd[1, account] = gross_usd
-    return worth_usd
+            worth_usd[account] += value_usd + perp_quote[leg] * spot_usd[0]
+            gross_usd[account] += abs(value_usd)
+    return worth_usd, gross_usd
 
 
 # ---- liquidation ----------------------------------------------------------------------------------------------------------------------
