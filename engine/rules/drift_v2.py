@@ -412,7 +412,7 @@ def _spot(
     if np.isnan(bought_usd + sold_usd):
         return np.nan, np.nan
     weighted_usd, orders_usd = sold_usd, asks * price
-    if bought_usd - bids * price < sold_usd + asks * price:
+    if bought_usd - bids * price <= sold_usd + asks * price:  # where both leave as much, the program's client takes the bids
         weighted_usd, orders_usd = bought_usd, -bids * price
     collateral_usd, required_usd = 0.0, orders * ORDER_USD
     for value_usd in (weighted_usd, orders_usd):

@@ -298,6 +298,32 @@ def test_what_is_held_is_collateral_and_what_is_owed_a_requirement(held: float, 
     assert [value for _, value in parts(drift_v2.INITIAL, 10.0, -150.0, 0.0, held)[:2]] == [collateral, requirement]
 
 
+def test_where_bids_and_asks_leave_as_much_the_bids_are_taken_as_filled() -> None:
+    """10 of the quote, at 0.50: 15 held and 5 paid, rather than 7 held and 3 received."""
+    none, some = np.zeros(0), np.zeros(0, dtype=np.int64)
+    inputs = drift_v2.Inputs(
+        spot_start=np.array([0, 1]),
+        spot=np.array([0]),
+        spot_balance=np.array([10.0]),
+        spot_bids=np.array([5.0]),
+        spot_asks=np.array([3.0]),
+        spot_orders=np.array([0]),
+        perp_start=np.array([0, 0]),
+        perp=some,
+        perp_base=none,
+        perp_quote=none,
+        perp_bids=none,
+        perp_asks=none,
+        perp_orders=some,
+        custom_ratio=np.zeros(1),
+        spot_usd=np.array([0.5]),
+        spot_deposits=np.zeros(1),
+        perp_usd=none,
+    )
+    quote = drift_v2.terms(drift_v2.Parameters(spots=(drift_v2.SpotParameters(**QUOTE),)))
+    assert [value for _, value in drift_v2.parts(inputs, quote, 0)] == [7.5, -2.5, 5.0]
+
+
 # ---- liquidation ----------------------------------------------------------------------------------------------------------------------
 
 USD = drift_v2.QUOTE_PRECISION

@@ -423,7 +423,7 @@ def test_v4_without_a_word_weights_never_scale_and_nothing_is_charged() -> None:
 
 
 def test_v4_the_programs_stable_price_model() -> None:
-    """StablePriceModel::default and reset_to_price of state/stable_price.rs."""
+    """StablePriceModel of state/stable_price.rs: an hour, a day of them, 6 % an hour, 0.03 % a second; steps of 10 to 600 s."""
     assert mango_v4.StablePriceParameters() == mango_v4.StablePriceParameters(
         delay_interval_s=3_600, n_delay=24, delay_growth_limit=0.06, stable_growth_limit_per_s=0.0003, min_dt_s=10, max_dt_s=600
     )
