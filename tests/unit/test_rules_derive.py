@@ -183,6 +183,14 @@ def test_pmrm2_what_has_expired_is_not_discounted(seconds: float) -> None:
         assert (found["options mark to market"], found["max loss"]) == (30.0, 0.0)
         alone = _pmrm2(_one("none", shock), expiries=[[seconds, 100.0, 1.0, 0.3, 1.0, 1.0]], options=legs[:1])
         assert (alone["options mark to market"], alone["max loss"]) == (60.0, 0.0)
+    for amount in (1.0, -1.0):  # beside a perpetual that loses 50, neither a gain nor a loss
+        beside = _pmrm2(
+            _one("none", 0.5),
+            expiries=[[seconds, 100.0, 1.0, 0.3, 1.0, 1.0]],
+            options=[_option(40.0, amount)],
+            perps=[1.0, 0.0, 0.0],
+        )
+        assert beside["max loss"] == -50.0
 
 
 def test_pmrm2_pairs_are_of_expiry_and_strike() -> None:
