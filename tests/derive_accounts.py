@@ -33,11 +33,14 @@ def pmrm2_parameters() -> derive_pmrm2.Parameters:
     return structs.replace(common, collaterals=collaterals)
 
 
-def pmrm2_subject(accounts: int, seed: int, legs: int = 6) -> Subject:
-    """Accounts of one underlying, each with up to `legs` options, 2 collaterals and most with a perpetual."""
+def pmrm2_subject(accounts: int, seed: int, legs: int = 6, listed_strikes: int = 9) -> Subject:
+    """Accounts of one underlying, each with up to `legs` options, 2 collaterals and most with a perpetual.
+
+    Every option that is listed is priced in each scenario, held or not: the fewer strikes, the quicker.
+    """
     numbers = generator(seed)
     spot_usd = 3_000.0
-    strikes = spot_usd * np.linspace(0.6, 1.6, 9)
+    strikes = spot_usd * np.linspace(0.6, 1.6, listed_strikes)
     expiries, listed = len(EXPIRY_DAYS), len(EXPIRY_DAYS) * len(strikes) * 2
     option_expiry = np.repeat(np.arange(expiries), len(strikes) * 2).astype(np.int64)
     option_strike = np.tile(np.repeat(strikes, 2), expiries)

@@ -160,7 +160,7 @@ def margins(inputs: Inputs, parameters: Terms, out: Floats) -> None:
     fall until the health factor is 1: 1 - 1 / health factor; inf without debt, -inf with debt and no collateral. If one of the
     account's numbers is NaN the whole row is.
     """
-    for account in range(inputs.start.shape[0] - 1):
+    for account in range(len(inputs.start) - 1):
         supplied_usd, borrowable_usd, covered_usd, owed_usd = _sums(inputs, parameters, account)
         equity_usd = supplied_usd - owed_usd
         if np.isnan(equity_usd + borrowable_usd + covered_usd):
@@ -175,7 +175,7 @@ def margins(inputs: Inputs, parameters: Terms, out: Floats) -> None:
 @kernel
 def health_factors(inputs: Inputs, parameters: Terms, out: Floats) -> None:
     """Fills `out` (accounts,): inf without debt, NaN where a value is not known."""
-    for account in range(inputs.start.shape[0] - 1):
+    for account in range(len(inputs.start) - 1):
         _, _, covered_usd, owed_usd = _sums(inputs, parameters, account)
         if owed_usd == 0.0 and not np.isnan(covered_usd):
             out[account] = np.inf
@@ -186,7 +186,7 @@ def health_factors(inputs: Inputs, parameters: Terms, out: Floats) -> None:
 @kernel
 def available_borrows_usd(inputs: Inputs, parameters: Terms, out: Floats) -> None:
     """Fills `out` (accounts,): what each may still borrow, collateral x loan-to-value less debt, at least 0."""
-    for account in range(inputs.start.shape[0] - 1):
+    for account in range(len(inputs.start) - 1):
         _, borrowable_usd, _, owed_usd = _sums(inputs, parameters, account)
         out[account] = np.maximum(borrowable_usd - owed_usd, 0.0)
 
@@ -202,7 +202,7 @@ def parts(inputs: Inputs, parameters: Terms, account: int) -> list[tuple[str, fl
             covered_usd = float(inputs.supplied[leg]) * price * float(parameters.threshold[mode, reserve])
             found.append((f"reserve {reserve}, collateral at liquidation threshold", covered_usd))
         found.append((f"reserve {reserve}, debt", -float(inputs.owed[leg]) * price))
-    factors = np.empty(inputs.start.shape[0] - 1)
+    factors = np.empty(len(inputs.mode))
     health_factors(inputs, parameters, factors)
     return [*found, ("health factor", float(factors[account]))]
 

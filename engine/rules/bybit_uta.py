@@ -108,7 +108,7 @@ def initial_usd(
 @kernel
 def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
     """Fills `out` (accounts, 4), columns of engine.rules.interface; gross notional is sum of |size| x index, of long options too."""
-    for account in range(inputs.start.shape[0] - 1):
+    for account in range(len(inputs.start) - 1):
         initial = 0.0
         maintenance = 0.0
         gross = 0.0

@@ -109,7 +109,7 @@ def worst_loss_usd(inputs: Inputs, parameters: ParameterArrays, account: int) ->
 @kernel
 def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
     """Fills `out` (accounts, 4), columns of engine.rules.interface; gross notional is sum of |quantity x price|."""
-    for account in range(inputs.start.shape[0] - 1):
+    for account in range(len(inputs.start) - 1):
         gross_usd = 0.0
         for leg in range(inputs.start[account], inputs.start[account + 1]):
             gross_usd += abs(inputs.quantity[leg] * inputs.price_usd[leg])

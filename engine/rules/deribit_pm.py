@@ -28,7 +28,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from engine.jit import kernel
-from engine.rules.interface import MAINTENANCE_USD, RuleInfo
+from engine.rules.interface import COLUMNS, MAINTENANCE_USD, RuleInfo
 from engine.rules.outcome import Floats, Integers, write_row
 
 RULE: Final = RuleInfo(
@@ -205,7 +205,7 @@ def aggregated(size: float, entry: int, index_usd: float, parameters: ParameterA
 def worst_case(size: float, index_usd: float, parameters: ParameterArrays) -> float:
     """Coins: the largest loss of both aggregated tables, at least 0; nan if one of them is."""
     worst = 0.0
-    for entry in range(2 * parameters.buckets_a_side + 1 + _EXTENDED.shape[0]):
+    for entry in range(2 * parameters.buckets_a_side + 1 + len(_EXTENDED)):
         loss = -aggregated(size, entry, index_usd, parameters)
         if loss > worst or loss != loss:  # once nan, it stays nan
             worst = loss
@@ -230,7 +230,7 @@ def risk_matrix_margin(inputs: Inputs, account: int, parameters: ParameterArrays
 @kernel
 def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
     """Fills `out` (accounts, 4), columns of engine.rules.interface; gross notional is sum of |size| x index."""
-    for account in range(inputs.start.shape[0] - 1):
+    for account in range(len(inputs.start) - 1):
         index_usd = inputs.index_usd[account]
         held = 0.0
         for leg in range(inputs.start[account], inputs.start[account + 1]):
@@ -267,7 +267,7 @@ def closed_first(inputs: Inputs, parameters: ParameterArrays, account: int) -> i
         rest = Inputs(
             np.array([0, legs.size]), inputs.size[legs], inputs.years[legs], *(values[account : account + 1] for values in inputs[3:])
         )
-        out = np.empty((1, 4))
+        out = np.empty((1, COLUMNS))
         margins(rest, parameters, out)
         return float(out[0, MAINTENANCE_USD])
 

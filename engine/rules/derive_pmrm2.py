@@ -48,7 +48,7 @@ from engine.maths import exp_, log_, pow_
 from engine.pricing import black76_price
 from engine.rules.derive_feeds import doubt, lower
 from engine.rules.indices import require_legs, require_within
-from engine.rules.interface import RuleInfo
+from engine.rules.interface import COLUMNS, RuleInfo
 from engine.rules.outcome import write_row
 
 RULE: Final = RuleInfo(
@@ -291,7 +291,7 @@ def parts(inputs: Inputs, terms: Terms, account: int) -> list[tuple[str, float]]
     """One account's margin in the venue's words: (name, USD), what costs below 0. IndexError on no account."""
     if not 0 <= account < len(inputs.cash_usd):
         raise IndexError(f"account {account} of {len(inputs.cash_usd)}")
-    row, out = np.empty(PARTS), np.empty((1, 4))
+    row, out = np.empty(PARTS), np.empty((1, COLUMNS))
     _evaluate(inputs, terms, account, account + 1, out, row)
     equity_usd, initial_usd, maintenance_usd = (float(number) for number in out[0, :3])
     return [

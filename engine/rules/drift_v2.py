@@ -63,7 +63,6 @@ LIQUIDATION: Final = RuleInfo(
 INITIAL: Final = 0
 FILL: Final = 1  # half way between initial and maintenance
 MAINTENANCE: Final = 2
-LEVELS: Final = 3
 
 WEIGHT_PRECISION: Final = 10_000
 IMF_PRECISION: Final = 1_000_000
@@ -263,14 +262,14 @@ def margins(inputs: Inputs, parameters: Terms, out: Floats) -> None:
     Equity is spot and perpetuals' profit and loss at the oracle. Initial and maintenance are equity less free collateral at each, so
     that the weights of assets are in the requirement. Gross notional is spot and perpetuals' base without signs.
     """
-    accounts = inputs.spot_start.shape[0] - 1
-    left_usd = np.empty((2, accounts))
-    _free_collaterals(inputs, parameters, INITIAL, left_usd[0])
-    _free_collaterals(inputs, parameters, MAINTENANCE, left_usd[1])
-    worth_usd = _equities(inputs)
+    accounts = len(inputs.spot_start) - 1
+    initial_usd, maintenance_usd = np.empty(accounts), np.empty(accounts)  # what is left at each
+    _free_collaterals(inputs, parameters, INITIAL, initial_usd)
+    _free_collaterals(inputs, parameters, MAINTENANCE, maintenance_usd)
+    worth_usd, gross_usd = _equities(inputs)
     for account in range(accounts):
-        equity_usd = worth_usd[0, account]
-        write_row(out, account, equity_usd, equity_usd - left_usd[0, account], equity_usd - left_usd[1, account], worth_usd[1, account])
+        equity_usd = worth_usd[account]
+        write_row(out, account, equity_usd, equity_usd - initial_usd[account], equity_usd - maintenance_usd[account], gross_usd[account])
 
 
 def parts(inputs: Inputs, parameters: Terms, account: int, level: int = INITIAL) -> list[tuple[str, float]]:
@@ -331,7 +330,7 @@ def _free_collaterals(inputs: Inputs, parameters: Terms, level: int, out: Floats
     asset_weight, liability_weight = _spot_weights(inputs, parameters, level)
     ratio, profit_weight = _perp_weights(parameters, level)
     profit_cap_usd = PROFIT_CAP_USD if level == INITIAL else np.inf
-    for account in range(spot_start.shape[0] - 1):
+    for account in range(len(spot_start) - 1):
         free_usd = custom_ratio[account] * 0.0  # NaN where that is not known, whatever is held
         custom = custom_ratio[account] if level == INITIAL else 0.0
         for leg in range(spot_start[account], spot_start[account + 1]):
@@ -413,7 +412,7 @@ def _spot(
     if np.isnan(bought_usd + sold_usd):
         return np.nan, np.nan
     weighted_usd, orders_usd = sold_usd, asks * price
-    if bought_usd - bids * price < sold_usd + asks * price:
+    if bought_usd - bids * price <= sold_usd + asks * price:  # where both leave as much, the program's client takes the bids
         weighted_usd, orders_usd = bought_usd, -bids * price
     collateral_usd, required_usd = 0.0, orders * ORDER_USD
     for value_usd in (weighted_usd, orders_usd):
@@ -460,26 +459,23 @@ def _perp(
 
 
 @kernel
-def _equities(inputs: Inputs) -> Floats:
-    """(2, accounts): marked to the oracle, and gross notional; both USD."""
+def _equities(inputs: Inputs) -> tuple[Floats, Floats]:
+    """(accounts,) each: marked to the oracle, and gross notional; both USD."""
     spot_start, spots, spot_balance, spot_usd = inputs.spot_start, inputs.spot, inputs.spot_balance, inputs.spot_usd
     perp_start, perps, perp_base = inputs.perp_start, inputs.perp, inputs.perp_base
     perp_quote, perp_usd = inputs.perp_quote, inputs.perp_usd
-    worth_usd = np.zeros((2, spot_start.shape[0] - 1))
-    for account in range(spot_start.shape[0] - 1):
-        equity_usd = 0.0
-        gross_usd = 0.0
+    accounts = len(spot_start) - 1
+    worth_usd, gross_usd = np.zeros(accounts), np.zeros(accounts)
+    for account in range(accounts):
         for leg in range(spot_start[account], spot_start[account + 1]):
             value_usd = spot_balance[leg] * spot_usd[spots[leg]]
-            equity_usd += value_usd
-            gross_usd += abs(value_usd)
+            worth_usd[account] += value_usd
+            gross_usd[account] += abs(value_usd)
         for leg in range(perp_start[account], perp_start[account + 1]):
             value_usd = perp_base[leg] * perp_usd[perps[leg]] * spot_usd[0]
-            equity_usd += value_usd + perp_quote[leg] * spot_usd[0]
-            gross_usd += abs(value_usd)
-        worth_usd[0, account] = equity_usd
-        worth_usd[1, account] = gross_usd
-    return worth_usd
+            worth_usd[account] += value_usd + perp_quote[leg] * spot_usd[0]
+            gross_usd[account] += abs(value_usd)
+    return worth_usd, gross_usd
 
 
 # ---- liquidation ----------------------------------------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def requirement_usd(inputs: Inputs, parameters: ParameterArrays, account: int) -
 @kernel
 def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
     """Fills `out` (accounts, 4), columns of engine.rules.interface, as said above; gross notional is collateral at its price."""
-    for account in range(inputs.start.shape[0] - 1):
+    for account in range(len(inputs.start) - 1):
         gross_usd = 0.0
         for leg in range(inputs.start[account], inputs.start[account + 1]):
             gross_usd += inputs.balance[leg] * inputs.price_usd[leg] + inputs.loan_to_value[leg] * 0.0  # a cap must not hide nan

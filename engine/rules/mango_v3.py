@@ -170,7 +170,7 @@ def margins(inputs: Inputs, parameters: Terms, out: Floats) -> None:
     notional is spot, open orders, perpetuals' base and the account's own quote without signs.
     """
     sums = _sums(inputs, parameters)
-    for account in range(sums.shape[0]):
+    for account in range(len(sums)):
         equity_usd = sums[account, _VALUE]
         write_row(out, account, equity_usd, equity_usd - sums[account, INIT], equity_usd - sums[account, MAINT], sums[account, _GROSS])
 
@@ -182,7 +182,7 @@ def measures(inputs: Inputs, parameters: Terms, out: Floats) -> None:
     A ratio is 100 where nothing is owed; leverage is 0 where there is no value.
     """
     sums = _sums(inputs, parameters)
-    for account in range(sums.shape[0]):
+    for account in range(len(sums)):
         value_usd = sums[account, _VALUE]
         out[account, INIT] = sums[account, INIT]
         out[account, MAINT] = sums[account, MAINT]
@@ -244,8 +244,8 @@ def _sums(inputs: Inputs, parameters: Terms) -> Floats:
     perp_base, perp_quote, perp_bids, perp_asks = inputs.perp_base, inputs.perp_quote, inputs.perp_bids, inputs.perp_asks
     spot_asset, spot_liab = parameters.spot_asset_weight, parameters.spot_liab_weight
     perp_asset, perp_liab = parameters.perp_asset_weight, parameters.perp_liab_weight
-    sums = np.zeros((start.shape[0] - 1, _SUMS))
-    for account in range(start.shape[0] - 1):
+    sums = np.zeros((len(start) - 1, _SUMS))
+    for account in range(len(start) - 1):
         own_usd = own_quote[account]
         quote_usd = own_usd
         value_usd = own_usd

@@ -231,20 +231,20 @@ def margins(inputs: Inputs, parameters: Terms, out: Floats) -> None:
     Initial and maintenance are equity less init health and less maint health, so that what remains is the venue's own number. Gross
     notional, for the distance, is what tokens, reserved amounts and perpetuals' base are worth without signs.
     """
-    accounts = inputs.token_start.shape[0] - 1
-    left_usd = np.empty((2, accounts))
-    _level_healths(inputs, parameters, INIT, 0, accounts, _work(inputs, parameters, INIT), left_usd[0])
-    _level_healths(inputs, parameters, MAINT, 0, accounts, _work(inputs, parameters, MAINT), left_usd[1])
-    worth_usd = _equities(inputs, parameters)
+    accounts = len(inputs.token_start) - 1
+    init_usd, maint_usd = np.empty(accounts), np.empty(accounts)
+    _level_healths(inputs, parameters, INIT, 0, accounts, _work(inputs, parameters, INIT), init_usd)
+    _level_healths(inputs, parameters, MAINT, 0, accounts, _work(inputs, parameters, MAINT), maint_usd)
+    worth_usd, gross_usd = _equities(inputs, parameters)
     for account in range(accounts):
-        equity_usd = worth_usd[0, account]
-        write_row(out, account, equity_usd, equity_usd - left_usd[0, account], equity_usd - left_usd[1, account], worth_usd[1, account])
+        equity_usd = worth_usd[account]
+        write_row(out, account, equity_usd, equity_usd - init_usd[account], equity_usd - maint_usd[account], gross_usd[account])
 
 
 @kernel
 def healths(inputs: Inputs, parameters: Terms, out: Floats) -> None:
     """Fills `out` (accounts, LEVELS) with init, liquidation end and maint health, USD."""
-    accounts = inputs.token_start.shape[0] - 1
+    accounts = len(inputs.token_start) - 1
     left_usd = np.empty(accounts)
     for level in range(LEVELS):
         _level_healths(inputs, parameters, level, 0, accounts, _work(inputs, parameters, level), left_usd)
@@ -281,7 +281,7 @@ def scaled_liab_weight(weight: float, borrows_usd: float, scale_start_usd: float
 
 @kernel
 def _work(inputs: Inputs, parameters: Terms, level: int) -> _Work:
-    tokens = inputs.oracle_usd.shape[0]
+    tokens = len(inputs.oracle_usd)
     asset_price, liab_price = inputs.oracle_usd.copy(), inputs.oracle_usd.copy()
     asset_weight, liab_weight = parameters.asset_weight[level].copy(), parameters.liab_weight[level].copy()
     if level == INIT:
@@ -304,7 +304,7 @@ def _work(inputs: Inputs, parameters: Terms, level: int) -> _Work:
         np.full(tokens, -1, dtype=np.int64),
         np.zeros(tokens, dtype=np.int64),
         np.zeros(tokens),
-        np.zeros(inputs.order_base_token.shape[0]),
+        np.zeros(len(inputs.order_base_token)),
     )
 
 
@@ -440,34 +440,31 @@ def _reserved_effect(amount: float, most: float, asset_worth: float, liab_worth:
 
 
 @kernel
-def _equities(inputs: Inputs, parameters: Terms) -> Floats:
-    """(2, accounts): marked to the oracle without weights, and gross notional; both USD."""
+def _equities(inputs: Inputs, parameters: Terms) -> tuple[Floats, Floats]:
+    """(accounts,) each: marked to the oracle without weights, and gross notional; both USD."""
     token_start, order_start, perp_start = inputs.token_start, inputs.order_start, inputs.perp_start
     tokens, token_balance, oracle_usd = inputs.token, inputs.token_balance, inputs.oracle_usd
     base_token, quote_token = inputs.order_base_token, inputs.order_quote_token
     base_reserved, quote_reserved = inputs.order_base_reserved, inputs.order_quote_reserved
     perps, perp_base, perp_quote, perp_oracle = inputs.perp, inputs.perp_base, inputs.perp_quote, inputs.perp_oracle_usd
     settle_token = parameters.settle_token
-    worth_usd = np.zeros((2, token_start.shape[0] - 1))
-    for account in range(token_start.shape[0] - 1):
-        equity_usd = 0.0
-        gross_usd = 0.0
+    accounts = len(token_start) - 1
+    worth_usd, gross_usd = np.zeros(accounts), np.zeros(accounts)
+    for account in range(accounts):
         for leg in range(token_start[account], token_start[account + 1]):
             value_usd = token_balance[leg] * oracle_usd[tokens[leg]]
-            equity_usd += value_usd
-            gross_usd += abs(value_usd)
+            worth_usd[account] += value_usd
+            gross_usd[account] += abs(value_usd)
         for order in range(order_start[account], order_start[account + 1]):
             value_usd = base_reserved[order] * oracle_usd[base_token[order]] + quote_reserved[order] * oracle_usd[quote_token[order]]
-            equity_usd += value_usd
-            gross_usd += abs(value_usd)
+            worth_usd[account] += value_usd
+            gross_usd[account] += abs(value_usd)
         for leg in range(perp_start[account], perp_start[account + 1]):
             settle_usd = oracle_usd[settle_token[perps[leg]]]
             value_usd = perp_base[leg] * perp_oracle[perps[leg]] * settle_usd
-            equity_usd += value_usd + perp_quote[leg] * settle_usd
-            gross_usd += abs(value_usd)
-        worth_usd[0, account] = equity_usd
-        worth_usd[1, account] = gross_usd
-    return worth_usd
+            worth_usd[account] += value_usd + perp_quote[leg] * settle_usd
+            gross_usd[account] += abs(value_usd)
+    return worth_usd, gross_usd
 
 
 # ---- liquidation ----------------------------------------------------------------------------------------------------------------------
@@ -563,7 +560,7 @@ def stable_limits(parameters: StablePriceParameters) -> StableLimits:
 
 def stable_prices(parameters: StablePriceParameters, start_usd: Floats, now_s: int) -> StablePrices:
     """Markets (markets,) that have had these prices for ever."""
-    markets = start_usd.shape[0]
+    markets = len(start_usd)
     return StablePrices(
         stable_usd=start_usd.astype(np.float64),
         updated_s=np.full(markets, now_s, dtype=np.int64),
@@ -582,7 +579,7 @@ def advance(state: StablePrices, limits: StableLimits, oracle_usd: Floats, now_s
     have passed; a longer gap than `max_dt_s` counts as that one, in the average too, whose time runs on (as in the program).
     """
     cycle = state.delay_usd.shape[1]
-    for market in range(state.stable_usd.shape[0]):
+    for market in range(len(state.stable_usd)):
         price = oracle_usd[market]
         if np.isnan(price):
             continue

@@ -8,8 +8,8 @@ MR9 comes on top of the other components (MR1 to MR8) of maintenance; they need 
 `initial_factor` times maintenance.
 
 Sources: OKX, "OKX will update margin calculation rules for the portfolio margin mode" (December 2024), and a repost of it with the
-example, https://pastorq.com/13690.html. Only parts of the table of rates are public to us: parameters have no defaults, nor has the factor.
-A liquidation's partial size is not published.
+example, https://pastorq.com/13690.html. Only parts of the table of rates are public to us: tiers and rates have no defaults. Nor is the
+factor public: initial is maintenance unless a set says otherwise. A liquidation's partial size is not published.
 """
 
 from itertools import pairwise
@@ -104,7 +104,7 @@ def mr9_usd(hedged_usd: float, stablecoin_usd: float, parameters: ParameterArray
         row += 1
     size_usd = abs(hedged_usd)
     charge_usd = size_usd * 0.0
-    tiers = parameters.tier_starts_usd.shape[0]
+    tiers = len(parameters.tier_starts_usd)
     for tier in range(tiers):
         begin_usd = parameters.tier_starts_usd[tier]
         if size_usd <= begin_usd:
@@ -119,7 +119,7 @@ def mr9_usd(hedged_usd: float, stablecoin_usd: float, parameters: ParameterArray
 @kernel
 def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
     """Fills `out` (accounts, 4), columns of engine.rules.interface; gross notional is the sum of hedged sizes."""
-    for account in range(inputs.start.shape[0] - 1):
+    for account in range(len(inputs.start) - 1):
         maintenance_usd = inputs.other_maintenance_usd[account]
         gross_usd = 0.0
         for leg in range(inputs.start[account], inputs.start[account + 1]):

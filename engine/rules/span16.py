@@ -126,7 +126,7 @@ def requirement_usd(inputs: Inputs, parameters: ParameterArrays, account: int, c
 @kernel
 def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
     """Fills `out` (accounts, 4), columns of engine.rules.interface; gross notional is sum of |quantity| x notional."""
-    for account in range(inputs.start.shape[0] - 1):
+    for account in range(len(inputs.start) - 1):
         begin = inputs.start[account]
         end = inputs.start[account + 1]
         gross_usd = 0.0

@@ -1,7 +1,9 @@
-"""Which single changes of a module's source count as mutants: constants, comparisons, arithmetic, min and max, and, or, not, abs.
+"""Which single changes of a module's source count as mutants: numbers, words, comparisons, arithmetic, min and max, and, or, not, abs.
 
-A mutant is a splice of the source, so that all its lines keep their numbers. What only describes is left alone: annotations,
-decorators, imports, docstrings, `__all__`, the text of exceptions and the plain text of f-strings.
+A mutant is a splice of the source, so that all its lines keep their numbers. What only describes is left alone: annotations, also
+those that are given a name (`Fraction = Annotated[float, Meta(le=1.0)]`), decorators, imports, docstrings, `__all__`, what a rule says
+of itself (`RuleInfo`; tests/unit/test_rules_catalogue.py holds that against docs/rules.md), the text of exceptions and the plain text
+of f-strings.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ ARITHMETIC: Final[dict[type[ast.operator], tuple[str, str]]] = {
     ast.BitXor: ("^", "&"),
 }
 UNARY: Final[dict[type[ast.unaryop], str]] = {ast.Not: "not", ast.USub: "-", ast.Invert: "~"}
+KINDS: Final = frozenset({"constant", "text", "comparison", "arithmetic", "boolean", "call"})
 CALLS: Final = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum", "abs": "", "fabs": ""}
 
 
@@ -90,7 +93,9 @@ class _Finder:
         match node:
             case ast.Import() | ast.ImportFrom() | ast.Expr(value=ast.Constant()) | ast.Raise():
                 return
-            case ast.Assign(targets=[ast.Name(id="__all__")]):
+            case ast.Assign(targets=[ast.Name(id="__all__")]) | ast.Call(func=ast.Name(id="RuleInfo")):
+                return
+            case ast.Subscript(value=ast.Name(id="Annotated")):
                 return
             case ast.ClassDef():
                 for statement in node.body:
@@ -150,7 +155,7 @@ class _Finder:
             return
         for other in others:
             text = f"({other})" if other.startswith("-") else other
-            yield _Splice(self._start(node), self._end(node), text, "constant")
+            yield _Splice(self._start(node), self._end(node), text, "text" if isinstance(value, str) else "constant")
 
     def _of_comparison(self, node: ast.Compare) -> Iterator[_Splice]:
         operands = [node.left, *node.comparators]

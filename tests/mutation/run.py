@@ -26,7 +26,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.mutation.mutants import Mutant, mutants_of
+from tests.mutation.mutants import KINDS, Mutant, mutants_of
 from tests.mutation.trial import NOTHING_RAN, Outcome, Trial, outcome, prepare, start
 
 HERE: Final = Path(__file__).resolve().parent
@@ -36,17 +36,22 @@ LIMIT_FACTOR: Final = 5.0  # a test may take so many times the CPU seconds that 
 
 
 class Target(NamedTuple):
-    """A module, and the tests that concern it, the quickest first."""
+    """A module, the tests that concern it, the quickest first, and the kinds of change that are tried."""
 
     file: str
     tests: tuple[str, ...]
+    kinds: frozenset[str] = KINDS
+
+    def mutants(self, root: Path) -> list[Mutant]:
+        """Those of its kinds, in the order of its source below `root`."""
+        return [mutant for mutant in mutants_of(self.file, (root / self.file).read_bytes()) if mutant.kind in self.kinds]
 
 
 class Rules(NamedTuple):
     """What targets.toml says."""
 
     targets: list[Target]
-    share_max: float  # of a run's mutants that may survive
+    share_max: float  # of the mutants of a run over all modules that may survive
     slack_s: float  # CPU seconds that a test may take longer with a mutant, beside LIMIT_FACTOR
 
 
@@ -68,9 +73,12 @@ class Result(NamedTuple):
 
 
 def read_rules(path: Path) -> Rules:
-    """KeyError where one is missing."""
+    """KeyError where one is missing, ValueError where a kind is none of `KINDS`."""
     content = tomllib.loads(path.read_text())
-    targets = [Target(one["file"], tuple(one["tests"])) for one in content["target"]]
+    targets = [Target(one["file"], tuple(one["tests"]), frozenset(one.get("kinds", KINDS))) for one in content["target"]]
+    for target in targets:
+        if target.kinds - KINDS:
+            raise ValueError(f"{path.name}, {target.file}: there is no kind {', '.join(sorted(target.kinds - KINDS))}")
     return Rules(targets, float(content["share_max"]), float(content["slack_s"]))
 
 
@@ -152,7 +160,10 @@ def described(mutant: Mutant) -> str:
 
 
 def faults(results: Sequence[Result], explained: dict[Survivor, str], share_max: float, whole: frozenset[str]) -> list[str]:
-    """What is wrong with a run, in words. `whole` are the files with every mutant tried: only there can an explanation be of nothing."""
+    """What is wrong with a run, in words. `whole` are the files with every mutant tried: only there can an explanation be of nothing.
+
+    `share_max` is 1 where single modules were asked for: a small one may have more of what no test can notice.
+    """
     found = []
     survivors = [result for result in results if result.outcome.passed]
     names = {result.name for result in survivors}
@@ -227,7 +238,7 @@ def main() -> int:
     explained = read_explained(options.explained)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what runs, as Ctrl-C does
     began = time.monotonic()
-    mutants = [mutant for target in targets for mutant in mutants_of(target.file, (root / target.file).read_bytes())]
+    mutants = [mutant for target in targets for mutant in target.mutants(root)]
     drawn = mutants
     if options.limit is not None and options.limit < len(mutants):
         chosen = random.Random(options.seed).sample(range(len(mutants)), options.limit)
@@ -246,7 +257,7 @@ def main() -> int:
     options.out.write_text(json.dumps(as_json(results, explained, seconds), indent=1) + "\n")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(f"{as_table(results)}\n{seconds:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of CPU; {options.out}")
-    wrong = faults(results, explained, share_max, whole)
+    wrong = faults(results, explained, 1.0 if options.module else share_max, whole)
     print("\n".join(wrong))
     return 1 if wrong else 0
 

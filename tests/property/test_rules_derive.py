@@ -103,7 +103,7 @@ def test_two_portfolio_margined_accounts_need_no_more_together_than_apart(seed: 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.sampled_from([0.1, 0.9, 1.0]), st.sampled_from([0.5, 1.0]))
 def test_pmrm2_is_its_twin(seed: int, legs: int, spot_confidence: float, stable_usd: float) -> None:
-    subject = pmrm2_subject(4, seed, legs)
+    subject = pmrm2_subject(4, seed, legs, listed_strikes=3)
     subject = subject.changed(spot_confidence=spot_confidence, stable_usd=stable_usd)
     parameters = to_builtins(pmrm2_parameters())
     _compare(subject, [twin.pmrm2(_portfolio(subject.inputs, account), parameters) for account in range(4)])

@@ -24,6 +24,7 @@ TWINS = {
 NAMES = st.sampled_from(sorted(RULES))
 SEEDS = st.integers(0, 2**32 - 1)
 EXAMPLES = settings(max_examples=100, deadline=None)
+OF_EACH_RULE = settings(max_examples=20, deadline=None)
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -63,8 +64,9 @@ def twin_rows(name: str, seed: int, accounts: int) -> list[scanned_rules.Row]:
     return rows
 
 
-@EXAMPLES
-@given(NAMES, SEEDS)
+@pytest.mark.parametrize("name", RULES)
+@OF_EACH_RULE
+@given(seed=SEEDS)
 def test_kernel_and_twin_agree(name: str, seed: int) -> None:
     found = subject(name, 4, seed).evaluated()
     for row, (equity, initial, maintenance, gross) in zip(found, twin_rows(name, seed, 4), strict=True):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.mutation.mutants import mutants_of
+from tests.mutation.mutants import KINDS, mutants_of
 from tests.mutation.run import HERE, ROOT, read_explained, read_rules
 
 LIMITS = "LIMIT = 10\n\n\ndef clamped(x: int) -> int:\n    return min(x, LIMIT)\n"
@@ -52,6 +52,12 @@ def becomes(source: str) -> list[str]:
         ("def f(x: 'int' = 0) -> 'int':\n    'doc'\n    return x", ["def f(x: 'int' = (-1)) -> 'int':", "def f(x: 'int' = 1) -> 'int':"]),
         ("@kernel(inline=True)\ndef f() -> int:\n    raise ValueError(f'no {1}')", []),
         ("from a import b\n__all__ = ['b']", []),
+        ("Share = Annotated[float, Meta(ge=0.0, le=1.0)]", []),
+        ("RULE: Final = RuleInfo(name='a', published=True, cases='three')", []),
+        (
+            "class Parameters(Struct):\n    share: Annotated[float, Meta(ge=0.0)] = 0.5",
+            [f"share: Annotated[float, Meta(ge=0.0)] = {v}" for v in ("(-0.5)", "0.0", "1.5")],
+        ),
         ("x = f'{a} is {b + c}'", ["x = f'{a} is {b - c}'"]),
         ("x = 'ä' + y", ["x = 'ä~' + y", "x = 'ä' - y"]),
     ],
@@ -76,12 +82,13 @@ class Ran(NamedTuple):
         return {(mutant["how"], mutant["by"]) for mutant in self.told["mutants"] if mutant["file"] == file}
 
 
-def run_tool(folder: Path, *options: str) -> Ran:
-    """A toy project of three modules, one of them without a test."""
+def run_tool(folder: Path, *options: str, kinds: str = "") -> Ran:
+    """A toy project of three modules, the last of them without a test; `kinds` is a line of its target."""
     modules = {"limits.py": LIMITS, "ends.py": ENDS, "untested.py": UNTESTED, "test_toy.py": TESTS}
     for name, source in modules.items():
         (folder / name).write_text(source)
     targets = [f'[[target]]\nfile = "{name}"\ntests = ["test_toy.py"]\n' for name in modules if not name.startswith("test_")]
+    targets[-1] += kinds
     (folder / "targets.toml").write_text("share_max = 0.4\nslack_s = 0.5\n" + "".join(targets))
     explained = [("was = 'return x > 10'", "becomes = 'return x >= 10'"), ("was = 'return x * 10'", "becomes = 'return x / 10'")]
     (folder / "explained.toml").write_text(
@@ -125,6 +132,22 @@ def test_where_all_is_killed_it_ends_well_and_a_limit_draws_some(tmp_path: Path)
     assert ran.told["modules"] == {"limits.py": {"mutants": 2, "killed": 2, "survivors": 0}}
 
 
+def test_a_target_may_be_changed_in_some_ways_only_and_alone_has_no_share(tmp_path: Path) -> None:
+    ran = run_tool(tmp_path, "--module", "untested.py", kinds='kinds = ["comparison"]\n')
+    assert {mutant["kind"] for mutant in ran.told["mutants"]} == {"comparison"}
+    assert ran.told["modules"] == {"untested.py": {"mutants": 2, "killed": 0, "survivors": 2}}
+    assert (ran.code, "mutants survive" in ran.text) == (1, False)
+    wrong = run_tool(tmp_path, kinds='kinds = ["comparison", "colour"]\n')
+    assert wrong.code == 1
+    assert "there is no kind colour" in wrong.text
+
+
+def test_each_change_has_a_kind() -> None:
+    source = "x = min(abs(a) + 1, b) if a < b and c else 'word'"
+    found = {mutant.kind for mutant in mutants_of("one.py", source.encode())}
+    assert found == KINDS == {"constant", "text", "comparison", "arithmetic", "boolean", "call"}
+
+
 def test_without_a_test_that_passes_nothing_is_measured(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text("def pytest_collection_modifyitems(items):\n    items.clear()\n")
     ran = run_tool(tmp_path, "--module", "limits.py")
@@ -142,5 +165,5 @@ def test_the_engines_targets_are_there() -> None:
 
 def test_what_is_explained_is_a_mutant_of_the_engine() -> None:
     targets = read_rules(HERE / "targets.toml").targets
-    there = {(m.file, m.was, m.becomes) for target in targets for m in mutants_of(target.file, (ROOT / target.file).read_bytes())}
+    there = {(m.file, m.was, m.becomes) for target in targets for m in target.mutants(ROOT)}
     assert set(read_explained(HERE / "explained.toml")) - there == set()

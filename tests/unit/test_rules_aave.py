@@ -73,6 +73,36 @@ def test_what_is_not_enabled_backs_nothing() -> None:
     assert health_factor(account([1.0, 1.0, 0.0], [0.0, 0.0, 1_000.0], enabled=(False, True, True))) == pytest.approx(1_900 * 0.75 / 1_000)
 
 
+def test_each_mode_has_its_own_ratios_and_no_mode_the_reserves() -> None:
+    other = aave_v3.CategoryParameters(
+        name="dollars", collateral=(2,), loan_to_value=0.92, liquidation_threshold=0.94, liquidation_bonus=1.02
+    )
+    found = aave_v3.terms(aave_v3.Parameters(reserves=RESERVES, categories=(STAKED, other)))
+    assert found.loan_to_value.tolist() == [[0.75, 0.7, 0.0], [0.9, 0.9, 0.0], [0.75, 0.7, 0.92]]
+    assert found.threshold.tolist() == [[0.8, 0.75, 0.0], [0.95, 0.95, 0.0], [0.8, 0.75, 0.94]]
+    assert found.bonus.tolist() == [[1.05, 1.07, 1.0], [1.01, 1.01, 1.0], [1.05, 1.07, 1.02]]
+
+
+def test_without_a_word_there_is_no_bonus_no_fee_and_no_mode() -> None:
+    reserve = aave_v3.ReserveParameters(name="ETH", loan_to_value=0.75, liquidation_threshold=0.8)
+    assert (reserve.liquidation_bonus, reserve.protocol_fee) == (1.0, 0.0)
+    assert aave_v3.CategoryParameters(name="m", collateral=(0,), loan_to_value=0.9, liquidation_threshold=0.95).liquidation_bonus == 1.0
+    assert aave_v3.terms(aave_v3.Parameters(reserves=(reserve,))).threshold.tolist() == [[0.8]]
+
+
+def test_a_debt_of_a_dollar_is_a_debt_and_none_is_none() -> None:
+    assert health_factor(account([1.0, 0.0, 0.0], [0.0, 0.0, 1.0])) == 1_600.0
+    assert margins(account([1.0, 0.0, 0.0], [0.0, 0.0, 1.0]))[3] == 1.0 - 1.0 / 1_600.0
+    assert health_factor(account([0.0, 0.0, 0.0], [0.0, 0.0, 0.0])) == math.inf
+    assert margins(account([0.0, 0.0, 0.0], [0.0, 0.0, 0.0])) == [0.0, 0.0, 0.0, math.inf]
+
+
+def test_what_is_infinite_is_known() -> None:
+    """The row has what can be said: all of the collateral may go but for what covers the debt."""
+    found = margins(account([math.inf, 0.0, 0.0], [0.0, 0.0, 1_000.0]))
+    assert (found[0], found[3]) == (math.inf, 1.0)
+
+
 def test_distance_without_debt_and_without_collateral() -> None:
     assert margins(account([1.0, 0.0, 0.0], [0.0, 0.0, 0.0]))[3] == math.inf
     assert health_factor(account([1.0, 0.0, 0.0], [0.0, 0.0, 0.0])) == math.inf
@@ -96,6 +126,25 @@ def test_parts_name_collateral_and_debt() -> None:
         ("reserve 2, debt", -1_000.0),
         ("health factor", 1.6),
     ]
+
+
+def test_parts_are_of_the_account_that_is_asked_for() -> None:
+    two = aave_v3.Inputs(
+        start=np.array([0, 1, 3]),
+        reserve=np.array([2, 0, 1]),
+        supplied=np.array([5.0, 1.0, 0.0]),
+        is_collateral=np.array([False, True, False]),
+        owed=np.array([0.0, 0.0, 0.5]),
+        mode=np.array([0, 0]),
+        price_usd=np.array([2_000.0, 1_900.0, 1.0]),
+    )
+    assert aave_v3.parts(two, ARRAYS, 1) == [
+        ("reserve 0, collateral at liquidation threshold", 1_600.0),
+        ("reserve 0, debt", 0.0),
+        ("reserve 1, debt", -950.0),
+        ("health factor", 1_600.0 / 950.0),
+    ]
+    assert aave_v3.parts(two, ARRAYS, 0) == [("reserve 2, debt", 0.0), ("health factor", math.inf)]
 
 
 # ---- liquidation ----------------------------------------------------------------------------------------------------------------------
@@ -129,10 +178,25 @@ def test_small_sides_may_be_closed_whole() -> None:
     assert little_collateral.repaid_usd == pytest.approx(1_999.0 / 1.05)
 
 
+def test_collateral_of_the_limit_itself_is_not_small() -> None:
+    terms = {"all_debt_usd": 3_000.0, "debt_usd": 3_000.0}
+    assert liquidation(0.96, collateral_usd=2_000.0, **terms).repaid_usd == 1_500.0
+    assert liquidation(0.96, collateral_usd=1_999.0, **terms).repaid_usd == pytest.approx(1_999.0 / 1.05)
+
+
+def test_the_pools_constants_are_those_of_its_third_version() -> None:
+    """LiquidationLogic.sol of v3.3: DEFAULT_LIQUIDATION_CLOSE_FACTOR, CLOSE_FACTOR_HF_THRESHOLD, MIN_BASE_MAX_CLOSE_FACTOR_THRESHOLD
+    and, half of that, MIN_LEFTOVER_BASE."""
+    assert aave_v3.LiquidationParameters() == aave_v3.LiquidationParameters(
+        close_factor=0.5, close_factor_health_factor=0.95, whole_below_usd=2_000.0, leftover_min_usd=1_000.0
+    )
+
+
 def test_the_bonus_and_the_protocols_share_of_it() -> None:
     found = liquidation(0.96, protocol_fee=0.1)
     assert found.protocol_fee_usd == pytest.approx(10_000.0 * 0.05 * 0.1)
     assert liquidation(0.96, bonus=1.0, protocol_fee=0.1).protocol_fee_usd == pytest.approx(0.0)
+    assert liquidation(0.96).protocol_fee_usd == 0.0
 
 
 def test_dust_of_either_side_is_refused_unless_one_is_gone() -> None:
@@ -143,11 +207,30 @@ def test_dust_of_either_side_is_refused_unless_one_is_gone() -> None:
     assert not aave_v3.leaves_dust(1.0, 0.0)
     assert liquidation(0.96, collateral_usd=11_000.0).leaves_dust  # 10,000 owed and 500 of collateral would be left
     assert not liquidation(0.96).leaves_dust
+    assert aave_v3.leaves_dust(0.5, 5_000.0)
+    assert aave_v3.leaves_dust(5_000.0, 0.5)
+    assert not liquidation(0.95, collateral_usd=21_500.0).leaves_dust  # 500 of collateral, but the debt is gone
 
 
 def test_what_is_not_known_is_not_liquidated_by_a_number() -> None:
     assert math.isnan(liquidation(math.nan).repaid_usd)
     assert math.isnan(liquidation(0.9, collateral_usd=math.nan).taken_usd)
+    assert math.isnan(liquidation(0.9, all_debt_usd=math.nan).protocol_fee_usd)
+    assert not liquidation(0.9, debt_usd=math.nan).leaves_dust
+    assert liquidation(0.9, all_debt_usd=math.inf, debt_usd=math.inf, collateral_usd=math.inf).repaid_usd == math.inf
+
+
+def test_interest_that_doubles_each_second() -> None:
+    """A rate of one a second: (1 + 1)^n has the terms 1, n, n (n - 1) / 2, n (n - 1) (n - 2) / 6, and those after are left out."""
+    rate, ray = aave_v3.RAY * 31_536_000, 10**27
+    assert [aave_v3.compounded_interest(rate, elapsed_s) for elapsed_s in range(5)] == [ray, 2 * ray, 4 * ray, 8 * ray, 15 * ray]
+    assert [aave_v3.linear_interest(rate, elapsed_s) for elapsed_s in range(3)] == [ray, 2 * ray, 3 * ray]
+    assert aave_v3.accrued_balance(7, 3 * ray, rate, 1) == 42
+
+
+def test_halves_of_a_ray_are_rounded_up() -> None:
+    assert aave_v3.ray_multiply(1, 10**27 // 2) == 1
+    assert aave_v3.ray_multiply(1, 10**27 // 2 - 1) == 0
 
 
 def test_faults_of_parameters_are_named_at_once() -> None:

@@ -1,6 +1,7 @@
-"""Derive's two margins and its auction, by hand; and what every rule must pass."""
+"""Derive's two margins by hand; and what every rule must pass."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from msgspec import structs, to_builtins
 
 from engine.pricing import black76_price
-from engine.rules import derive_auction, derive_pmrm2, derive_srm
+from engine.rules import derive_pmrm2, derive_srm
 from engine.rules.faults import read
 from engine.rules.interface import DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD
 from tests.derive_accounts import pmrm2_parameters, pmrm2_subject, srm_subject
@@ -20,9 +21,9 @@ YEAR_S = 31_536_000.0
 DAY_S = 86_400.0
 
 
-@pytest.mark.parametrize("make", [pmrm2_subject, srm_subject], ids=["pmrm2", "srm"])
+@pytest.mark.parametrize("make", [partial(pmrm2_subject, listed_strikes=2), srm_subject], ids=["pmrm2", "srm"])
 def test_what_every_rule_must_pass(make: Any) -> None:
-    rule_checks.check_rule(make(accounts=12, seed=1))
+    rule_checks.check_rule(make(accounts=5, seed=1))
 
 
 @pytest.mark.parametrize("make", [pmrm2_subject, srm_subject], ids=["pmrm2", "srm"])
@@ -75,11 +76,43 @@ def test_pmrm2_a_perpetual_by_hand() -> None:
     assert found["initial"] == pytest.approx(1.0 * 39.6 + 200.0 * 0.02)
     assert found["maintenance"] == pytest.approx(0.8 * 39.6 + 200.0 * 0.015)
     assert found["distance"] == pytest.approx((46.0 - found["maintenance"]) / 220.0)
+    assert (found["cash"], found["unrealised perp PNL"], found["unrealised funding"]) == (50.0, -7.0, 3.0)
+    assert found["worst scenario"] == pytest.approx(-39.6)
+    assert found["forward contingency"] == 0.0
+    assert found["initial loss, with depeg"] == pytest.approx(-39.6)
+    assert found["maintenance loss"] == pytest.approx(-0.8 * 39.6)
+    assert (found["initial perp contingency"], found["maintenance perp contingency"]) == pytest.approx((-4.0, -3.0))
+
+
+def test_pmrm2_gross_notional_has_no_signs() -> None:
+    """2 short at 110; 3 owed of 50, where USDC is at 0.80; options of 1 and 2 on 100, and of 4 on 105."""
+    asset = {"name": "X", "risk_cancelling": True, "initial_haircut": 0.05, "maintenance_haircut": 0.1, "confidence_threshold": 0.5}
+    legs = [_option(90.0, 1.0), _option(110.0, -2.0), _option(100.0, 4.0, expiry=1)]
+    found = _pmrm2(
+        {"collaterals": [asset]},
+        perp=[110.0, 1.0],
+        perps=[-2.0, 0.0, 0.0],
+        collaterals=[[50.0, 1.0, -3.0]],
+        stable=0.8,
+        expiries=[_expiry(30.0), _expiry(60.0, forward=105.0)],
+        options=legs,
+    )
+    gross_usd = 220.0 + 150.0 / 0.8 + 300.0 + 420.0
+    options = _pmrm2(expiries=[_expiry(30.0)], options=legs[:2])
+    assert options["distance"] == pytest.approx((options["equity"] - options["maintenance"]) / 300.0)
+    assert found["collateral"] == pytest.approx(-187.5)
+    assert found["distance"] == pytest.approx((found["equity"] - found["maintenance"]) / gross_usd)
+    assert found["initial base contingency"] == pytest.approx(-187.5 * 0.15)
 
 
 def test_pmrm2_cash_needs_nothing() -> None:
     found = _pmrm2(cash=-5.0)
     assert [found[name] for name in ("equity", "initial", "maintenance", "distance")] == [-5.0, 0.0, 0.0, -math.inf]
+
+
+def test_pmrm2_who_has_nothing_that_moves_with_spot_does_not_need_its_price() -> None:
+    found = _pmrm2(spot=[math.nan, 1.0], cash=-5.0)
+    assert [found[name] for name in ("equity", "initial", "maintenance")] == [-5.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize(("hedges", "loss_usd"), [(True, 0.0), (False, 0.18 * 100.0)])
@@ -97,6 +130,7 @@ def test_pmrm2_usdc_off_its_peg_raises_the_initial_factor_and_what_collateral_is
     assert found["collateral"] == pytest.approx(125.0)
     assert found["max loss"] == pytest.approx(-0.18 * 125.0)
     assert found["initial"] == pytest.approx(0.18 * 125.0 * (1.0 + 2.0 * 0.18))
+    assert found["initial loss, with depeg"] == pytest.approx(-0.18 * 125.0 * (1.0 + 2.0 * 0.18))
     assert found["maintenance"] == pytest.approx(0.18 * 125.0 * 0.8)
 
 
@@ -127,6 +161,43 @@ def test_pmrm2_long_and_short_expiries_are_discounted_apart() -> None:
     gentle = {"discount_negative": 1.01, "short_mult": 0.0, "short_add": 0.0}
     short = _pmrm2(ONE | gentle, expiries=[_expiry(73.0, rate)], options=[_option(90.0, -2.0)])
     assert short["max loss"] == pytest.approx(-2.0 * value * 0.01, rel=1e-12)
+
+
+def test_pmrm2_a_gain_is_no_loss() -> None:
+    """A perpetual and a straddle, both long, in one scenario that is up by half: no way of the forward hurts the straddle either."""
+    found = _pmrm2(
+        _one("none", 1.5) | {"basis_add": 1.0, "long_add": 0.0, "discount": 1.0},
+        perps=[2.0, 0.0, 0.0],
+        expiries=[_expiry(0.1)],
+        options=[_option(100.0, 1.0), _option(100.0, 1.0, is_call=False)],
+    )
+    assert (found["worst scenario"], found["forward contingency"], found["max loss"]) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -60.0])
+def test_pmrm2_what_has_expired_is_not_discounted(seconds: float) -> None:
+    """Nor does it move: up or down by half, the call is worth what it is."""
+    for shock in (1.0, 1.5, 0.5):
+        legs = [_option(40.0, 1.0), _option(70.0, -1.0)]
+        found = _pmrm2(_one("none", shock), expiries=[[seconds, 100.0, 1.0, 0.3, 1.0, 1.0]], options=legs)
+        assert (found["options mark to market"], found["max loss"]) == (30.0, 0.0)
+        alone = _pmrm2(_one("none", shock), expiries=[[seconds, 100.0, 1.0, 0.3, 1.0, 1.0]], options=legs[:1])
+        assert (alone["options mark to market"], alone["max loss"]) == (60.0, 0.0)
+    for amount in (1.0, -1.0):  # beside a perpetual that loses 50, neither a gain nor a loss
+        beside = _pmrm2(
+            _one("none", 0.5),
+            expiries=[[seconds, 100.0, 1.0, 0.3, 1.0, 1.0]],
+            options=[_option(40.0, amount)],
+            perps=[1.0, 0.0, 0.0],
+        )
+        assert beside["max loss"] == -50.0
+
+
+def test_pmrm2_pairs_are_of_expiry_and_strike() -> None:
+    expiries, strikes = np.array([0, 0, 1, 0]), np.array([90.0, 100.0, 90.0, 90.0])
+    assert derive_pmrm2.option_pairs(expiries, strikes).tolist() == [0, 1, 2, 0]
+    with pytest.raises(ValueError, match="shorter"):
+        derive_pmrm2.option_pairs(expiries, strikes[:3])
 
 
 def test_pmrm2_a_rate_below_zero_counts_as_zero() -> None:
@@ -165,8 +236,28 @@ def test_pmrm2_skew_shocks() -> None:
     wide = arrays._replace(k_star_min=50.0)
     expected = 0.6 * (1.0 + math.log(1.3) / 50.0 * cap)
     assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.LINEAR, 100.0, 130.0, 0.25, wide) == pytest.approx(expected, rel=1e-12)
-    no_cap = arrays._replace(linear_base=-9.0)
-    assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.LINEAR, 100.0, 130.0, 0.25, no_cap) == 0.6
+    for no_cap in (arrays._replace(linear_base=-9.0), arrays._replace(linear_scale=0.0, linear_base=-1.0)):
+        assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.LINEAR, 100.0, 130.0, 0.25, no_cap) == 0.6
+
+
+def test_pmrm2_volatility_falls_to_nothing_and_not_below() -> None:
+    arrays = derive_pmrm2.terms(pmrm2_parameters())
+    fallen = [
+        derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.DOWN, 100.0, 130.0, 30.0 / 365.0, arrays._replace(range_down=share))
+        for share in (0.5, 1.0, 1.5)
+    ]
+    assert fallen == pytest.approx([0.3, 0.0, 0.0])
+    fallen = [
+        derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.LINEAR, 100.0, 1.0, 0.25, arrays._replace(linear_scale=cap, linear_base=0.0))
+        for cap in (0.5, 1.0, 1.5)
+    ]
+    assert fallen == pytest.approx([0.3, 0.0, 0.0])
+
+
+@pytest.mark.parametrize(("strike", "years"), [(130.0, 0.0), (130.0, -0.5), (0.0, 0.25), (-0.5, 0.25)])
+def test_pmrm2_there_is_no_skew_without_a_time_or_a_strike(strike: float, years: float) -> None:
+    arrays = derive_pmrm2.terms(pmrm2_parameters())
+    assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.LINEAR, 100.0, strike, years, arrays) == 0.6
 
 
 @pytest.mark.parametrize("amount", [1.0, -1.0])
@@ -195,7 +286,7 @@ def test_pmrm2_forward_contingency_takes_each_expiry_at_its_worse() -> None:
     assert found["max loss"] == min(found["worst scenario"], found["forward contingency"])
 
 
-@pytest.mark.parametrize(("seconds", "share"), [(3600.0, 1.0), (1800.0, 1.0), (450.0, 0.25), (0.0, 0.0)])
+@pytest.mark.parametrize(("seconds", "share"), [(3600.0, 1.0), (1800.0, 1.0), (450.0, 0.25), (0.0, 0.0), (-60.0, 0.0)])
 def test_pmrm2_near_expiry_only_what_is_not_yet_averaged_moves(seconds: float, share: float) -> None:
     found = _pmrm2(
         _one("none", 1.5) | {"discount": 1.0, "long_add": 0.0},
@@ -247,7 +338,7 @@ def test_pmrm2_refuses_indices_of_what_there_is_not() -> None:
 @pytest.mark.parametrize("account", [-1, 4])
 def test_parts_are_of_an_account_that_there_is(account: int) -> None:
     for module, subject in ((derive_pmrm2, pmrm2_subject(4, 3)), (derive_srm, srm_subject(4, 3))):
-        with pytest.raises(IndexError):
+        with pytest.raises(IndexError, match=f"account {account} of 4"):
             module.parts(subject.inputs, subject.parameters, account)
 
 
@@ -270,6 +361,18 @@ def test_pmrm2_every_fault_of_parameters_is_told_at_once() -> None:
     found = read(derive_pmrm2.Parameters, document)
     assert isinstance(found, list)
     assert [fault.split(":")[0] for fault in found] == ["spare", "scenarios[3].vol", "scenarios[4].colour", "width", "discount"]
+
+
+def test_pmrm2_so_many_scenarios_and_collaterals_are_taken_and_no_more() -> None:
+    document = to_builtins(pmrm2_parameters())
+    scenario, asset = document["scenarios"][0], document["collaterals"][0]
+    for many, taken in ((64, True), (65, False)):
+        for changed in ({"scenarios": [scenario] * many}, {"collaterals": [asset] * many}):
+            assert isinstance(read(derive_pmrm2.Parameters, document | changed), derive_pmrm2.Parameters) is taken
+
+
+def test_pmrm2_a_scenario_counts_whole_unless_it_says_so() -> None:
+    assert derive_pmrm2.Scenario(1.1, "up") == derive_pmrm2.Scenario(1.1, "up", 1.0)
 
 
 # --- SRM
@@ -304,6 +407,11 @@ def _srm(options: list[tuple[float, float, bool]], **changes: Any) -> tuple[floa
     [
         (2_000.0, True, 300.0, 150.0),
         (2_050.0, True, 250.0, 150.0),  # 2.5% out of the money
+        (2_000.5, True, 299.5, 150.0),
+        (1_999.5, True, 300.5, 150.5),
+        (1_999.5, False, 299.5, 150.0),
+        (2_000.5, False, 300.5, 150.5),
+        (100.0, False, 100.0, 100.0),  # no more than it can lose
         (2_600.0, True, 200.0, 150.0),  # never below the floor
         (1_500.0, True, 800.0, 650.0),
         (1_500.0, False, 200.0, 150.0),
@@ -325,6 +433,8 @@ def test_srm_a_long_option_is_worth_nothing_by_itself() -> None:
 def test_srm_a_spread_costs_its_greatest_loss_at_most() -> None:
     assert _srm([(1_800.0, -1.0, True), (1_900.0, 1.0, True)])[:2] == (-100.0, -100.0)
     assert _srm([(1_800.0, 1.0, True), (1_900.0, -1.0, True)])[:2] == (0.0, 0.0)
+    assert _srm([(1_800.0, 1.0, False), (1_900.0, -1.0, False)])[:2] == (-100.0, -100.0)
+    assert _srm([(1_800.0, -1.0, True), (1_800.5, 2.0, True)])[:2] == (-0.5, -0.5)
     iron = [(1_800.0, 1.0, False), (1_900.0, -2.0, False), (2_100.0, -1.0, True), (2_300.0, 1.0, True)]
     assert list(_srm(iron)[:2]) == pytest.approx([-600.0, -450.0])  # isolated: the loss at 0 would be 2,000
 
@@ -355,6 +465,81 @@ def test_srm_a_coin_that_is_owed_counts_whole() -> None:
     one = {"base_start": np.array([0, 1]), "base_market": np.array([0])}
     assert _srm([], **one, base_amount=np.array([1.0]))[:2] == (1_600.0, 1_600.0)
     assert _srm([], **one, base_amount=np.array([-1.0]))[:2] == (-2_000.0, -2_000.0)
+    assert _srm([], **one, base_amount=np.array([0.00025]))[:2] == pytest.approx((0.4, 0.4))
+    assert _srm([], **one, base_amount=np.array([-0.00025]))[:2] == pytest.approx((-0.5, -0.5))
+
+
+def test_srm_what_is_long_needs_no_confidence() -> None:
+    unknown = np.full(16, math.nan)
+    assert _srm([(1_500.0, 3.0, True)], sigma_confidence=unknown, forward_confidence=unknown)[:2] == (0.0, 0.0)
+
+
+def test_srm_perpetuals_and_coins_by_hand() -> None:
+    """Each coin's perpetual has the worse of two confidences; 0.8 of a coin counts; USDC at 0.88 is 0.1 below its threshold.
+
+    3 ether short at 2,001, 0.5 bitcoin long at 28,020; 2 ether owed and 0.25 bitcoin held, at 2,000 and 28,000.
+    """
+    [case] = [case for case in standard.cases(None) if case.name == "test_long_ATM_call"]
+    inputs = case.inputs._replace(
+        stable_usd=0.88,
+        spot_confidence=np.array([0.3, 1.0]),
+        perp_confidence=np.array([1.0, 0.2]),
+        cash_usd=np.array([1_000.0]),
+        start=np.array([0, 0]),
+        leg_option=np.zeros(0, dtype=np.int64),
+        leg_amount=np.zeros(0),
+        perp_start=np.array([0, 2]),
+        perp_market=np.array([0, 1]),
+        perp_amount=np.array([-3.0, 0.5]),
+        perp_profit_usd=np.array([70.0, -20.0]),
+        base_start=np.array([0, 2]),
+        base_market=np.array([0, 1]),
+        base_amount=np.array([-2.0, 0.25]),
+    )
+    ether, bitcoin = case.parameters.markets
+    arrays = derive_srm.terms(structs.replace(case.parameters, markets=(ether, structs.replace(bitcoin, base_initial_scale=0.5))))
+    derive_srm.require_indices(inputs, arrays)
+    named = dict(derive_srm.parts(inputs, arrays, 0))
+    perps_usd = 3 * 2_001.0 + 0.5 * 28_020.0
+    assert named == pytest.approx(
+        {
+            "USDC balance": 1_000.0,
+            "perp PNL": 50.0,
+            "bases, marked to market": 7_000.0 - 4_000.0,
+            "options, marked to market": 0.0,
+            "initial base collateral": 7_000.0 * 0.8 * 0.5 - 4_000.0,
+            "maintenance base collateral": 7_000.0 * 0.8 - 4_000.0,
+            "initial perp margin": -perps_usd * 0.065,
+            "maintenance perp margin": -perps_usd * 0.05,
+            "initial option margin": 0.0,
+            "maintenance option margin": 0.0,
+            "depeg contingency": -(6_000.0 + 14_000.0) * 0.1 * 1.2,
+            "oracle contingency": -(6_000.0 * 0.7 + 14_000.0 * 0.8 + 4_000.0 * 0.7) * 0.4,
+            "initial margin": 1_050.0 + 2_800 - 4_000 - perps_usd * 0.065 - 2_400.0 - 18_200.0 * 0.4,
+            "maintenance margin": 1_050.0 + 5_600 - 4_000 - perps_usd * 0.05,
+        }
+    )
+    out = np.empty((1, 4))
+    derive_srm.margins(inputs, arrays, out)
+    assert out[0, EQUITY_USD] == 1_050.0 + 3_000.0
+    assert out[0, DISTANCE] == pytest.approx(named["maintenance margin"] / (perps_usd + 4_000.0 + 7_000.0))
+
+
+def test_srm_gross_notional_of_options_is_at_their_forward() -> None:
+    [case] = [case for case in standard.cases(None) if case.name == "test_long_ATM_call"]
+    inputs = case.inputs._replace(
+        option_expiry=np.array([1, 9]),
+        option_strike_usd=np.array([2_000.0, 28_000.0]),
+        option_is_call=np.array([True, False]),
+        option_sigma=np.array([0.5, 0.5]),
+        start=np.array([0, 3]),
+        leg_option=np.array([0, 1, 0]),
+        leg_amount=np.array([-1.0, 0.5, -2.0]),
+    )
+    out = np.empty((1, 4))
+    derive_srm.margins(inputs, derive_srm.terms(case.parameters), out)
+    left_usd = out[0, EQUITY_USD] - out[0, MAINTENANCE_USD]
+    assert out[0, DISTANCE] == pytest.approx(left_usd / (3 * inputs.forward_usd[1] + 0.5 * inputs.forward_usd[9]))
 
 
 def test_srm_every_fault_of_parameters_is_told_at_once() -> None:
@@ -373,6 +558,15 @@ def test_srm_bounds_between_parameters() -> None:
     assert isinstance(read(derive_srm.Parameters, document), list)
     with pytest.raises(ValueError, match="perp_initial"):
         structs.replace(standard.cases(None)[0].parameters.markets[0], perp_initial=0.01)
+    level = {"spot_max": 0.1, "spot_min": 0.1, "perp_initial": 0.05, "perp_maintenance": 0.05}
+    assert structs.replace(standard.cases(None)[0].parameters.markets[0], **level).spot_max == 0.1
+
+
+def test_srm_so_many_underlyings_are_taken_and_no_more() -> None:
+    document = to_builtins(standard.cases(None)[0].parameters)
+    for many, taken in ((64, True), (65, False)):
+        changed = {"markets": [document["markets"][0]] * many}
+        assert isinstance(read(derive_srm.Parameters, document | changed), derive_srm.Parameters) is taken
 
 
 def test_srm_refuses_indices_of_what_there_is_not() -> None:
@@ -381,57 +575,3 @@ def test_srm_refuses_indices_of_what_there_is_not() -> None:
         derive_srm.require_indices(subject.inputs._replace(perp_market=subject.inputs.perp_market - 5), subject.parameters)
     with pytest.raises(ValueError, match="base_start"):
         derive_srm.require_indices(subject.inputs._replace(base_start=subject.inputs.base_start + 1), subject.parameters)
-
-
-# --- The auction
-
-
-def _auction(equity: float, maintenance: float, elapsed: float = 0.0, reserved: float = 0.0) -> dict[str, float]:
-    out = np.empty((1, derive_auction.AUCTION_COLUMNS))
-    worth, required, seconds, paid = (np.array([number]) for number in (equity, maintenance, elapsed, reserved))
-    derive_auction.liquidations(worth, required, seconds, paid, derive_auction.terms(derive_auction.Parameters()), out)
-    return dict(zip(("buffer", "fraction", "discount", "bid"), out[0].tolist(), strict=True))
-
-
-@pytest.mark.parametrize(("elapsed", "share"), [(0.0, 0.98), (50.0, 0.89), (100.0, 0.8), (7_300.0, 0.4), (14_500.0, 0.0), (1e9, 0.0)])
-def test_auction_the_price_falls(elapsed: float, share: float) -> None:
-    assert _auction(100.0, 150.0, elapsed)["discount"] == pytest.approx(share, abs=1e-15)
-
-
-def test_auction_by_hand() -> None:
-    """Worth 100, required 150: B = -50 - 0.2 * 150 = -80; at 50 s, 89 is paid for all."""
-    found = _auction(100.0, 150.0, 50.0)
-    assert found["buffer"] == -80.0
-    assert found["fraction"] == pytest.approx(80.0 / 169.0)
-    assert found["bid"] == pytest.approx(89.0 * 80.0 / 169.0)
-
-
-def test_auction_the_largest_fraction_leaves_the_buffer_margin_at_nothing() -> None:
-    found = _auction(100.0, 150.0, 50.0)
-    left = 1.0 - found["fraction"]
-    equity, maintenance = 100.0 * left + found["bid"], 150.0 * left
-    assert equity - maintenance - 0.2 * maintenance == pytest.approx(0.0, abs=1e-12)
-
-
-def test_auction_cash_of_earlier_bids_is_not_for_sale() -> None:
-    assert _auction(100.0, 150.0, 50.0, reserved=10.0)["bid"] == pytest.approx(90.0 * 0.89 * 80.0 / (80.0 + 89.0 + 1.1))
-
-
-def test_auction_nothing_is_sold_of_a_healthy_account_and_all_of_a_bankrupt_one() -> None:
-    assert _auction(150.0, 150.0)["fraction"] == 0.0
-    found = _auction(-1.0, 150.0)
-    assert (found["fraction"], found["bid"]) == (1.0, 0.0)
-
-
-@pytest.mark.parametrize("missing", range(4))
-def test_auction_what_is_missing_makes_it_unknown(missing: int) -> None:
-    numbers = [100.0, 150.0, 0.0, 0.0]
-    numbers[missing] = math.nan
-    found = _auction(*numbers)
-    assert math.isnan(found["fraction"])
-    assert math.isnan(found["bid"])
-
-
-def test_auction_parameters_in_order() -> None:
-    with pytest.raises(ValueError, match="start is below cutoff"):
-        derive_auction.Parameters(start=0.5, cutoff=0.8)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from engine.rules import drift_v2, faults
+from tests.unit.rule_checks import check_rule
+from tests.venue_books import drift_v2_book
 
 QUOTE: dict[str, Any] = {"name": "USDC"}
 SOL: dict[str, Any] = {
@@ -49,7 +51,7 @@ def margins(
         perp_asks=np.array([perp[3]]),
         perp_orders=np.array([perp[4]]),
         custom_ratio=np.array([custom]),
-        spot_usd=np.array([1.0, 20.0]),
+        spot_usd=np.array([changed.get("quote_usd", 1.0), 20.0]),
         spot_deposits=np.array([0.0, 1_000.0]),
         perp_usd=np.array([20.0]),
     )
@@ -65,12 +67,58 @@ def approximately(*values: float) -> Any:
     return pytest.approx(values, abs=1e-9)
 
 
+def test_the_programs_precisions_and_constants() -> None:
+    """math/constants.rs of the program: profit is bounded by MAX_POSITIVE_UPNL_FOR_INITIAL_MARGIN, an order needs
+    OPEN_ORDER_MARGIN_REQUIREMENT."""
+    assert (drift_v2.BASE_PRECISION, drift_v2.INTEREST_PRECISION) == (10**9, 10**10)
+    assert (drift_v2.PRICE_PRECISION, drift_v2.QUOTE_PRECISION, drift_v2.FEE_PRECISION, drift_v2.IMF_PRECISION) == (10**6,) * 4
+    assert (drift_v2.WEIGHT_PRECISION, drift_v2.SLOT_FEE, drift_v2.FEE_GRACE_SLOTS, drift_v2.AT_ONCE_USD) == (10**4, 1, 1_500, 50)
+    assert (drift_v2.PROFIT_CAP_USD, drift_v2.ORDER_USD) == (100.0, 0.01)
+
+
+def test_without_a_word_weights_are_one_and_no_size_counts() -> None:
+    assert drift_v2.SpotParameters(name="USDC") == drift_v2.SpotParameters(
+        name="USDC",
+        initial_asset_weight=1.0,
+        maintenance_asset_weight=1.0,
+        initial_liability_weight=1.0,
+        maintenance_liability_weight=1.0,
+        imf_factor=0.0,
+        scale_initial_asset_weight_start_usd=0.0,
+    )
+    ratios: dict[str, Any] = {"name": "SOL-PERP", "margin_ratio_initial": 0.1, "margin_ratio_maintenance": 0.05}
+    assert drift_v2.PerpParameters(**ratios) == drift_v2.PerpParameters(
+        **ratios,
+        imf_factor=0.0,
+        unrealized_pnl_initial_asset_weight=1.0,
+        unrealized_pnl_maintenance_asset_weight=1.0,
+        unrealized_pnl_imf_factor=0.0,
+    )
+
+
 # ---- weights --------------------------------------------------------------------------------------------------------------------------
 
 
 def test_weights_without_a_factor_do_not_depend_on_size() -> None:
     assert drift_v2.size_discounted_weight(0.9, 1e9, 0.0) == 0.9
     assert drift_v2.size_premium_weight(1.1, 1e9, 0.0) == 1.1
+
+
+def test_a_factor_of_one_is_a_factor() -> None:
+    """At 100 tokens: 1.1 / (1 + 10), and 0.8 x 1.1 + 10."""
+    assert drift_v2.size_discounted_weight(0.9, 100.0, 1.0) == 0.1
+    assert drift_v2.size_premium_weight(1.1, 100.0, 1.0) == 10.88
+
+
+@pytest.mark.parametrize(
+    ("size", "factor", "weight"),
+    [
+        (1_000_010.000025, 0.001, 0.5499),  # a root of 1,000.005: 1.1 / 2.000005, cut off
+        (0.010002, 1.0, 0.9999),  # 0.10001 squared is this, and a smallest unit: 1.1 / 1.10001
+    ],
+)
+def test_the_weight_is_cut_off_where_the_program_does(size: float, factor: float, weight: float) -> None:
+    assert drift_v2.size_discounted_weight(1.0, size, factor) == weight
 
 
 def test_a_fill_is_half_way_and_cut_off() -> None:
@@ -133,6 +181,28 @@ def test_an_accounts_own_ratio_counts_at_initial() -> None:
     assert found[:3] == approximately(700.0, 500 + 200 * 0.5 - 200 * 0.5, 500 + 180 - 10)
 
 
+def test_small_amounts_are_weighed_by_their_sign_too() -> None:
+    assert margins(0.0, (0.5, 0.0, 0.0, 0))[:3] == approximately(10.0, 8.0, 9.0)
+    assert margins(100.0, (-0.5, 0.0, 0.0, 0))[:3] == approximately(90.0, 100 - 12, 100 - 11)
+    assert margins(100.0, perp=(10.0, -200.5, 0.0, 0.0, 0))[:3] == approximately(99.5, 99.5 - 20, 99.5 - 10)
+    assert margins(100.0, perp=(10.0, -199.5, 0.0, 0.0, 0))[:3] == approximately(100.5, 100.25 - 20, 100.5 - 10)
+
+
+def test_an_own_ratio_above_one_leaves_assets_no_weight() -> None:
+    assert margins(0.0, (10.0, 0.0, 0.0, 0), custom=1.5)[1] == 0.0
+
+
+def test_perpetuals_are_in_the_quote_whatever_that_is_worth() -> None:
+    """At 0.50: 100 of it, and 10 short at 20 for 150; the loss of 50 is 25 USD."""
+    equity, initial, maintenance, distance = margins(100.0, perp=(-10.0, 150.0, 0.0, 0.0, 0), quote_usd=0.5)
+    assert (equity, initial, maintenance) == approximately(25.0, 25 - 100 * 0.1, 25 - 100 * 0.05)
+    assert distance == pytest.approx(20.0 / (50 + 100))
+
+
+def test_what_every_rule_must_pass() -> None:
+    check_rule(drift_v2_book(4, 1))
+
+
 def test_distance_is_what_is_left_of_gross() -> None:
     equity, _, left, distance = margins(100.0, (-1.0, 0.0, 0.0, 0), (10.0, -200.0, 0.0, 0.0, 0))
     assert (equity, distance) == approximately(80.0, left / (100 + 20 + 200))
@@ -168,6 +238,92 @@ def test_parts_are_collateral_and_requirement() -> None:
     ]
 
 
+def parts(level: int, base: float, quote: float, profit_factor: float, held: float = 50.0) -> list[tuple[str, float]]:
+    """The second of two accounts: 50 of the quote, at 0.50; 10 SOL owed; a perpetual; an order in SOL and two in the perpetual."""
+    inputs = drift_v2.Inputs(
+        spot_start=np.array([0, 1, 3]),
+        spot=np.array([0, 0, 1]),
+        spot_balance=np.array([7.0, held, -10.0]),
+        spot_bids=np.zeros(3),
+        spot_asks=np.zeros(3),
+        spot_orders=np.array([0, 0, 1]),
+        perp_start=np.array([0, 1, 2]),
+        perp=np.array([0, 0]),
+        perp_base=np.array([1.0, base]),
+        perp_quote=np.array([5.0, quote]),
+        perp_bids=np.zeros(2),
+        perp_asks=np.zeros(2),
+        perp_orders=np.array([0, 2]),
+        custom_ratio=np.array([0.0, 0.5]),
+        spot_usd=np.array([0.5, 20.0]),
+        spot_deposits=np.zeros(2),
+        perp_usd=np.array([20.0]),
+    )
+    spots = (drift_v2.SpotParameters(**QUOTE), drift_v2.SpotParameters(**SOL))
+    perps = (drift_v2.PerpParameters(**PERP, unrealized_pnl_imf_factor=profit_factor),)
+    return drift_v2.parts(inputs, drift_v2.terms(drift_v2.Parameters(spots=spots, perps=perps)), 1, level)
+
+
+@pytest.mark.parametrize(
+    ("level", "sol", "perp", "profit"),
+    [
+        (drift_v2.INITIAL, 1.5, 0.5, 50 * 0.3524),  # the account's own ratio; 1.1 / (1 + 0.3 x root of 50) of the profit
+        (drift_v2.FILL, 1.15, 0.075, 50 * 0.3524),
+        (drift_v2.MAINTENANCE, 1.1, 0.05, 50.0),
+    ],
+)
+def test_parts_at_each_level(level: int, sol: float, perp: float, profit: float) -> None:
+    found = parts(level, 10.0, -150.0, 0.3)
+    assert [name for name, _ in found] == [
+        *(f"{market}, {side}" for market in ("spot 0", "spot 1", "perp 0") for side in ("total collateral", "margin requirement")),
+        "free collateral",
+    ]
+    by_hand = [25.0, 0.0, 0.0, -200 * sol - 0.01, profit * 0.5, -200 * 0.5 * perp - 0.02]
+    assert [value for _, value in found] == approximately(*by_hand, sum(by_hand))
+
+
+@pytest.mark.parametrize(
+    ("level", "profit_usd"), [(drift_v2.INITIAL, 100.0), (drift_v2.FILL, 1_500 * 0.5 * 0.5), (drift_v2.MAINTENANCE, 1_500 * 0.5)]
+)
+def test_profit_is_bounded_at_initial_alone(level: int, profit_usd: float) -> None:
+    name, collateral_usd = parts(level, 10.0, 1_300.0, 0.0)[4]
+    assert name == "perp 0, total collateral"
+    assert collateral_usd == pytest.approx(profit_usd)
+
+
+@pytest.mark.parametrize(
+    ("held", "collateral", "requirement"), [(1.0, 0.5, 0.0), (-1.0, 0.0, -0.5), (0.0, 0.0, 0.0), (math.inf, math.inf, 0.0)]
+)
+def test_what_is_held_is_collateral_and_what_is_owed_a_requirement(held: float, collateral: float, requirement: float) -> None:
+    assert [value for _, value in parts(drift_v2.INITIAL, 10.0, -150.0, 0.0, held)[:2]] == [collateral, requirement]
+
+
+def test_where_bids_and_asks_leave_as_much_the_bids_are_taken_as_filled() -> None:
+    """10 of the quote, at 0.50: 15 held and 5 paid, rather than 7 held and 3 received."""
+    none, some = np.zeros(0), np.zeros(0, dtype=np.int64)
+    inputs = drift_v2.Inputs(
+        spot_start=np.array([0, 1]),
+        spot=np.array([0]),
+        spot_balance=np.array([10.0]),
+        spot_bids=np.array([5.0]),
+        spot_asks=np.array([3.0]),
+        spot_orders=np.array([0]),
+        perp_start=np.array([0, 0]),
+        perp=some,
+        perp_base=none,
+        perp_quote=none,
+        perp_bids=none,
+        perp_asks=none,
+        perp_orders=some,
+        custom_ratio=np.zeros(1),
+        spot_usd=np.array([0.5]),
+        spot_deposits=np.zeros(1),
+        perp_usd=none,
+    )
+    quote = drift_v2.terms(drift_v2.Parameters(spots=(drift_v2.SpotParameters(**QUOTE),)))
+    assert [value for _, value in drift_v2.parts(inputs, quote, 0)] == [7.5, -2.5, 5.0]
+
+
 # ---- liquidation ----------------------------------------------------------------------------------------------------------------------
 
 USD = drift_v2.QUOTE_PRECISION
@@ -182,6 +338,25 @@ def test_what_cannot_cover_a_shortage_is_unbounded() -> None:
     spot = {"asset_multiplier": 1_000_000, "liability_multiplier": 1_000_000, "liability_decimals": 9, "price": USD}
     assert drift_v2.liability_to_cover_shortage(USD, asset_weight=10_000, liability_weight=10_000, insurance_fee=0, **spot) is None
     assert drift_v2.liability_to_cover_shortage(USD, asset_weight=9_000, liability_weight=10_000, insurance_fee=200_000, **spot) is None
+
+
+def test_the_least_that_a_base_frees_is_enough_to_bound_it() -> None:
+    """Freed by a whole base, in 1e-6 USD: 1 of a price of 1, less than 1, and 1e-6 of a million USD."""
+    plain = {"liquidation_fee": 0, "insurance_fee": 0, "quote_price": USD}
+    assert drift_v2.perp_base_to_cover_shortage(7, margin_ratio=10_000, price=1, **plain) == 7 * 10**9
+    assert drift_v2.perp_base_to_cover_shortage(7, margin_ratio=500, price=1, **plain) is None
+    dear = plain | {"liquidation_fee": 9_999}
+    assert drift_v2.perp_base_to_cover_shortage(7, margin_ratio=100, price=10**12, **dear) == 7 * 10**3
+
+
+def test_the_least_that_a_token_frees_is_enough_to_bound_it() -> None:
+    spot = {"liability_weight": 10_000, "liability_multiplier": 1_000_000, "liability_decimals": 6, "insurance_fee": 0}
+    # 99,990 x 1.000091 is 99,999 of 100,000: one unit is freed
+    nearly = {"asset_weight": 9_999, "asset_multiplier": 1_000_091, "price": 1}
+    assert drift_v2.liability_to_cover_shortage(7, **spot, **nearly) == 7 * 10**11
+    assert drift_v2.liability_to_cover_shortage(7, **spot, **nearly | {"price": 0}) is None
+    # weights that are alike bound nothing, whatever the liquidators get
+    assert drift_v2.liability_to_cover_shortage(7, **spot, asset_weight=10_000, asset_multiplier=900_000, price=USD) is None
 
 
 def test_sizes_follow_the_tokens_decimals() -> None:
@@ -206,17 +381,32 @@ def test_an_asset_that_is_nearly_gone_is_taken_whole() -> None:
     assert drift_v2.asset_for_liability(100 * USD, asset_balance=one, **terms) == one
     assert drift_v2.asset_for_liability(99_500_000, asset_balance=one, **terms) == one
     assert drift_v2.asset_for_liability(98_000_000, asset_balance=one, **terms) == 980_000_000
+    assert drift_v2.asset_for_liability(99_000_000, asset_balance=one, **terms) == 990_000_000  # a dollar away
+    coarse = terms | {"asset_decimals": 4}
+    assert drift_v2.asset_for_liability(98_000_000, asset_balance=10**4, **coarse) == 9_800
+    assert drift_v2.asset_for_liability(99_500_000, asset_balance=10**4, **coarse) == 10**4
 
 
 def test_a_shortage_is_covered_bit_by_bit() -> None:
     terms = {"duration_slots": 150, "initial_share": 1_000}
     assert drift_v2.share_to_liquidate(49 * USD, freed=0, slots=0, **terms) == 10_000
+    assert drift_v2.share_to_liquidate(50 * USD - 1, freed=0, slots=0, **terms) == 10_000
+    assert drift_v2.share_to_liquidate(50 * USD, freed=0, slots=0, **terms) == 1_000
     assert drift_v2.share_to_liquidate(100 * USD, freed=0, slots=0, **terms) == 1_000
     assert drift_v2.share_to_liquidate(100 * USD, freed=0, slots=75, **terms) == 6_000
     # half of 200 in all is released less the 100 that are freed: nothing now
     assert drift_v2.share_to_liquidate(100 * USD, freed=100 * USD, slots=60, **terms) == 0
+    assert drift_v2.share_to_liquidate(100 * USD, freed=100 * USD, slots=0, **terms) == 0
+    # 60 % of 120 in all, less 20
+    assert drift_v2.share_to_liquidate(100 * USD, freed=20 * USD, slots=75, **terms) == 5_200
     assert drift_v2.share_to_liquidate(100 * USD, freed=0, slots=10_000, **terms) == 10_000
     assert drift_v2.share_to_liquidate(100 * USD, freed=0, slots=1, duration_slots=0, initial_share=0) == 10_000
+
+
+def test_a_liquidators_fee_grows_after_the_grace_to_its_most() -> None:
+    found = [drift_v2.liquidation_fee(10_000, fee_max=20_000, slots=slots) for slots in (0, 1_499, 1_500, 9_999, 10_001)]
+    assert found == [10_000, 10_000, 11_500, 19_999, 20_000]
+    assert {type(fee) for fee in found} == {int}
 
 
 def test_fees_that_nobody_can_bear_are_none() -> None:
@@ -235,7 +425,11 @@ def test_fees_that_nobody_can_bear_are_none() -> None:
         "fee_max": 50_000,
     }
     assert drift_v2.spot_insurance_fee(0, **spot) == 50_000
-    for nothing in ({"tokens": 0}, {"price": 0}, {"asset_weight": 10_000}):
+    assert drift_v2.spot_insurance_fee(0, **(spot | {"asset_multiplier": 1, "liability_multiplier": 1})) == 50_000
+    alike = {"asset_weight": 10_000, "asset_multiplier": 900_000}
+    assert drift_v2.spot_insurance_fee(0, **(spot | {"asset_multiplier": 2_000_000})) == 0
+    assert drift_v2.spot_insurance_fee(10 * USD, **spot) == 0
+    for nothing in ({"tokens": 0}, {"price": 0}, {"asset_weight": 10_000}, alike, {"liability_multiplier": 0}):
         assert drift_v2.spot_insurance_fee(0, **(spot | nothing)) == 0
 
 
@@ -261,3 +455,5 @@ def test_faults_of_parameters_are_named_at_once() -> None:
     ):
         assert isinstance(faults.read(drift_v2.Parameters, wrong), list)
     assert isinstance(faults.read(drift_v2.Parameters, {"spots": [QUOTE, SOL], "perps": [PERP]}), drift_v2.Parameters)
+    level = {"spots": [QUOTE], "perps": [PERP | {"margin_ratio_initial": 0.05}]}
+    assert isinstance(faults.read(drift_v2.Parameters, level), drift_v2.Parameters)
