@@ -227,6 +227,12 @@ class Needs:
         self._asked.add(name)
         return self._one_number(name, self._held.given.get(name, otherwise), within)
 
+    def number_or_by_asset(self, name: str, accounts: Integers, assets: Integers, what: str, within: Within = ANY) -> Floats:
+        """(assets of the legs,): `given.NAME`, the same for all assets, or `given.NAME.ASSET` as `by_asset` has it."""
+        if isinstance(self._held.given.get(name), Mapping):
+            return self.by_asset(name, accounts, assets, what, within)
+        return np.full(len(self._held.assets), self.number(name, what, within))
+
     def fault(self, why: str) -> None:
         """Something that is given means nothing to the rule: every account lacks it."""
         self.lacking[:] = True

@@ -276,6 +276,27 @@ def test_a_price_of_usdc_that_is_given_does_not_stand_in_for_a_mark_that_is_unkn
     assert margins(choice, absent._replace(given={"confidence": 1.0, "rate": 0.05})).needs.lacking.all()
 
 
+@pytest.mark.parametrize("rule", ["derive_pmrm2", "derive_srm"])
+def test_confidence_is_one_number_or_each_assets_own(rule: str) -> None:
+    """A feed that is in doubt costs who holds of that asset, and nobody else; one that is not given leaves only them without a number."""
+    choice = choice_of(rule)
+    usd = ("USD", 50_000.0, 0.0)
+    of_btc, of_eth = ([(f"{coin}-perpetual-1.0-0.0", 1.0, 0.0), usd] for coin in ("BTC", "ETH"))
+
+    def rows(confidence: float | dict[str, float]) -> tuple[list[float], list[float]]:
+        given = {**choice.given, "confidence": confidence}
+        btc, eth = (margins(choice, legs_of(*legs)._replace(given=given)).out[0].tolist() for legs in (of_btc, of_eth))
+        return btc, eth
+
+    sure, doubtful = rows(1.0), rows(0.1)
+    assert doubtful[0][INITIAL_USD] > sure[0][INITIAL_USD]
+    assert rows({"BTC": 1.0, "ETH": 0.1}) == (sure[0], doubtful[1])
+    assert rows({"BTC": 0.1, "ETH": 1.0}) == (doubtful[0], sure[1])
+    only_btc = rows({"BTC": 1.0})
+    assert only_btc[0] == sure[0]
+    assert np.isnan(only_btc[1]).all()
+
+
 def test_an_account_of_several_coins_names_those_that_it_holds() -> None:
     coins = ("BTC", 1.0, 0.0), ("SOL", 1.0, 0.0), ("BTC-inverse_perpetual-1.0-0.0", 1.0, 0.0)
     _, needs, _ = margins(choice_of("deribit_pm"), legs_of(*coins))

@@ -82,7 +82,8 @@ def test_every_rule_can_be_chosen_or_says_why_not() -> None:
         ("derive_srm", TRIALS["derive_srm"].parameters, {"confidence": 98.0}, ["given.confidence: 98 is not from 0 to 1"]),
         ("deribit_pm", TRIALS["deribit_pm"].parameters, {"spot_margin": -0.1}, ["given.spot_margin: -0.1 is not 0 or more"]),
         ("hyperliquid_pm", {}, {"supply_cap": 5.0}, ["given.supply_cap: must be numbers by asset"]),
-        ("derive_srm", TRIALS["derive_srm"].parameters, {"confidence": {"BTC": 1.0}}, ["given.confidence: must be one number"]),
+        ("deribit_pm", TRIALS["deribit_pm"].parameters, {"spot_margin": {"BTC": 1.0}}, ["given.spot_margin: must be one number"]),
+        ("derive_srm", TRIALS["derive_srm"].parameters, {"confidence": {"BTC": 98.0}}, ["given.confidence.BTC: 98 is not from 0 to 1"]),
     ],
 )
 def test_faults_by_their_path(rule: str, parameters: Mapping[str, Any], given: Mapping[str, Any], faults: list[str]) -> None:

@@ -33,7 +33,7 @@ class _Listed(NamedTuple):
 
 
 def of_derive_srm(held: VenueLegs, parameters: derive_srm.Parameters, needs: Needs) -> list[Adapted]:
-    """Markets by the names of their assets. `given`: confidence of all feeds, and stable_usd where USDC is no asset."""
+    """Markets by the names of their assets. `given`: confidence of feeds, and stable_usd where USDC is no asset."""
     names = [market.name for market in parameters.markets]
     places, legs = held.places_of(names), held.legs
     market = places[legs.asset]
@@ -42,19 +42,19 @@ def of_derive_srm(held: VenueLegs, parameters: derive_srm.Parameters, needs: Nee
     needs.refuse((kinds.option | kinds.perp | kinds.balance) & (market < 0), "no market of the parameters is called {asset}")
     option, perp, balance = (which & (market >= 0) for which in kinds[:3])
     listed = _listed(held, option)
-    confidence = needs.number("confidence", "how sure the venue's feeds are, 0 to 1", SHARE)
-    marks_usd, expiries = held.marks_of(names), len(listed.expiry_s)
+    confidence = _confidence(held, option | perp | balance, needs)
+    marks_usd, of_markets, of_expiries = held.marks_of(names), held.by_name(confidence, names), confidence[listed.expiry_asset]
     inputs = derive_srm.Inputs(
         stable_usd=_stable_usd(held, needs),
         spot_usd=marks_usd,
-        spot_confidence=np.full(len(names), confidence),
+        spot_confidence=of_markets,
         perp_usd=marks_usd,
-        perp_confidence=np.full(len(names), confidence),
+        perp_confidence=of_markets,
         expiry_market=places[listed.expiry_asset],
         expiry_s=listed.expiry_s,
         forward_usd=held.mark_usd[listed.expiry_asset],
-        forward_confidence=np.full(expiries, confidence),
-        sigma_confidence=np.full(expiries, confidence),
+        forward_confidence=of_expiries,
+        sigma_confidence=of_expiries,
         option_expiry=listed.expiry,
         option_strike_usd=listed.strike_usd,
         option_is_call=listed.is_call,
@@ -77,7 +77,7 @@ def of_derive_srm(held: VenueLegs, parameters: derive_srm.Parameters, needs: Nee
 def of_derive_pmrm2(held: VenueLegs, parameters: derive_pmrm2.Parameters, needs: Needs) -> list[Adapted]:
     """Collateral by name, accounts by their one underlying: one `Adapted` for each.
 
-    `given`: confidence of all feeds, rate (annual), and stable_usd where USDC is no asset.
+    `given`: confidence of feeds, rate (annual), and stable_usd where USDC is no asset.
     """
     names = [collateral.name for collateral in parameters.collaterals]
     kinds = _kinds(held)
@@ -93,7 +93,7 @@ def of_derive_pmrm2(held: VenueLegs, parameters: derive_pmrm2.Parameters, needs:
         lambda _: "the rule needs a perpetual or an option: without either, which underlying the collateral goes with is not said",
     )
     feeds = _Feeds(
-        needs.number("confidence", "how sure the venue's feeds are, 0 to 1", SHARE),
+        _confidence(held, traded | kinds.balance, needs),
         needs.number("rate", "the venue's rate feed, an annual decimal", Within(-10.0, 10.0)),
         _stable_usd(held, needs),
     )
@@ -101,31 +101,33 @@ def of_derive_pmrm2(held: VenueLegs, parameters: derive_pmrm2.Parameters, needs:
     underlying[first >= 0] = held.legs.asset[first[first >= 0]]
     taken = (underlying >= 0) & ~needs.not_taken
     if not taken.any():  # arrays of nobody, as the other adapters give them: a kernel can be compiled by them
-        return [Adapted(np.flatnonzero(taken), _of_one_underlying(held.only(np.flatnonzero(taken)), names, np.nan, feeds))]
+        return [Adapted(np.flatnonzero(taken), _of_one_underlying(held.only(np.flatnonzero(taken)), names, None, feeds))]
     return [
-        Adapted(accounts, _of_one_underlying(held.only(accounts), names, float(held.mark_usd[asset]), feeds))
+        Adapted(accounts, _of_one_underlying(held.only(accounts), names, asset, feeds))
         for asset in np.unique(underlying[taken]).tolist()
         for accounts in [np.flatnonzero(taken & (underlying == asset))]
     ]
 
 
 class _Feeds(NamedTuple):
-    confidence: float
+    confidence: Floats  # (assets,)
     rate: float
     stable_usd: float
 
 
-def _of_one_underlying(held: VenueLegs, collaterals: list[str], spot_usd: float, feeds: _Feeds) -> derive_pmrm2.Inputs:
+def _of_one_underlying(held: VenueLegs, collaterals: list[str], asset: int | None, feeds: _Feeds) -> derive_pmrm2.Inputs:
+    """`asset` is None where there is nobody."""
     legs, kinds = held.legs, _kinds(held)
+    spot_usd, sure = (np.nan, np.nan) if asset is None else (float(held.mark_usd[asset]), float(feeds.confidence[asset]))
     place = held.places_of(collaterals)[legs.asset]
     listed = _listed(held, kinds.option)
     expiries = len(listed.expiry_s)
-    confidence = np.full(expiries, feeds.confidence)
+    confidence = np.full(expiries, sure)
     return derive_pmrm2.Inputs(
         spot_usd=spot_usd,
-        spot_confidence=feeds.confidence,
+        spot_confidence=sure,
         perp_usd=spot_usd,
-        perp_confidence=feeds.confidence,
+        perp_confidence=sure,
         stable_usd=feeds.stable_usd,
         expiry_s=listed.expiry_s,
         forward_usd=np.full(expiries, spot_usd),
@@ -139,7 +141,7 @@ def _of_one_underlying(held: VenueLegs, collaterals: list[str], spot_usd: float,
         option_is_call=listed.is_call,
         option_sigma=listed.sigma,
         collateral_usd=held.marks_of(collaterals),
-        collateral_confidence=np.full(len(collaterals), feeds.confidence),
+        collateral_confidence=held.by_name(feeds.confidence, collaterals),
         cash_usd=kinds.cash_usd,
         perps=held.sums(np.where(kinds.perp, legs.units, 0.0)),
         perp_profit_usd=held.sums(np.where(kinds.perp, legs.value_usd, 0.0)),
@@ -188,6 +190,12 @@ def _listed(held: VenueLegs, option: Bools) -> _Listed:
         expiry_asset=expiries[:, 0].astype(np.int64),
         expiry_s=expiries[:, 1].astype(np.float64) * _SECONDS_A_YEAR,
     )
+
+
+def _confidence(held: VenueLegs, which: Bools, needs: Needs) -> Floats:
+    """(assets,): of the feeds of each asset, as far as accounts hold `which` (legs,)."""
+    what = "how sure the venue's feeds are, 0 to 1"
+    return needs.number_or_by_asset("confidence", held.account[which], held.legs.asset[which], what, SHARE)
 
 
 def _stable_usd(held: VenueLegs, needs: Needs) -> float:
