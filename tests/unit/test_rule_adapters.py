@@ -297,6 +297,14 @@ def test_confidence_is_one_number_or_each_assets_own(rule: str) -> None:
     assert np.isnan(only_btc[1]).all()
 
 
+@pytest.mark.parametrize("rule", ["derive_pmrm2", "derive_srm"])
+def test_cash_that_is_no_dollars_is_none_at_derive(rule: str) -> None:
+    choice = choice_of(rule)
+    held = legs_of(("BTC-perpetual-1.0-0.0", 1.0, -1.0), ("USD", 50_000.0, 0.0))._replace(given=choice.given)
+    in_coins = held._replace(legs=held.legs._replace(quote=np.array([ASSETS.index("ETH"), 0])))
+    assert margins(choice, in_coins).needs.told()[0] == "BTC-perpetual-1.0-0.0 (perpetual): its cash is in ETH, and the venue's is in USDC"
+
+
 def test_an_account_of_several_coins_names_those_that_it_holds() -> None:
     coins = ("BTC", 1.0, 0.0), ("SOL", 1.0, 0.0), ("BTC-inverse_perpetual-1.0-0.0", 1.0, 0.0)
     _, needs, _ = margins(choice_of("deribit_pm"), legs_of(*coins))
