@@ -12,6 +12,7 @@ from engine.monitor import Book
 from engine.parameters import MODES, Parameters, parse_parameters
 from engine.reasons import Cause, State, Unknown
 from engine.reporting import refusals_in_words, refusals_of
+from engine.venue_legs import VENUE_CAUSE
 from streams.shadow.margin import UNKNOWN
 from streams.shadow.view import MAINTENANCE as MAINTENANCE_LEVEL
 from tests.twin.monitor import Monitor, Record
@@ -57,7 +58,8 @@ class TwoBooks:
                 case Order():
                     self.orders.append(effect)
                 case MarginCall():
-                    self.margin_calls.append(effect)
+                    if effect.cause != VENUE_CAUSE:  # the twin knows no venue's own rule: those are held to the venues' reference cases
+                        self.margin_calls.append(effect)
                 case Decision():
                     self.decisions.append(effect)
                 case Refused():
