@@ -236,6 +236,8 @@ class View:
 
     def _take_call(self, _: int, value: bytes) -> None:
         call = _CALL.decode(value)
+        if call.venue:
+            return  # its leg says as much in `account.health`, and what is missing of the whole must not be hidden by it
         self._calls[call.account] = call
         self._calls.move_to_end(call.account)
         if len(self._calls) > MARGIN_CALLS_MAX:

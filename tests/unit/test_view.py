@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine.effects import AssetReport, Breaker, ChainReport, Decision, Health, MarginCall, Order, Output, VenueLeg
@@ -354,7 +355,8 @@ def test_calls_decisions_chains_marks_and_owners_are_the_last_ones() -> None:
     take(view, call, chain, mark, decision("grace", decided_s=2), decision("cured", decided_s=3), decision("mode", account="", decided_s=1))
     take(view, status("treasury", 0), status("book", 1), status("book", 0), status("book", 1, owner="host:2", clock_s=8))
     take(view, Partial(0, 1, 1, {}, 2_000_000, [0] * 5), Partial(1, 1, 1, {}, 500_000, [0] * 5))
-    assert view.margin_call("a") == call
+    take(view, msgspec.structs.replace(call, cause="venue", venue="lender", distance=0.04))
+    assert view.margin_call("a") == call, "a venue's own line hides nothing of the whole"
     assert view.margin_call("b") is None
     assert [one.outcome for one in view.decisions(2)] == ["cured", "grace"]
     assert [one.outcome for one in view.decisions(9, account="")] == ["cured", "grace", "mode"]

@@ -8,7 +8,7 @@ import { leverageFacts, loopColumns, loopKey } from "./leverage.js";
 import { badge, distanceBar, haircutBar, loadLine, shareBar, termLegend } from "./parts.js";
 import { ask, data, stream } from "./store.js";
 import { liveTable } from "./table.js";
-import { farText, legColumns } from "./venues.js";
+import { legColumns } from "./venues.js";
 
 const EVERY_MS = 1500;
 
@@ -107,11 +107,6 @@ const REFUSES = {
   bad_debt: "its book has too much bad debt",
 };
 
-function callText(call) {
-  if (call.venue) return farText(call.distance, call.venue);
-  return `${usd(call.shortfall_usd)} USD short${call.cause === "none" ? "" : `, by ${call.cause}`}`;
-}
-
 function obstacles(report, call) {
   const lines = [
     ...report.standing,
@@ -120,7 +115,7 @@ function obstacles(report, call) {
     report.grace_until_ns ? `grace until ${clock(report.grace_until_ns)}, ${duration((report.grace_until_ns - report.clock_ns) / 1e9)} from now` : "",
     report.retry_ns ? `a plan came to nothing; tried again at ${clock(report.retry_ns)}` : "",
     report.publish ? "" : "orders are only shown: its book observes",
-    call ? `last margin call at ${clock(call.decided_ns)}: ${callText(call)}` : "",
+    call ? `last margin call at ${clock(call.decided_ns)}: ${usd(call.shortfall_usd)} USD short${call.cause === "none" ? "" : `, by ${call.cause}`}` : "",
   ].filter(Boolean);
   return lines.length ? el("ul", { class: "plain" }, ...lines.map((line) => el("li", {}, line))) : el("p", { class: "empty" }, "Nothing stands in its way.");
 }
