@@ -97,9 +97,9 @@ def of_derive_pmrm2(held: VenueLegs, parameters: derive_pmrm2.Parameters, needs:
         needs.number("rate", "the venue's rate feed, an annual decimal", Within(-10.0, 10.0)),
         _stable_usd(held, needs),
     )
-    underlying = np.full(held.accounts, -1, np.int64)
-    underlying[first >= 0] = held.legs.asset[first[first >= 0]]
-    taken = (underlying >= 0) & ~needs.not_taken
+    taken = ~needs.not_taken
+    underlying = np.zeros(held.accounts, np.int64)
+    underlying[taken] = held.legs.asset[first[taken]]
     if not taken.any():  # arrays of nobody, as the other adapters give them: a kernel can be compiled by them
         return [Adapted(np.flatnonzero(taken), _of_one_underlying(held.only(np.flatnonzero(taken)), names, None, feeds))]
     return [
@@ -181,14 +181,15 @@ def _listed(held: VenueLegs, option: Bools) -> _Listed:
     leg = where[where >= 0]
     number = np.cumsum(where >= 0) - 1
     expiries, expiry = np.unique(np.column_stack((legs.asset[leg], legs.years[leg])), axis=0, return_inverse=True)
+    asset, years = expiries.T
     return _Listed(
         of_leg=number[instrument],
         expiry=expiry.reshape(-1).astype(np.int64),
         strike_usd=legs.strike_usd[leg],
         is_call=legs.is_call[leg],
         sigma=legs.sigma[leg],
-        expiry_asset=expiries[:, 0].astype(np.int64),
-        expiry_s=expiries[:, 1].astype(np.float64) * _SECONDS_A_YEAR,
+        expiry_asset=asset.astype(np.int64),
+        expiry_s=years.astype(np.float64) * _SECONDS_A_YEAR,
     )
 
 
