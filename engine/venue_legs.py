@@ -124,7 +124,8 @@ class LegWatch:
                 if level > before:
                     risen.append((a, rows.venue, rows.out[k]))
         name_of = self._accounts.names.__getitem__
-        calls = [self._call(a, venue, row, market) for a, venue, row in sorted(risen, key=lambda one: (name_of(one[0]), one[1]))]
+        risen.sort(key=lambda one: name_of(one[0]))  # those of an account stay in the order of venues
+        calls = [self._call(a, venue, row, market) for a, venue, row in risen]
         return calls, [a for a in sorted(levels, key=name_of) if self._take_levels(a, levels[a])]
 
     def counted(self, venue: int) -> NDArray[np.int64]:
@@ -150,7 +151,7 @@ class LegWatch:
         """(row, its distance) of those that are near, and of those of accounts that are called already."""
         distance = rows.out[:, DISTANCE]
         concerned = np.flatnonzero((distance < market.parameters.venue_call_distance) | np.isin(rows.accounts, called))
-        return zip(concerned.tolist(), distance[concerned].tolist(), strict=True)
+        return ((k, float(distance[k])) for k in concerned.tolist())
 
     def _level_of(self, a: int, venue: int) -> int:
         life = self._lives.get(a)
@@ -228,9 +229,9 @@ def _moved(found: list[VenueRows], numbers: NDArray[np.int64], columns: Columns,
     told_near, told_usd = columns.told_near[numbers], columns.told_legs_usd[numbers]
     # Of a leg that is further than its whole size from liquidation, a share of the distance: beside dust it is a number in the billions.
     size = np.minimum(np.abs(now.near), np.abs(told_near))
-    bound = share * np.maximum(1.0, np.where(np.isinf(size), 0.0, size))
     with np.errstate(invalid="ignore"):  # from infinity to infinity
-        same_near = (now.near == told_near) | (np.abs(now.near - told_near) <= bound)
+        is_close = np.isfinite(size) & (np.abs(now.near - told_near) <= share * np.maximum(1.0, size))
+    same_near = is_close | (now.near == told_near)
     same_size = np.abs(now.size_usd - told_usd) <= share * np.maximum(now.size_usd, told_usd)
     moved: NDArray[np.bool_] = ~(same_near & same_size & (now.unknown == columns.told_unknown[numbers]))
     return moved
@@ -242,8 +243,8 @@ def _summary(found: list[VenueRows], numbers: NDArray[np.int64]) -> Summary:
     for rows in found:
         at, lacks = np.searchsorted(numbers, rows.accounts), rows.why != NoNumber.NONE
         near[at] = np.fmin(near[at], rows.out[:, DISTANCE])
-        sizes_usd = np.abs(rows.out[:, [EQUITY_USD, INITIAL_USD, MAINTENANCE_USD]]).sum(axis=1)
-        size_usd[at] += np.where(lacks, 0.0, sizes_usd)
+        equity_usd, initial_usd, maintenance_usd = (np.abs(rows.out[:, column]) for column in (EQUITY_USD, INITIAL_USD, MAINTENANCE_USD))
+        size_usd[at] += np.where(lacks, 0.0, equity_usd + initial_usd + maintenance_usd)
         unknown[at] += rows.why
     return Summary(near, size_usd, unknown)
 
@@ -254,12 +255,11 @@ def leg_reports(found: list[VenueRows], market: Market) -> dict[int, list[VenueL
     for rows in found:
         venue = market.universe.venues[rows.venue].name
         rule = market.universe.venue_rules[rows.venue].info.name
-        verdict = verdicts(rows.out[:, DISTANCE], market.parameters.venue_call_distance).tolist()
+        verdict, why = verdicts(rows.out[:, DISTANCE], market.parameters.venue_call_distance).tolist(), rows.why.tolist()
         out = rows.out.astype(object)
         out[~np.isfinite(rows.out)] = None
-        for a, (equity_usd, initial_usd, maintenance_usd, distance), code, why in zip(
-            rows.accounts.tolist(), out.tolist(), verdict, rows.why.tolist(), strict=True
-        ):
+        for k, a in enumerate(rows.accounts.tolist()):
+            equity_usd, initial_usd, maintenance_usd, distance = out[k].tolist()
             leg = VenueLeg(
                 venue=venue,
                 rule=rule,
@@ -267,8 +267,8 @@ def leg_reports(found: list[VenueRows], market: Market) -> dict[int, list[VenueL
                 initial_usd=initial_usd,
                 maintenance_usd=maintenance_usd,
                 distance=distance,
-                verdict=LEG_VERDICTS[code],
-                unknown=_NO_NUMBERS[why],
+                verdict=LEG_VERDICTS[verdict[k]],
+                unknown=_NO_NUMBERS[why[k]],
             )
             reports.setdefault(a, []).append(leg)
     return reports
@@ -279,10 +279,11 @@ def in_words(state: State, leg: VenueLeg, measure: str) -> str:
     whole = f"whole portfolio {state.name.lower()}, leg at venue {leg.venue}"
     if leg.unknown:
         return f"{whole} has no number by {leg.rule}: {NO_NUMBER_IN_WORDS[NoNumber[leg.unknown.upper()]]}"
+    is_past = leg.verdict == LEG_VERDICTS[PAST]
     if leg.distance is None:
-        return f"{whole} {'is past' if leg.verdict == LEG_VERDICTS[PAST] else 'is far from'} that venue's liquidation"
+        return f"{whole} {'is past' if is_past else 'is far from'} that venue's liquidation"
     size = f"{100.0 * abs(leg.distance):.1f}% of its {'collateral' if measure == 'health_factor' else 'notional'}"
-    return f"{whole} is {size} {'past' if leg.distance < 0.0 else 'from'} that venue's liquidation"
+    return f"{whole} is {size} {'past' if is_past else 'from'} that venue's liquidation"
 
 
 def legs_at(venue: int, numbers: NDArray[np.int64], accounts: Accounts, market: Market) -> tuple[NDArray[np.int64], VenueLegs]:

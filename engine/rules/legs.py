@@ -130,7 +130,7 @@ class VenueLegs(NamedTuple):
         """One entry for each account and place of `which` (legs,); `place` (legs,) is from 0 to below `places` there."""
         keys, entry = np.unique(self.account[which] * places + place[which], return_inverse=True)
         start = np.searchsorted(keys, np.arange(self.accounts + 1) * places).astype(np.int64)
-        return Netted(start, keys % max(places, 1), entry.astype(np.int64), which)
+        return Netted(start, keys % places, entry.astype(np.int64), which)
 
     def firsts(self, which: Bools) -> Integers:
         """(accounts,): each account's first leg of `which` (legs,), -1 where it has none."""

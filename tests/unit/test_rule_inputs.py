@@ -78,12 +78,12 @@ def holders(needs: Needs) -> list[int]:
 
 
 def test_a_pool_is_given_what_is_supplied_and_owed() -> None:
-    accounts = [Held("BTC", 2.0), Held("USD", -500.0)], [Held("ETH", 0.0), Held("ETH-loan-1.0-0.0", -3.0)], [Held("RARE", 1.0)]
+    accounts = [Held("BTC", 0.5), Held("USD", -500.0)], [Held("ETH", 0.0), Held("ETH-loan-1.0-0.0", -3.0)], [Held("RARE", 1.0)]
     [one], needs = adapted("aave_v3", legs_of(*accounts, [Held("BTC-perpetual-1.0-0.0", 1.0)], given={"mode": 1.0}))
     expected = {
         "start": [0, 2, 4, 4, 4],
         "reserve": [2, 1, 0, 0],
-        "supplied": [2.0, 0.0, 0.0, 0.0],
+        "supplied": [0.5, 0.0, 0.0, 0.0],
         "is_collateral": [True, False, False, False],
         "owed": [0.0, 500.0, 0.0, 3.0],
         "mode": [1, 1, 1, 1],
@@ -404,7 +404,7 @@ def test_derives_standard_manager_is_given_markets_expiries_and_options() -> Non
     accounts = (
         DERIVE,
         [Held(SOL_PUT, 1.0), Held(CALL, 4.0)],
-        [Held("RARE-option-1.0-0.1", 1.0)],
+        [Held("RARE-option-1.0-0.1", 1.0), Held("RARE-perpetual-1.0-0.0", 1.0), Held("RARE", 1.0)],
         [Held("BTC-inverse_perpetual-1.0-0.0", 1.0)],
         [Held("ETH", 1.0, quote="BTC"), Held(BTC_PERP, 1.0, 2.0, quote="ETH")],
     )
@@ -442,6 +442,8 @@ def test_derives_standard_manager_is_given_markets_expiries_and_options() -> Non
         "BTC-inverse_perpetual-1.0-0.0 (inverse perpetual): the venue settles in dollars: there are options, perpetuals and balances",
         "BTC-perpetual-1.0-0.0 (perpetual): its cash is in ETH, and the venue's is in USDC",
         "RARE-option-1.0-0.1 (option): no market of the parameters is called RARE",
+        "RARE-perpetual-1.0-0.0 (perpetual): no market of the parameters is called RARE",
+        "RARE (spot): no market of the parameters is called RARE",
     ]
     assert holders(needs) == [2, 3, 4]
 

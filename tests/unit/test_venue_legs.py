@@ -1,6 +1,7 @@
 """Legs at venues that have a rule: what is told of them, when somebody is called, and that a restored book goes on the same."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from zlib import crc32
 
@@ -18,8 +19,8 @@ from engine.monitor import Book
 from engine.reasons import State
 from engine.rules.examples import PARAMETERS as EXAMPLES
 from engine.rules.interface import DISTANCE
-from engine.venue_legs import CLEAR, NEAR, PAST, UNKNOWN, in_words, leg_reports, legs_at, venue_rows
-from tests.small_world import T0, Log
+from engine.venue_legs import CLEAR, NEAR, PAST, UNKNOWN, VenueRows, in_words, leg_reports, legs_at, venue_rows
+from tests.small_world import T0, Log, definitions
 
 POOL_RULE = VenueRule(
     rule="aave_v3",
@@ -305,6 +306,7 @@ def test_a_leg_near_its_venues_liquidation_is_called_once_and_again_when_it_is_p
     assert near.distance == pytest.approx(1 - 70_000 / 73_600)
     assert near.equity_usd == pytest.approx(22_000.0)
     assert near.shortfall_usd == 0.0
+    assert near.grace_until_ns == 0, "nobody closes anything there"
     assert look(log, 91_000.0) == []
     (past,) = look(log, 80_000.0)
     assert past.distance == pytest.approx(1 - 70_000 / 64_000)
@@ -317,6 +319,27 @@ def test_a_leg_near_its_venues_liquidation_is_called_once_and_again_when_it_is_p
     assert book.lives[book.accounts.numbers["alice"]].local == [(book.market.universe.venue_number("pool"), NEAR)]
 
 
+@pytest.mark.parametrize(
+    ("before", "distance", "now"),
+    [
+        (CLEAR, 0.05, CLEAR),
+        (CLEAR, np.nextafter(0.05, 0.0), NEAR),
+        (CLEAR, 0.0, NEAR),
+        (CLEAR, np.nextafter(0.0, -1.0), PAST),
+        (CLEAR, -np.inf, PAST),
+        (NEAR, 0.08, NEAR),
+        (NEAR, np.nextafter(0.08, 1.0), CLEAR),
+        (PAST, 0.01, PAST),
+        (PAST, np.inf, CLEAR),
+        (CLEAR, np.nan, CLEAR),
+        (PAST, np.nan, PAST),
+    ],
+)
+def test_a_calls_level_only_rises_until_it_is_over(before: int, distance: float, now: int) -> None:
+    book, _ = a_book({"venue_call_distance": 0.05, "venue_clear_distance": 0.08})
+    assert venue_legs._level(before, distance, book.market) == now
+
+
 def test_a_level_that_changes_is_told() -> None:
     book, log = a_book({"health_publish_bps": 10_000.0})
     borrow(log)
@@ -326,6 +349,8 @@ def test_a_level_that_changes_is_told() -> None:
     look(log, 92_000.0)
     (health,) = book.take_cut().health
     assert (health.account, health.legs[0].verdict) == ("alice", "near")
+    look(log, 92_000.0)
+    assert book.take_cut().health == [], "nothing of it is new"
 
 
 def test_legs_that_moved_are_told_however_still_the_whole_is() -> None:
@@ -367,6 +392,36 @@ def test_a_leg_that_loses_its_number_and_gets_it_back_is_told() -> None:
         assert book.take_cut().health == []
 
 
+def test_what_is_compared_of_an_accounts_legs() -> None:
+    """The nearest, the sum of all sizes, the sum of reasons: over its venues, and nothing of another account."""
+    nan = np.nan
+    one = np.array([[-1.0, -2.0, -4.0, 0.5], [1.0, 2.0, 4.0, 0.25], [nan, nan, nan, nan]]), np.array([0, 0, 3], np.int8)
+    other = np.array([[8.0, 16.0, 32.0, 0.375], [nan, nan, nan, nan], [nan, nan, nan, nan]]), np.array([0, 1, 2], np.int8)
+    found = [VenueRows(0, np.array([3, 5, 8]), *one), VenueRows(1, np.array([3, 5, 8]), *other)]
+    summary = venue_legs._summary(found, np.array([3, 5, 8, 9]))
+    assert summary.near.tolist() == [0.375, 0.25, np.inf, np.inf]
+    assert summary.size_usd.tolist() == [63.0, 7.0, 0.0, 0.0]
+    assert summary.unknown.tolist() == [0, 1, 5, 0]
+
+
+def test_verdicts_at_their_bounds() -> None:
+    distances = np.array([0.1, 0.05, np.nextafter(0.05, 0.0), 0.0, -0.0, np.nextafter(0.0, -1.0), np.nan, np.inf, -np.inf])
+    expected = [CLEAR, CLEAR, NEAR, NEAR, NEAR, PAST, UNKNOWN, CLEAR, PAST]
+    assert venue_legs.verdicts(distances, 0.05).tolist() == expected
+
+
+def test_why_there_is_no_number_is_kept_as_a_number() -> None:
+    """Rows hold their sum: another number is another meaning."""
+    assert [(why.name, why.value) for why in venue_legs.NoNumber] == [
+        ("NONE", 0),
+        ("ACCOUNT", 1),
+        ("NOT_TAKEN", 2),
+        ("LACKING", 3),
+        ("UNVALUED", 4),
+        ("FAULT", 5),
+    ]
+
+
 def test_a_leg_without_a_number_hides_no_other() -> None:
     """An exchange by a rule that does not take what is held there; the pool's leg is told of all the same, and once."""
     book, log = a_book()
@@ -388,6 +443,7 @@ def test_a_leg_without_a_number_hides_no_other() -> None:
 @pytest.mark.parametrize(
     ("told", "now", "moved"),
     [
+        (0.0, 0.001, False),
         (0.5, 0.5009, False),
         (0.5, 0.5011, True),
         (-0.5, -0.5011, True),
@@ -399,6 +455,10 @@ def test_a_leg_without_a_number_hides_no_other() -> None:
         (np.inf, 2e9, True),
         (2e9, np.inf, True),
         (np.inf, -np.inf, True),
+        (1_000.0, 1_001.0005, True),  # of the nearer one
+        (1_001.0005, 1_000.0, True),
+        (-1_000.0, -1_000.5, False),
+        (-1_000.0, -1_001.5, True),
     ],
 )
 def test_how_far_a_distance_must_move_to_be_told(told: float, now: float, moved: bool) -> None:
@@ -420,7 +480,7 @@ def test_sizes_that_move_are_told_where_the_distance_does_not() -> None:
     numbers = np.array([book.accounts.numbers["alice"]])
     (rows,) = venue_rows(numbers, book.accounts, book.market)
     venue_legs.note_told([rows], numbers, book.accounts.columns)
-    for factor, moved in ((1.0009, False), (1.0011, True), (0.9991, False), (0.9989, True)):
+    for factor, moved in ((1.0009, False), (1.0010005, False), (1.0011, True), (0.9991, False), (0.9989, True)):
         sized = rows._replace(out=np.where(np.arange(rows.out.shape[1]) == DISTANCE, rows.out, factor * rows.out))
         assert venue_legs._moved([sized], numbers, book.accounts.columns, 0.001).tolist() == [moved]
 
@@ -452,6 +512,35 @@ def test_each_account_is_looked_at_in_its_own_second() -> None:
             called[name] = book.clock_ns // 1_000_000_000 % LOOK_SECONDS
     assert called == {name: crc32(name.encode()) % LOOK_SECONDS for name in names}
     assert len(set(called.values())) > LOOK_SECONDS // 2
+
+
+def test_nobody_is_looked_at_before_parameters_are_in_force() -> None:
+    book = Book(0, 1)
+    log = Log(book)
+    define(log, *definitions(), pool(), instrument("BTC", "spot", "BTC", 0.001, 1.0), instrument("DEBT", "loan", "STB", 0.01, 0.01))
+    log.tick()
+    borrow(log)
+    assert look(log, 80_000.0) == []
+    assert not book.market.live
+    assert book.legs.counts.sum() == 0
+
+
+def test_which_seconds_are_due() -> None:
+    """Those after the last look's, no more than all; a clock that stands still or goes back has none, nor does it count twice."""
+    book, _ = a_book()
+    watch, second_ns = venue_legs.LegWatch(book.accounts, book.lives), 1_000_000_000
+
+    def due(clock_ns: int) -> list[int]:
+        return np.flatnonzero(watch._take_due(SimpleNamespace(clock_ns=clock_ns))).tolist()  # type: ignore[arg-type]
+
+    assert due(second_ns - 1) == []
+    assert due(second_ns) == [1]
+    assert due(4 * second_ns) == [2, 3, 4]
+    assert due(3 * second_ns) == []
+    assert due(5 * second_ns - 1) == []
+    assert due(19 * second_ns) == list(range(LOOK_SECONDS))
+    assert due(34 * second_ns) == list(range(LOOK_SECONDS))
+    assert due(48 * second_ns) == [second for second in range(LOOK_SECONDS) if second != 34 % LOOK_SECONDS]
 
 
 def test_a_tick_that_skips_seconds_looks_at_all_of_them() -> None:

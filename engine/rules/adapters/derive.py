@@ -202,5 +202,5 @@ def _confidence(held: VenueLegs, which: Bools, needs: Needs) -> Floats:
 def _stable_usd(held: VenueLegs, needs: Needs) -> float:
     """Its mark, nan while that is unknown: what is given stands in for an asset that is not there, never for a price that went silent."""
     if "USDC" in held.assets:
-        return float(held.marks_of(["USDC"])[0])
+        return float(held.marks_of(["USDC"]).item())
     return needs.number("stable_usd", "the price of USDC, which is no asset here", NOT_NEGATIVE)

@@ -181,6 +181,7 @@ def _of_all(
     `scaling`: names of the tokens, and whether weights of each scale with it. `users`: (account, asset) pairs.
     """
     (names, scales), (accounts, assets) = scaling, users
-    scaled = (held.places_of([token for token, one in zip(names, scales, strict=True) if one]) >= 0)[assets]
+    scale = np.array(scales, np.bool_)
+    scaled = (held.places_of([names[token] for token in np.flatnonzero(scale).tolist()]) >= 0)[assets]
     found = held.by_name(needs.by_asset(name, accounts[scaled], assets[scaled], what, NOT_NEGATIVE), names)
-    return np.where(np.array(scales, np.bool_), found, 0.0)
+    return np.where(scale, found, 0.0)
