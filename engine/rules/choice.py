@@ -49,8 +49,8 @@ def read_choice(rule: str, parameters: Mapping[str, Any], given: Given) -> Choic
     """The choice, or every fault of its rule or parameters; what is given is taken as it is."""
     rules = modules()
     if rule not in rules:
-        near = get_close_matches(rule, rules, n=1)
-        return [f"rule: no rule is called {rule!r}{f'; did you mean {near[0]}?' if near else ''}"]
+        near = next(iter(get_close_matches(rule, rules)), "")
+        return [f"rule: no rule is called {rule!r}{near and f'; did you mean {near}?'}"]
     if rule not in ADAPTERS:
         return [f"rule: {rule} cannot take a leg of a portfolio: {CANNOT[rule]}"]
     module: Any = rules[rule]

@@ -59,6 +59,9 @@ def test_what_is_no_mapping() -> None:
 
 
 def test_the_number_of_faults_is_bounded() -> None:
-    found = faults(Outer, GOOD | {f"spare_{number}": 0 for number in range(FAULTS_MAX + 5)})
-    assert len(found) == FAULTS_MAX + 1
-    assert found[-1] == "and 5 more"
+    assert FAULTS_MAX == 256, "one letter, whatever is wrong"
+    for spare, last in ((FAULTS_MAX, "spare_255: not a parameter"), (FAULTS_MAX + 1, "and 1 more"), (FAULTS_MAX + 5, "and 5 more")):
+        found = faults(Outer, GOOD | {f"spare_{number}": 0 for number in range(spare)})
+        assert len(found) == min(spare, FAULTS_MAX + 1)
+        assert found[-1] == last
+        assert found[FAULTS_MAX - 1] == "spare_255: not a parameter"

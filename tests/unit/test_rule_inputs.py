@@ -7,7 +7,7 @@ import pytest
 
 from engine.rules.adapters import ADAPTERS
 from engine.rules.choice import Choice, choose
-from engine.rules.legs import Adapted, Given, Legs, Needs, VenueLegs
+from engine.rules.legs import Adapted, Given, Legs, Needs, VenueLegs, no_legs
 from engine.tables import CONTRACTS
 from tests.venue_legs import ASSETS, LISTED, MARKS_USD, TRIALS, choice_of
 
@@ -160,7 +160,7 @@ def test_options_are_given_with_what_they_cost_and_are_worth() -> None:
 
 def test_futures_are_given_with_their_own_price_and_that_of_the_coin() -> None:
     future, other = "BTC-future-0.9-0.1", "SOL-future-1.0-0.1"
-    accounts = (
+    accounts: tuple[list[Held], ...] = (
         [Held(future, 1.0, -90_000.0), Held("BTC-future-1.1-0.5", -1.0, 5.0), Held("USD", 40.0)],
         [Held(future, 0.0, 5.0)],
         [],
@@ -185,7 +185,7 @@ def test_futures_are_given_with_their_own_price_and_that_of_the_coin() -> None:
 
 def test_coin_margined_contracts_are_given_in_coins() -> None:
     perp, future = "BTC-inverse_perpetual-1.0-0.0", "ETH-inverse_future-1.1-0.5"
-    accounts = (
+    accounts: tuple[list[Held], ...] = (
         [Held("BTC", 1.0), Held(perp, 2.0, 0.5)],
         [],
         [Held(future, -3.0)],
@@ -206,10 +206,9 @@ def test_coin_margined_contracts_are_given_in_coins() -> None:
         "spot_margin": [0.0] * 6,
     }
     np.testing.assert_equal(inputs_of(one), expected)
-    assert needs.told() == [
+    assert [line.partition(";")[0] for line in needs.told()] == [
         "the account is segregated by coin: it holds BTC, ETH, and the rule takes one",
-        "BTC-perpetual-1.0-0.0 (perpetual): the rule computes coin-margined futures and perpetuals; "
-        "the venue's document leaves open how the rest is",
+        "BTC-perpetual-1.0-0.0 (perpetual): the rule computes coin-margined futures and perpetuals",
         "BTC (spot): its cash is in USD, which is no margin of a segregated coin",
     ]
     assert holders(needs) == [3, 4, 5]
@@ -221,7 +220,7 @@ def test_coin_margined_contracts_are_given_in_coins() -> None:
 
 BTC_PERP, ETH_PERP, SOL_PERP = "BTC-perpetual-1.0-0.0", "ETH-perpetual-1.0-0.0", "SOL-perpetual-1.0-0.0"
 WEIGHTS = {"init_asset_weight": 0.8, "maint_asset_weight": 0.9, "init_liab_weight": 1.2, "maint_liab_weight": 1.1}
-MIXED = (
+MIXED: tuple[list[Held], ...] = (
     [
         Held("BTC", 2.0, buys=0.25, sells=8.0),
         Held(BTC_PERP, 3.0, -5.0, buys=0.5, sells=4.0),
@@ -516,3 +515,17 @@ def test_derives_portfolio_manager_is_given_each_underlying_by_itself() -> None:
 def test_feeds_have_bounds(name: str, value: float, *, within: bool) -> None:
     _, needs = adapted("derive_pmrm2", legs_of([Held(BTC_PERP, 1.0)], given={"confidence": 0.9, "rate": 0.05, name: value}))
     assert needs.lacking.tolist() == [not within]
+
+
+@pytest.mark.parametrize(("share", "within"), [(0.0, True), (1.0, True), (1.5, False), (-0.5, False)])
+def test_numbers_by_asset_have_bounds(share: float, *, within: bool) -> None:
+    given = {"loan_to_value": {"BTC": share}, "supply_cap": {"BTC": 0.0}}
+    _, needs = adapted("hyperliquid_pm", legs_of([Held("BTC", 1.0)], given=given))
+    assert needs.faults == ([] if within else [f"given.loan_to_value.BTC: {share:g} is not from 0 to 1"])
+    assert needs.lacking.tolist() == [not within]
+
+
+def test_no_legs_are_none() -> None:
+    held = no_legs("ex", {})
+    assert [values.tolist() for values in held.legs] == [[0], *[[]] * (len(Legs._fields) - 1)]
+    assert (held.accounts, held.mark_usd.tolist()) == (0, [])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine import venue_legs
-from engine.book import LOOK_SECONDS
+from engine.book import LOOK_SECONDS, PENDING_START
 from engine.effects import Effects, MarginCall, Refused, VenueLeg
 from engine.inputs import FrameKind, Funding, InstrumentDefinition, VenueDefinition, VenueRule
 from engine.inspection import explain_account
@@ -180,6 +180,33 @@ def test_what_legs_are_made_of() -> None:
     assert held.legs.sigma[1] == pytest.approx(0.6)
     assert held.legs.strike_usd[1] == 100_000.0
     assert legs_at(sx, np.array([], np.int64), book.accounts, book.market)[1].accounts == 0
+
+
+def test_open_orders_are_those_of_each_account() -> None:
+    """Every row of the pool is somebody's, and one has none."""
+    book, log = a_book()
+    names = [f"account-{number}" for number in range(PENDING_START + 1)]
+    for name in names:
+        log.trade(name, "ex", "BTC-PERP", 1, 90_000)
+    for number, name in enumerate(names[1:]):
+        log.pending(name, "ex", {"BTC-PERP": (3 + number, 100 + number, 0)})
+    assert book.accounts.accounts_with_pending == len(book.accounts.columns.pending)
+    venue = book.market.universe.venue_number("ex")
+    assert venue is not None
+    _, held = legs_at(venue, np.arange(len(names)), book.accounts, book.market)
+    assert held.legs.buys.tolist() == pytest.approx([0.0, *(0.003 + 0.001 * number for number in range(PENDING_START))])
+    assert held.legs.sells.tolist() == pytest.approx([0.0, *(0.1 + 0.001 * number for number in range(PENDING_START))])
+
+
+def test_room_is_made_for_what_is_held_at_the_venue() -> None:
+    book, log = a_book()
+    borrow(log)
+    borrow(log, "bob")
+    universe, numbers = book.market.universe, np.arange(2)
+    for name, slots in (("pool", 4), ("ex", 2), ("sx", 0)):
+        venue = universe.venue_number(name)
+        assert venue is not None
+        assert venue_legs._count_slots(venue, numbers, book.accounts.columns, universe.instrument_arrays) == slots
 
 
 def test_cash_of_a_balance_is_a_balance_of_its_quote() -> None:
