@@ -398,21 +398,25 @@ def _gather(
             contract, asset = terms.contract[i], terms.underlying[i]
             is_balance = contract == SPOT or contract == LOAN
             is_money = contract == SPOT and asset == terms.quote[i]
-            if lots == 0 and buys == 0 and sells == 0 and (cash == 0 or (is_balance and not is_money)):
+            own_cash = cash if is_money or not is_balance else 0
+            if lots == 0 and buys == 0 and sells == 0 and own_cash == 0:
                 continue
             unit = terms.lot_size[i]
             if contract == INVERSE_PERPETUAL or contract == INVERSE_FUTURE:
                 unit /= mark_usd[asset]
             elif contract == LOAN:
                 unit *= debt_index[i]
-            units = lots * unit if lots != 0 else 0.0
-            value_usd = lots * floats[i, UNIT_LONG if lots > 0 else UNIT_SHORT] if lots != 0 else 0.0
+            units, value_usd = 0.0, 0.0  # nothing of what has no price is worth nothing
+            if lots > 0:
+                units, value_usd = lots * unit, lots * floats[i, UNIT_LONG]
+            elif lots < 0:
+                units, value_usd = lots * unit, lots * floats[i, UNIT_SHORT]
             if lots != 0 and ints[i, UNIT_UNKNOWN] != 0:
                 value_usd = math.nan
             cash_units, cash_usd = 0.0, 0.0
-            if cash != 0 and not (is_balance and not is_money):
-                cash_units = cash * terms.cash_unit[i]
-                cash_usd = cash * floats[i, CASH_VALUE] if ints[i, CASH_UNKNOWN] == 0 else math.nan
+            if own_cash != 0:
+                cash_units = own_cash * terms.cash_unit[i]
+                cash_usd = own_cash * floats[i, CASH_VALUE] if ints[i, CASH_UNKNOWN] == 0 else math.nan
                 value_usd += cash_usd
             # What a unit has cost so far: its average price, but where some of it was closed meanwhile.
             legs.entry_usd[leg] = -cash_usd / units if units != 0.0 and not is_balance else math.nan
@@ -423,7 +427,7 @@ def _gather(
             legs.units[leg], legs.cash[leg], legs.cash_usd[leg], legs.value_usd[leg] = units, cash_units, cash_usd, value_usd
             legs.mark_usd[leg], legs.sigma[leg] = mark_usd[asset], option_sigma[i]
             legs.strike_usd[leg], legs.is_call[leg] = terms.strike[i], terms.is_call[i]
-            legs.years[leg] = year_fraction(now_ns, terms.expiry_ns[i]) if terms.expiry_ns[i] != 0 else 0.0
+            legs.years[leg] = year_fraction(now_ns, terms.expiry_ns[i])  # of what never expires 0: its expiry is no time
             legs.buys[leg], legs.sells[leg] = buys * unit, sells * unit
             leg += 1
         for slot in range(positions[a]):

@@ -19,8 +19,9 @@ from engine.monitor import Book
 from engine.reasons import State
 from engine.rules.examples import PARAMETERS as EXAMPLES
 from engine.rules.interface import DISTANCE
+from engine.tables import CASH_UNKNOWN, CASH_VALUE, CONTRACTS, UNIT_LONG, UNIT_SHORT, UNIT_UNKNOWN
 from engine.venue_legs import CLEAR, NEAR, PAST, UNKNOWN, VenueRows, in_words, leg_reports, legs_at, venue_rows
-from tests.small_world import T0, Log, definitions
+from tests.small_world import SECOND, T0, Log, definitions
 
 POOL_RULE = VenueRule(
     rule="aave_v3",
@@ -196,6 +197,109 @@ def test_open_orders_are_those_of_each_account() -> None:
     _, held = legs_at(venue, np.arange(len(names)), book.accounts, book.market)
     assert held.legs.buys.tolist() == pytest.approx([0.0, *(0.003 + 0.001 * number for number in range(PENDING_START))])
     assert held.legs.sells.tolist() == pytest.approx([0.0, *(0.1 + 0.001 * number for number in range(PENDING_START))])
+
+
+def test_each_number_of_legs_by_hand() -> None:
+    """Of every contract, one lot or none of it, one unit of cash or none; what is worth how much is set by hand."""
+    expiry = {"expiry_ns": T0 + 73 * 86_400 * SECOND}
+    book, log = a_book()
+    define(
+        log,
+        instrument("FUT", "future", "BTC", 0.001, 1.0, **expiry),
+        instrument("CALL", "option", "BTC", 0.5, 1.0, strike=90_000.0, **expiry),
+        instrument("INV", "inverse_perpetual", "BTC", 100.0, 0.5, quote="BTC"),
+        instrument("INVF", "inverse_future", "BTC", 100.0, 0.5, quote="BTC", **expiry),
+        instrument("BUYS", "perpetual", "ETH", 0.25, 1.0),
+        instrument("SELLS", "perpetual", "ETH", 0.25, 1.0),
+        instrument("QUIET", "perpetual", "ETH", 0.25, 1.0),
+        instrument("ETH/BTC", "spot", "ETH", 0.5, 1e-6, quote="BTC"),
+        instrument("MONEY", "spot", "USD", 1.0, 0.01),
+    )
+    for name in ("alice", "bob", "carol"):
+        log.pending(name, "ex", {"BTC": (1, 0, 0)})
+    universe, columns, tables = book.market.universe, book.accounts.columns, book.market.tables
+    pool_number, ex = universe.venue_number("pool"), universe.venue_number("ex")
+    assert pool_number is not None
+    assert ex is not None
+    venue_of = {"EX-BTC": ex}
+    names = [
+        ("PERP", 1_000, 1, 0, 0),
+        ("FUT", -1_000, 0, 0, 0),
+        ("CALL", 1, -1, 0, 0),
+        ("EX-BTC", 5, 7, 0, 0),
+        ("INV", 0, 1, 0, 0),
+        ("QUIET", 0, 0, 0, 0),
+        ("BUYS", 0, 0, 1, 0),
+        ("SELLS", 0, 0, 0, 1),
+        ("DEBT", -1, 0, 0, 1),
+        ("BTC", 0, -1, 0, 0),
+        ("ETH/BTC", -1, 1, 0, 0),
+        ("MONEY", 1, 1, 0, 0),
+        ("INVF", -1, 0, 2, 0),
+    ]
+    held = {"alice": names, "bob": [("BTC", 1, 1, 0, 0)], "carol": [("QUIET", 0, 0, 0, 0), ("MONEY", 0, -1, 0, 0)]}
+    number_of = {(int(universe.instrument_arrays.venue[i]), name): i for i, name in enumerate(universe.instrument_names)}
+    priceless, without_cash = ("INV", "QUIET", "BUYS", "SELLS"), ("FUT", "QUIET", "BUYS", "SELLS", "DEBT", "INVF")
+    nan, cash_unit = np.nan, universe.instrument_arrays.cash_unit
+    for account, positions in held.items():
+        a = book.accounts.numbers[account]
+        columns.positions[a] = len(positions)
+        for slot, (name, lots, cash, buys, sells) in enumerate(positions):
+            i = number_of[venue_of.get(name, pool_number), name.removeprefix("EX-")]
+            columns.instrument[a, slot], columns.quantity[a, slot], columns.cash[a, slot] = i, lots, cash
+            columns.pending[columns.pending_row[a], slot] = (buys, sells, 0)
+            tables.instrument_float[i, [UNIT_LONG, UNIT_SHORT]] = (nan, nan) if name in priceless else (3.0, 5.0)
+            tables.instrument_float[i, CASH_VALUE] = 0.25
+            tables.instrument_int[i, [UNIT_UNKNOWN, CASH_UNKNOWN]] = name in priceless, name in without_cash
+    book.market.values.debt_index[number_of[pool_number, "DEBT"]] = 1.25
+    holders, found = legs_at(pool_number, np.array([0, 1, 2]), book.accounts, book.market)
+    assert holders.tolist() == [0, 1, 2]
+    assert found.legs.start.tolist() == [0, 11, 13, 14]
+    unit = {name: float(cash_unit[number_of[pool_number, name]]) for name in ("PERP", "CALL", "INV", "MONEY", "BTC", "ETH/BTC")}
+    btc, eth, usd = 100_000.0, 4_000.0, 1.0
+    # instrument, contract, asset, quote, units, cash, cash_usd, mark_usd, value_usd, entry_usd, buys, sells
+    rows: list[tuple[str | float, ...]] = [
+        ("PERP", "perpetual", "BTC", "USD", 1.0, unit["PERP"], 0.25, btc, 3_000.25, -0.25, 0.0, 0.0),
+        ("FUT", "future", "BTC", "USD", -1.0, 0.0, 0.0, btc, -5_000.0, 0.0, 0.0, 0.0),
+        ("CALL", "option", "BTC", "USD", 0.5, -unit["CALL"], -0.25, btc, 2.75, 0.5, 0.0, 0.0),
+        ("INV", "inverse_perpetual", "BTC", "BTC", 0.0, unit["INV"], 0.25, btc, 0.25, nan, 0.0, 0.0),
+        ("BUYS", "perpetual", "ETH", "USD", 0.0, 0.0, 0.0, eth, 0.0, nan, 0.25, 0.0),
+        ("SELLS", "perpetual", "ETH", "USD", 0.0, 0.0, 0.0, eth, 0.0, nan, 0.0, 0.25),
+        ("DEBT", "loan", "STB", "USD", -0.0125, 0.0, 0.0, usd, -5.0, nan, 0.0, 0.0125),
+        ("ETH/BTC", "spot", "ETH", "BTC", -0.5, 0.0, 0.0, eth, -5.0, nan, 0.0, 0.0),
+        ("MONEY", "spot", "USD", "USD", 1.0 + unit["MONEY"] - unit["BTC"], 0.0, 0.0, usd, 3.0, nan, 0.0, 0.0),
+        ("INVF", "inverse_future", "BTC", "BTC", -0.001, 0.0, 0.0, btc, -5.0, 0.0, 0.002, 0.0),
+        ("ETH/BTC", "spot", "BTC", "BTC", unit["ETH/BTC"], 0.0, 0.0, btc, 0.25, nan, 0.0, 0.0),
+        ("BTC", "spot", "BTC", "USD", 0.001, 0.0, 0.0, btc, 3.0, nan, 0.0, 0.0),
+        ("BTC", "spot", "USD", "USD", unit["BTC"], 0.0, 0.0, usd, 0.25, nan, 0.0, 0.0),
+        ("MONEY", "spot", "USD", "USD", -unit["MONEY"], 0.0, 0.0, usd, -0.25, nan, 0.0, 0.0),
+    ]
+    legs = found.legs
+    assert [found.instruments[one] for one in legs.instrument] == [row[0] for row in rows]
+    assert [CONTRACTS[one] for one in legs.contract] == [row[1] for row in rows]
+    assert [found.assets[one] for one in legs.asset] == [row[2] for row in rows]
+    assert [found.assets[one] for one in legs.quote] == [row[3] for row in rows]
+    numbers = (legs.units, legs.cash, legs.cash_usd, legs.mark_usd, legs.value_usd, legs.entry_usd, legs.buys, legs.sells)
+    for column, values in enumerate(numbers, start=4):
+        np.testing.assert_allclose(values, np.array([row[column] for row in rows], np.float64), rtol=1e-12, atol=1e-12)
+    dated = [row[0] in ("FUT", "CALL", "INVF") for row in rows]
+    np.testing.assert_allclose(legs.years, np.where(dated, 0.2, 0.0), rtol=1e-6)
+    assert legs.strike_usd.tolist() == [90_000.0 if row[0] == "CALL" else 0.0 for row in rows]
+    assert legs.is_call[[2, 10, 12]].tolist() == [True, False, False]
+    assert np.isnan(legs.sigma[[10, 12]]).all(), "cash has no volatility"
+
+
+def test_nothing_of_a_contract_without_a_price_is_nothing() -> None:
+    book, log = a_book()
+    define(log, instrument("INV", "inverse_perpetual", "BTC", 100.0, 0.5, quote="BTC"))
+    log.trade("alice", "pool", "INV", 1_000, 200_000)
+    log.trade("alice", "pool", "INV", -1_000, 210_000)  # its cash is left
+    book.market.marks.status[book.market.universe.asset_number("BTC")] = 1
+    venue = book.market.universe.venue_number("pool")
+    assert venue is not None
+    _, held = legs_at(venue, np.array([0]), book.accounts, book.market)
+    assert np.isnan(held.legs.mark_usd).all()
+    assert held.legs.units.tolist() == [0.0]
 
 
 def test_room_is_made_for_what_is_held_at_the_venue() -> None:
