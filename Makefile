@@ -78,7 +78,7 @@ twin: $(STAMPS)/venv ## ten thousand random books in the engine and in its plain
 faults: $(STAMPS)/kafka ## kill and pause workers at random moments, SEEDS times
 	$(BIN)/python -m tests.fault.run --seeds $(SEEDS) $(ARGS)
 
-mutate: $(STAMPS)/venv ## change one thing of margin, haircuts, breakers and venues' rules at a time: a test must notice; writes out/mutation.json
+mutate: $(STAMPS)/venv ## change one thing of margin, haircuts, breakers, venues' rules and their legs at a time: a test must notice; writes out/mutation.json
 	$(BIN)/python -m tests.mutation.run $(ARGS)
 
 reference: $(STAMPS)/venv ## every reference case found in the folder REFERENCE

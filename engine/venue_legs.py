@@ -406,7 +406,7 @@ def _gather(
                 unit /= mark_usd[asset]
             elif contract == LOAN:
                 unit *= debt_index[i]
-            units, value_usd = 0.0, 0.0  # nothing of what has no price is worth nothing
+            units, value_usd = 0.0, 0.0  # also of what has no price
             if lots > 0:
                 units, value_usd = lots * unit, lots * floats[i, UNIT_LONG]
             elif lots < 0:
@@ -427,7 +427,7 @@ def _gather(
             legs.units[leg], legs.cash[leg], legs.cash_usd[leg], legs.value_usd[leg] = units, cash_units, cash_usd, value_usd
             legs.mark_usd[leg], legs.sigma[leg] = mark_usd[asset], option_sigma[i]
             legs.strike_usd[leg], legs.is_call[leg] = terms.strike[i], terms.is_call[i]
-            legs.years[leg] = year_fraction(now_ns, terms.expiry_ns[i])  # of what never expires 0: its expiry is no time
+            legs.years[leg] = year_fraction(now_ns, terms.expiry_ns[i])  # 0 of what never expires: its expiry is 0
             legs.buys[leg], legs.sells[leg] = buys * unit, sells * unit
             leg += 1
         for slot in range(positions[a]):
