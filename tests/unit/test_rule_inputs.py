@@ -499,6 +499,23 @@ def test_derives_portfolio_manager_is_given_each_underlying_by_itself() -> None:
     assert holders(needs) == [2, 3, 4]
 
 
+def test_feeds_may_be_sure_by_asset() -> None:
+    sure: Given = {"confidence": {"BTC": 0.9, "ETH": 0.8, "SOL": 0.7}, "rate": 0.05}
+    accounts = DERIVE, [Held(SOL_PUT, 1.0)], [Held("DARK-perpetual-1.0-0.0", 1.0)]
+    [of_all], needs = adapted("derive_srm", legs_of(*accounts, given=sure))
+    assert needs.lacking.tolist() == [False, False, True]
+    np.testing.assert_equal(of_all.inputs.spot_confidence, [0.7, np.nan, 0.9, 0.8])
+    np.testing.assert_equal(of_all.inputs.perp_confidence, [0.7, np.nan, 0.9, 0.8])
+    assert of_all.inputs.forward_confidence.tolist() == of_all.inputs.sigma_confidence.tolist() == [0.9, 0.9, 0.7]
+    [of_btc, of_sol, _], needs = adapted("derive_pmrm2", legs_of(*accounts, given=sure))
+    assert needs.lacking.tolist() == [False, False, True]
+    for one, confidence in ((of_btc, 0.9), (of_sol, 0.7)):
+        assert (one.inputs.spot_confidence, one.inputs.perp_confidence) == (confidence, confidence)
+        for feed in (one.inputs.forward_confidence, one.inputs.rate_confidence, one.inputs.sigma_confidence):
+            assert set(feed.tolist()) == {confidence}
+        np.testing.assert_equal(one.inputs.collateral_confidence, [0.8, np.nan, 0.9])
+
+
 @pytest.mark.parametrize(
     ("name", "value", "within"),
     [
