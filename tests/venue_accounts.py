@@ -78,7 +78,7 @@ def _span16(generator: Generator, accounts: int) -> span16.Inputs:
         option_value_usd=generator.uniform(0.0, 500.0, instruments),
         is_option=generator.random(instruments) < 0.5,
         notional_usd=generator.uniform(50_000.0, 200_000.0, instruments),
-        spread_charge_usd=generator.uniform(0.0, 500.0, accounts),
+        spread_charge_usd=generator.uniform(0.0, 500.0, legs),
         equity_usd=generator.uniform(-1_000.0, 100_000.0, accounts),
     )
 
@@ -161,8 +161,8 @@ RULES: Final[dict[str, Trial]] = {
         span16,
         span16.Parameters(short_option_minimum_usd=100.0, initial_factor=1.1),
         _span16,
-        ("instrument", "quantity"),
-        ("spread_charge_usd", "equity_usd"),
+        ("instrument", "quantity", "spread_charge_usd"),
+        ("equity_usd",),
         ("quantity",),
         "equity_usd",
         feeds=("gain_usd", "option_value_usd", "notional_usd"),

@@ -5,7 +5,7 @@ scan range, each with volatility up, then down; then two extreme moves (`extreme
 fraction counts. Arrays of options are priced by whoever has the model; those of futures follow from the scan range.
 
 Of each combined commodity (all instruments on one underlying): scan risk = the largest loss over scenarios of sum of quantity x array, at
-least 0. Add the charge for spreads inside it, which is an input (exchanges publish tables). The short option minimum, times the number of
+least 0. Add the charges for spreads inside it, which are an input (exchanges publish tables). The short option minimum, times the number of
 short options, is the least that this may be. Less net option value, long options positive: what is left, at least 0, is its requirement.
 Commodities add up. Maintenance is the sum; initial `initial_factor` times it.
 
@@ -79,7 +79,7 @@ class Inputs(NamedTuple):
     option_value_usd: Floats  # (instruments,) premium; 0 where it is settled daily, as futures are
     is_option: NDArray[np.bool_]  # (instruments,)
     notional_usd: Floats  # (instruments,) value of the underlying
-    spread_charge_usd: Floats  # (accounts,) of all spreads inside commodities, added to the first commodity held
+    spread_charge_usd: Floats  # (legs,) of the spreads that a leg is counted in: a spread's charge stands at one of its legs
     equity_usd: Floats  # (accounts,)
 
 
@@ -105,14 +105,16 @@ def scan_risk_usd(inputs: Inputs, account: int, commodity: int) -> float:
 
 
 @kernel
-def requirement_usd(inputs: Inputs, parameters: ParameterArrays, account: int, commodity: int, spread_charge_usd: float) -> float:
+def requirement_usd(inputs: Inputs, parameters: ParameterArrays, account: int, commodity: int) -> float:
     """Of one commodity."""
     option_value_usd = 0.0
     short_options = 0.0
+    spread_charge_usd = 0.0
     for leg in range(inputs.start[account], inputs.start[account + 1]):
         row = inputs.instrument[leg]
         if inputs.commodity[row] == commodity:
             option_value_usd += inputs.quantity[leg] * inputs.option_value_usd[row]
+            spread_charge_usd += inputs.spread_charge_usd[leg]
             if inputs.is_option[row] and inputs.quantity[leg] < 0.0:
                 short_options -= inputs.quantity[leg]
     risk_usd = scan_risk_usd(inputs, account, commodity) + spread_charge_usd
@@ -120,7 +122,7 @@ def requirement_usd(inputs: Inputs, parameters: ParameterArrays, account: int, c
     if risk_usd < least_usd:
         risk_usd = least_usd
     required_usd = risk_usd - option_value_usd
-    return max(required_usd, 0.0)
+    return max(required_usd, 0.0) + spread_charge_usd * 0.0  # no minimum hides a charge that is none
 
 
 @kernel
@@ -130,13 +132,12 @@ def margins(inputs: Inputs, parameters: ParameterArrays, out: Floats) -> None:
         begin = inputs.start[account]
         end = inputs.start[account + 1]
         gross_usd = 0.0
-        required_usd = inputs.spread_charge_usd[account] * 0.0  # nan, where that is, of an account without legs too
+        required_usd = 0.0
         for leg in range(begin, end):
             row = inputs.instrument[leg]
             gross_usd += abs(inputs.quantity[leg]) * inputs.notional_usd[row]
             if _is_first(inputs, begin, leg):
-                charge_usd = inputs.spread_charge_usd[account] if leg == begin else 0.0
-                required_usd += requirement_usd(inputs, parameters, account, inputs.commodity[row], charge_usd)
+                required_usd += requirement_usd(inputs, parameters, account, inputs.commodity[row])
         write_row(out, account, inputs.equity_usd[account], parameters.initial_factor * required_usd, required_usd, gross_usd)
 
 
@@ -149,9 +150,9 @@ def parts(inputs: Inputs, parameters: ParameterArrays, account: int) -> list[tup
         if not _is_first(inputs, begin, leg):
             continue
         commodity = int(inputs.commodity[inputs.instrument[leg]])
-        charge = float(inputs.spread_charge_usd[account]) if leg == begin else 0.0
-        required = float(requirement_usd(inputs, parameters, account, commodity, charge))
+        required = float(requirement_usd(inputs, parameters, account, commodity))
         held = [one for one in range(begin, end) if inputs.commodity[inputs.instrument[one]] == commodity]
+        charge = sum(float(inputs.spread_charge_usd[one]) for one in held)
         value = sum(float(inputs.quantity[one] * inputs.option_value_usd[inputs.instrument[one]]) for one in held)
         found += [
             (f"scan risk, commodity {commodity}", float(scan_risk_usd(inputs, account, commodity))),

@@ -97,6 +97,6 @@ def _inputs(arrays: dict[str, list[float]], held: list[float]) -> span16.Inputs:
         option_value_usd=np.zeros(count),
         is_option=np.array(["fut" not in name for name in arrays]),
         notional_usd=np.zeros(count),
-        spread_charge_usd=np.zeros(1),
+        spread_charge_usd=np.zeros(len(legs)),
         equity_usd=np.zeros(1),
     )

@@ -45,21 +45,22 @@ def deribit(legs: Sequence[Values], account: Values, terms: Values) -> Row:
 
 
 def span(legs: Sequence[Values], instruments: Sequence[Values], account: Values, terms: Values) -> Row:
-    """Legs by commodity; the charge for spreads belongs to the first one held."""
+    """Legs by commodity, each with the charge for spreads that stands at it."""
     by_commodity: dict[int, list[tuple[Fraction, Values]]] = {}
+    charges: dict[int, Fraction] = {}
     gross = ZERO
     for leg in legs:
         instrument = instruments[leg["instrument"]]
         by_commodity.setdefault(instrument["commodity"], []).append((_exact(leg["quantity"]), instrument))
+        charges[instrument["commodity"]] = charges.get(instrument["commodity"], ZERO) + _exact(leg["spread_charge_usd"])
         gross += abs(_exact(leg["quantity"])) * _exact(instrument["notional_usd"])
-    maintenance, charge = ZERO, _exact(account["spread_charge_usd"])
-    for held in by_commodity.values():
+    maintenance = ZERO
+    for commodity, held in by_commodity.items():
         totals = [sum((units * _exact(one["gain_usd"][number]) for units, one in held), ZERO) for number in range(16)]
         shorts = sum((-units for units, one in held if units < 0 and one["is_option"]), ZERO)
         value = sum((units * _exact(one["option_value_usd"]) for units, one in held), ZERO)
-        risk = max(ZERO, -min(totals)) + charge
+        risk = max(ZERO, -min(totals)) + charges[commodity]
         maintenance += max(ZERO, max(risk, shorts * _exact(terms["short_option_minimum_usd"])) - value)
-        charge = ZERO
     return _exact(account["equity_usd"]), _exact(terms["initial_factor"]) * maintenance, maintenance, gross
 
 

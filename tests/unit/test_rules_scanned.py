@@ -184,7 +184,7 @@ def span(**changed: Any) -> span16.Inputs:
         option_value_usd=array(0.0, 0.0, 50.0),
         is_option=np.array([False, False, True]),
         notional_usd=array(10_000.0, 10_000.0, 5_000.0),
-        spread_charge_usd=array(70.0),
+        spread_charge_usd=array(40.0, 0.0, 30.0),
         equity_usd=array(2_000.0),
     )
     return inputs._replace(**changed)
@@ -203,6 +203,15 @@ def test_span_nets_inside_a_commodity_and_adds_across() -> None:
     assert row[EQUITY_USD] == 2_000.0
     assert row[DISTANCE] == pytest.approx(580.0 / 35_000.0)
     assert span_row(span(), initial_factor=1.1)[INITIAL_USD] == pytest.approx(1.1 * 1_420.0)
+
+
+def test_a_spread_charge_is_its_own_commoditys() -> None:
+    """Beside what its options ask at least, a charge may cost nothing; at another commodity it costs all of itself."""
+    there = span(spread_charge_usd=array(0.0, 20.0, 0.0))
+    assert span_row(there)[MAINTENANCE_USD] == pytest.approx(1_000.0 + 370.0)
+    assert span_row(there, short_option_minimum_usd=900.0)[MAINTENANCE_USD] == pytest.approx(1_000.0 + 950.0)
+    assert np.isnan(span_row(span(spread_charge_usd=array(0.0, -np.inf, 0.0)))).all()
+    assert dict(span16.parts(there, span16.parameter_arrays(span16.Parameters()), 0))["spread charge, commodity 1"] == 20.0
 
 
 def test_the_short_option_minimum_is_the_least() -> None:
@@ -239,7 +248,9 @@ def test_what_gains_in_every_scenario_risks_nothing() -> None:
 def test_only_short_options_have_the_minimum() -> None:
     """Of two options of one commodity: what is short counts, what is long does not take from it; a short future has none."""
     none = np.zeros((3, 16))
-    inputs = span(gain_usd=none, commodity=np.array([0, 0, 0]), option_value_usd=array(0.0, 0.0, 0.0), spread_charge_usd=array(0.0))
+    inputs = span(
+        gain_usd=none, commodity=np.array([0, 0, 0]), option_value_usd=array(0.0, 0.0, 0.0), spread_charge_usd=array(0.0, 0.0, 0.0)
+    )
     options = inputs._replace(is_option=np.array([True, False, True]), quantity=array(0.5, -2.0, 0.0))
     assert span_row(options, short_option_minimum_usd=900.0)[MAINTENANCE_USD] == 1_800.0
     futures = inputs._replace(is_option=np.array([False, False, False]), quantity=array(-3.0, -2.0, -1.0))
