@@ -245,5 +245,16 @@ def test_faults_of_parameters_are_named_at_once() -> None:
         {"reserves": [good], "categories": [mode]},
         {"reserves": [good, good], "categories": [mode | {"loan_to_value": 0.96}]},
     ):
-        assert isinstance(faults.read(aave_v3.Parameters, wrong), list)
-    assert isinstance(faults.read(aave_v3.Parameters, {"reserves": [good, good], "categories": [mode]}), aave_v3.Parameters)
+        assert isinstance(faults.faults.read(aave_v3.Parameters, wrong), list)
+    assert isinstance(faults.faults.read(aave_v3.Parameters, {"reserves": [good, good], "categories": [mode]}), aave_v3.Parameters)
+
+
+def test_a_pool_has_no_more_reserves_and_modes_than_it_can_number() -> None:
+    """One bit of its map for each reserve's debt and collateral, 256 in all; modes in a byte, of which 0 is none."""
+    reserves = [{"name": f"R{number}", "loan_to_value": 0.5, "liquidation_threshold": 0.6} for number in range(129)]
+    modes = [{"name": f"M{number}", "collateral": [], "loan_to_value": 0.5, "liquidation_threshold": 0.6} for number in range(256)]
+    assert isinstance(faults.read(aave_v3.Parameters, {"reserves": reserves[:128], "categories": modes[:255]}), aave_v3.Parameters)
+    assert faults.read(aave_v3.Parameters, {"reserves": reserves}) == ["reserves: Expected `array` of length <= 128"]
+    assert faults.read(aave_v3.Parameters, {"reserves": reserves[:1], "categories": modes}) == [
+        "categories: Expected `array` of length <= 255"
+    ]
