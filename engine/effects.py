@@ -72,7 +72,7 @@ class VenueLeg(Struct, frozen=True, kw_only=True, gc=False):
     unknown: str = ""  # account | not_taken | lacking | unvalued | fault
 
 
-class Health(Output, frozen=True, kw_only=True):
+class Health(Output, frozen=True, kw_only=True, gc=False):
     """`account.health`, key account: the last word on one account. Money is USD; None where it cannot be valued."""
 
     account: str

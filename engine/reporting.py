@@ -107,7 +107,7 @@ def tell(
                 requirement_usd=dict(zip(MODES, modes, strict=True)) if known else None,
                 orders_in_flight=len(life.flights) if life is not None else 0,
                 frozen=limits.is_frozen(name),
-                refuses=refusals_in_words(refused),
+                refuses=refusals_in_words(refused) if refused else [],
                 legs=legs.get(a, []),
                 clock_ns=clock_ns,
                 ledger=ledger,

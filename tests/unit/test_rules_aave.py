@@ -245,8 +245,8 @@ def test_faults_of_parameters_are_named_at_once() -> None:
         {"reserves": [good], "categories": [mode]},
         {"reserves": [good, good], "categories": [mode | {"loan_to_value": 0.96}]},
     ):
-        assert isinstance(faults.faults.read(aave_v3.Parameters, wrong), list)
-    assert isinstance(faults.faults.read(aave_v3.Parameters, {"reserves": [good, good], "categories": [mode]}), aave_v3.Parameters)
+        assert isinstance(faults.read(aave_v3.Parameters, wrong), list)
+    assert isinstance(faults.read(aave_v3.Parameters, {"reserves": [good, good], "categories": [mode]}), aave_v3.Parameters)
 
 
 def test_a_pool_has_no_more_reserves_and_modes_than_it_can_number() -> None:
