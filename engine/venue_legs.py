@@ -23,7 +23,7 @@ from engine.reasons import State
 from engine.rows import Life
 from engine.rules.choice import margins
 from engine.rules.interface import COLUMNS, DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD
-from engine.rules.legs import Legs, VenueLegs
+from engine.rules.legs import Legs, VenueLegs, empty_legs
 from engine.tables import (
     BUY,
     CASH_UNKNOWN,
@@ -293,7 +293,7 @@ def legs_at(venue: int, numbers: NDArray[np.int64], accounts: Accounts, market: 
     marks = np.where(market.marks.status == 0, market.marks.mark, np.nan)
     holders = np.empty(len(numbers), np.int64)
     start = np.zeros(len(numbers) + 1, np.int64)
-    room = _empty_legs(start, 2 * _count_slots(venue, numbers, columns, terms))  # each may have cash that is a leg of its own
+    room = empty_legs(start, 2 * _count_slots(venue, numbers, columns, terms))  # each may have cash that is a leg of its own
     count = _gather(
         venue, numbers, columns, terms, marks, market.tables, market.inputs.option_sigma, market.values.debt_index, market.clock_ns,
         holders, room,
@@ -320,34 +320,6 @@ def _level(before: int, distance: float, market: Market) -> int:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _empty_legs(start: NDArray[np.int64], legs: int) -> Legs:
-    def numbers() -> NDArray[np.int64]:
-        return np.empty(legs, np.int64)
-
-    def doubles() -> NDArray[np.float64]:
-        return np.empty(legs, np.float64)
-
-    return Legs(
-        start=start,
-        instrument=numbers(),
-        contract=numbers(),
-        asset=numbers(),
-        quote=numbers(),
-        units=doubles(),
-        cash=doubles(),
-        cash_usd=doubles(),
-        mark_usd=doubles(),
-        value_usd=doubles(),
-        strike_usd=doubles(),
-        is_call=np.empty(legs, np.bool_),
-        years=doubles(),
-        sigma=doubles(),
-        entry_usd=doubles(),
-        buys=doubles(),
-        sells=doubles(),
-    )
 
 
 @kernel

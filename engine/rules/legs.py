@@ -300,8 +300,36 @@ class Needs:
         return f"{instrument} ({contract}): {why.format(asset=names[legs.asset[leg]], quote=names[legs.quote[leg]])}"
 
 
+def empty_legs(start: Integers, legs: int) -> Legs:
+    """Room for so many legs, nothing of it filled but the offsets."""
+
+    def numbers() -> Integers:
+        return np.empty(legs, np.int64)
+
+    def doubles() -> Floats:
+        return np.empty(legs, np.float64)
+
+    return Legs(
+        start=start,
+        instrument=numbers(),
+        contract=numbers(),
+        asset=numbers(),
+        quote=numbers(),
+        units=doubles(),
+        cash=doubles(),
+        cash_usd=doubles(),
+        mark_usd=doubles(),
+        value_usd=doubles(),
+        strike_usd=doubles(),
+        is_call=np.empty(legs, np.bool_),
+        years=doubles(),
+        sigma=doubles(),
+        entry_usd=doubles(),
+        buys=doubles(),
+        sells=doubles(),
+    )
+
+
 def no_legs(venue: str, given: Given) -> VenueLegs:
     """Of no account: what a rule asks for can be seen from it."""
-    nothing, whole = np.zeros(0), np.zeros(0, np.int64)
-    legs = Legs(np.zeros(1, np.int64), *(whole,) * 4, *(nothing,) * 6, np.zeros(0, np.bool_), *(nothing,) * 5)
-    return VenueLegs(venue, legs, [], [], nothing, given)
+    return VenueLegs(venue, empty_legs(np.zeros(1, np.int64), 0), [], [], np.zeros(0), given)
