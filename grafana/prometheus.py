@@ -19,7 +19,7 @@ from grafana.build import PROJECT
 from grafana.queries import series_of
 from streams.broker import free_port
 
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 10.0
 LOG_TAIL_CHARACTERS = 4_000
 
@@ -47,7 +47,7 @@ class Firing(NamedTuple):
 class PrometheusServer:
     """`with PrometheusServer(folder, jobs, rules) as prometheus`; `jobs` are addresses (`host:port`) by the name of their job."""
 
-    def __init__(self, folder: Path, jobs: Mapping[str, Sequence[str]], rules: Sequence[Path] = (), interval: str = "500ms") -> None:
+    def __init__(self, folder: Path, jobs: Mapping[str, Sequence[str]], rules: Sequence[Path] = (), interval: str = "1s") -> None:
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self._folder = folder

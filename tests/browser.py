@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from tests.fault.workers import ROOT
+from tests.patience import PATIENCE_S
 
 AXE = ROOT / ".tools" / "axe-core" / "axe.min.js"
 ARGUMENTS = [
@@ -24,7 +25,9 @@ ARGUMENTS = [
 ]
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 DESK, PHONE = ViewportSize(width=1440, height=900), ViewportSize(width=390, height=844)
-TIMEOUT_MS = 30_000
+TIMEOUT_MS = PATIENCE_S * 1_000
+
+expect.set_options(timeout=TIMEOUT_MS)  # it does not go by the time-out of a context, and would wait five seconds
 
 
 class Violation(NamedTuple):

@@ -19,13 +19,13 @@ from streams.broker import Cluster
 from streams.demo.run import Options, perform_on
 from streams.demo.timeline import Scenario
 from tests.fault.workers import ROOT
+from tests.patience import PATIENCE_S
 
 SCENARIO: Scenario = "B"
 BEGIN, END = 70, 72  # 21:40 to 21:42, when USDe falls
 ACCOUNTS, NAMED = 200, 20
 SERVED = "Serving run"
-SERVED_TIMEOUT_S = 240.0
-END_TIMEOUT_S = 60.0
+SERVED_TIMEOUT_S = 480.0
 TAIL_CHARACTERS = 4_000
 
 
@@ -76,9 +76,9 @@ class LiveDemo:
         if self._process is None:
             return
         process, self._process = self._process, None
-        if not watch.end(process, END_TIMEOUT_S):
+        if not watch.end(process, PATIENCE_S):
             raise AssertionError(
-                f"the demo did not end within {END_TIMEOUT_S:g} s and was killed:\n{self._log.read_text()[-TAIL_CHARACTERS:]}"
+                f"the demo did not end within {PATIENCE_S:g} s and was killed:\n{self._log.read_text()[-TAIL_CHARACTERS:]}"
             )
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.clients import Clients, bounds
 from streams.settings import kafka_client_options
 from streams.store import committed_rows
-
-SETTLED_TIMEOUT_S = 40.0
+from tests.patience import PATIENCE_S
 
 
 async def settled_rows(clients: Clients, topic: str, partition: int) -> dict[bytes, bytes]:
@@ -18,9 +17,17 @@ async def settled_rows(clients: Clients, topic: str, partition: int) -> dict[byt
 
     A new owner need not wait like this: its producer's start ends what is open. For those who look after a worker has stopped.
     """
-    where = clients.partition(topic, partition)
-    async with asyncio.timeout(SETTLED_TIMEOUT_S), clients.reading(where) as committed:
-        async with AIOKafkaConsumer(**kafka_client_options(clients.settings)) as all_records:
+    await settled(clients, clients.partition(topic, partition))
+    return await committed_rows(clients, topic, partition)
+
+
+async def settled(clients: Clients, *partitions: TopicPartition) -> None:
+    """Return once readers see all that was committed on these; raises TimeoutError where a transaction stays open."""
+    async with (
+        asyncio.timeout(PATIENCE_S),  # the broker itself ends what is left open after 30 s
+        clients.reading(*partitions) as committed,
+        AIOKafkaConsumer(**kafka_client_options(clients.settings)) as all_records,
+    ):
+        for where in partitions:
             while await bounds(committed, where) != await bounds(all_records, where):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
-        return await committed_rows(clients, topic, partition)

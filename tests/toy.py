@@ -19,11 +19,11 @@ from streams.roster import MachineKind
 from streams.settings import Settings
 
 STEP_LOTS = 1_000
-SLOW_LOAD_S = 5.0
+SLOW_LOAD_S = 9.0
 POISON_LOTS = 666_666
 POISONED = 66
 BUSY_LOTS = 77
-BUSY_S = 0.05
+BUSY_S = 0.02  # short, or the process would not come to answer who scrapes it
 COUNTED = (FrameKind.FILLS, FrameKind.SNAPSHOTS, FrameKind.REPORTS)  # frames with a source whose offsets are counted without a gap
 
 

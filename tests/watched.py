@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from grafana.prometheus import Firing, PrometheusServer
 from grafana.rules import alert_rules, recording_rules
@@ -15,7 +16,8 @@ from streams.settings import Settings
 from tests.fault.workers import ROOT, WorkerProcess
 
 WINDOWS = Windows(1 / 40)  # five minutes are 7.5 s: every expression as it is in the rules, its windows shorter
-TIMEOUT_S = 90.0
+TIMEOUT_S = 240.0
+AGAIN_S = 15.0  # after which a cause is made again: twice the window in which what happened once is told
 LOOK_S = 0.25
 SCRAPED = "plimsoll_build_info or plimsoll_replay_orders"  # one series of each process that has been scraped
 
@@ -42,6 +44,25 @@ class Watch:
                     return firing
             await asyncio.sleep(LOOK_S)
         raise AssertionError(f"{alert} {labels} does not fire; these do: {await self._firing()}")
+
+    async def provoked(
+        self, cause: Callable[[], Awaitable[object]], *expected: Coroutine[Any, Any, Firing], again_s: float = AGAIN_S
+    ) -> None:
+        """Wait for all of `expected` (each a `fires`), and make their cause again as long as one has not come.
+
+        For what passes: an event of a short window is told in a few scrapes only, and a busy machine may miss those.
+        """
+        tasks = {asyncio.create_task(one) for one in expected}
+        try:
+            waiting = tasks
+            while waiting:
+                await cause()
+                _, waiting = await asyncio.wait(waiting, timeout=again_s)
+            for task in tasks:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
 
     async def ends(self, *alerts: str) -> None:
         """Wait until none of these alerts fires."""

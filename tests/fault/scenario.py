@@ -28,16 +28,14 @@ from streams.store import committed_rows
 from streams.topics_admin import create_topics
 from tests.fault.workers import WorkerProcess
 from tests.fault.workloads import Workload
+from tests.patience import PATIENCE_S
 
 PARTITIONS = 4
-SESSION_S = 3.0
-DRAIN_TIMEOUT_S = 60.0
-UNCUT_TIMEOUT_S = 60.0  # for a moment at which a worker has an order out that no cut covers
+SESSION_S = 6.0
+LOOK_MAX_S = SESSION_S / 2  # for a look at a worker that is stopped: after it, others may have its partitions
 COMMIT_S = 0.3  # for a commit that was on its way when its worker was stopped
-REPEATED_TIMEOUT_S = 30.0
-MOVED_TIMEOUT_S = 60.0
-FENCED_TIMEOUT_S = 8.0
-PAUSES_MAX = 3
+FENCED_TIMEOUT_S = 10.0
+PAUSES_MAX = 10
 
 
 class Kill(Struct, frozen=True):
@@ -86,7 +84,7 @@ async def run_scenario(bootstrap: str, prefix: str, seed: int, workload: Workloa
         heartbeat_s=0.5,
         cut_interval_ms=400,
         metrics_port=0,
-        watchdog_s=30,
+        watchdog_s=60,
     )
     specs = topic_specs(ledger_partitions=PARTITIONS, attest_partitions=settings.attest_partitions, venues=workload.venues)
     await create_topics(kafka_client_options(settings), specs, prefix)
@@ -180,7 +178,7 @@ async def _faults(settings: Settings, seed: int, workload: Workload, folder: Pat
 
 async def _moved(worker: WorkerProcess) -> None:
     """Until this worker owns every book and is ready: what the paused one had is somebody else's now."""
-    async with asyncio.timeout(MOVED_TIMEOUT_S):
+    async with asyncio.timeout(PATIENCE_S):
         while len(await asyncio.to_thread(worker.books)) < PARTITIONS:  # noqa: ASYNC110 - it happens in another process
             await asyncio.sleep(0.1)
         await worker.ready()
@@ -189,21 +187,25 @@ async def _moved(worker: WorkerProcess) -> None:
 async def _killed_before_a_cut(worker: WorkerProcess, settings: Settings, workload: Workload, moments: random.Random) -> Kill:
     """Stop it, look whether an order of its partitions is out that no committed cut covers, and kill it as it stands; else let it go on.
 
-    Without such a moment within UNCUT_TIMEOUT_S it is killed all the same, and the answer names no order.
+    Without such a moment within PATIENCE_S it is killed all the same, and the answer names no order.
     """
-    ends_at = time.monotonic() + UNCUT_TIMEOUT_S
+    ends_at = time.monotonic() + PATIENCE_S
     while True:
         partitions = await asyncio.to_thread(worker.books)
         worker.pause()
+        paused_at = time.monotonic()
         await asyncio.sleep(COMMIT_S)
         uncut = await _uncut(partitions, settings, workload)
-        if uncut or time.monotonic() > ends_at:
+        ends = await _ends(partitions, settings)
+        in_time = time.monotonic() - paused_at < LOOK_MAX_S
+        if (uncut and in_time) or time.monotonic() > ends_at:
             break
         worker.wake()
+        if not in_time:
+            await worker.ready()
         await asyncio.sleep(moments.uniform(0.05, 0.45))
     worker.kill()
-    _, ends = await _orders(partitions, settings)
-    return Kill(partitions, uncut, ends)
+    return Kill(partitions, uncut if in_time else set(), ends)
 
 
 async def _uncut(partitions: list[int], settings: Settings, workload: Workload) -> set[str]:
@@ -214,38 +216,50 @@ async def _uncut(partitions: list[int], settings: Settings, workload: Workload) 
         rows = await committed_rows(clients, "ledger.rows", partition)
         if CUT_KEY in rows:
             cuts[partition] = msgspec.msgpack.decode(rows[CUT_KEY], type=CutRecord)
-    published, _ = await _orders(partitions, settings)
+    published = await _orders(partitions, settings)
     homes = [(order, partition_of(order.account.encode(), PARTITIONS)) for order in published]
     return {order.order_id for order, home in homes if home in cuts and workload.is_uncut(order, cuts[home])}
 
 
 async def _repeated_since(kill: Kill, settings: Settings) -> int:
     """How many of the orders that were out and not cut at a kill have come out again; waits for all of them, for a while."""
-    ends_at = time.monotonic() + REPEATED_TIMEOUT_S
+    ends_at = time.monotonic() + PATIENCE_S
     while True:
-        published, _ = await _orders(kill.partitions, settings, kill.ends)
+        published = await _orders(kill.partitions, settings, kill.ends)
         again = kill.uncut & {order.order_id for order in published}
         if again == kill.uncut or time.monotonic() > ends_at:
             return len(again)
         await asyncio.sleep(0.2)
 
 
-async def _orders(
-    partitions: list[int], settings: Settings, begin: dict[TopicPartition, int] | None = None
-) -> tuple[list[Order], dict[TopicPartition, int]]:
-    """The orders published of these partitions, of all venues, from `begin` on or from the beginning; and where their topics end."""
+async def _orders(partitions: list[int], settings: Settings, begin: dict[TopicPartition, int] | None = None) -> list[Order]:
+    """The orders published of these partitions, of all venues, from `begin` on or from the beginning."""
     clients = Clients(settings)
-    wheres = [clients.partition(orders_topic(venue), partition) for venue in settings.venues for partition in partitions]
+    wheres = _orders_partitions(clients, partitions)
     orders: list[Order] = []
-    ends: dict[TopicPartition, int] = {}
     if not wheres:
-        return orders, ends
+        return orders
     async with clients.reading(*wheres) as consumer:
         for where in wheres:
-            first, ends[where] = await bounds(consumer, where)
-            async for records in scan(consumer, where, (begin or {}).get(where, first), ends[where]):
+            first, end = await bounds(consumer, where)
+            async for records in scan(consumer, where, (begin or {}).get(where, first), end):
                 orders += [msgspec.json.decode(record.value, type=Order) for record in records]
-    return orders, ends
+    return orders
+
+
+async def _ends(partitions: list[int], settings: Settings) -> dict[TopicPartition, int]:
+    """Where the orders topics of these partitions end."""
+    clients = Clients(settings)
+    wheres = _orders_partitions(clients, partitions)
+    if not wheres:
+        return {}
+    async with clients.reading(*wheres) as consumer:
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(wheres)
+    return ends
+
+
+def _orders_partitions(clients: Clients, partitions: list[int]) -> list[TopicPartition]:
+    return [clients.partition(orders_topic(venue), partition) for venue in clients.settings.venues for partition in partitions]
 
 
 async def _fenced(worker: WorkerProcess, before: int) -> int:
@@ -260,10 +274,10 @@ async def _fenced(worker: WorkerProcess, before: int) -> int:
 
 
 async def _drained(settings: Settings, workload: Workload, problems: list[str]) -> None:
-    ends = time.monotonic() + DRAIN_TIMEOUT_S
+    ends = time.monotonic() + PATIENCE_S
     while await workload.held(settings) != workload.expected():
         if time.monotonic() > ends:
-            problems.append(f"not everything was applied {DRAIN_TIMEOUT_S:.0f} s after the last fill")
+            problems.append(f"not everything was applied {PATIENCE_S:.0f} s after the last fill")
             return
         await asyncio.sleep(0.5)
 

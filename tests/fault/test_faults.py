@@ -8,7 +8,7 @@ from streams.broker import Cluster
 from tests.fault.scenario import Outcome, run_scenario
 from tests.fault.workloads import BookWorkload, ToyWorkload
 
-pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(1_200)]
 
 
 async def test_toys_while_one_worker_is_killed_and_one_paused(kafka: Cluster, topic_prefix: str) -> None:

@@ -14,9 +14,11 @@ import urllib.request
 from pathlib import Path
 
 from streams.settings import Settings
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_TIMEOUT_S = 240.0  # kernels may have to be compiled first, on a busy machine
+ANSWER_S = 30.0  # for a page: one that is given up looks as if nothing were told
 
 
 class WorkerProcess:
@@ -48,7 +50,7 @@ class WorkerProcess:
         if address is None:
             return 0, ""
         try:
-            with urllib.request.urlopen(f"{address}/{page}", timeout=2) as answer:
+            with urllib.request.urlopen(f"{address}/{page}", timeout=ANSWER_S) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -92,7 +94,7 @@ class WorkerProcess:
         self.process.kill()
         self.process.wait()
 
-    async def stop(self, timeout_s: float = 30.0) -> int:
+    async def stop(self, timeout_s: float = PATIENCE_S) -> int:
         """SIGTERM; the exit code. Killed where it takes too long, which shows in the code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)

@@ -23,13 +23,15 @@ from streams.settings import Settings, kafka_client_options
 from streams.store import committed_rows
 from tests import small_world
 from tests.fault.workers import ROOT
+from tests.patience import PATIENCE_S
 from tests.toy import Toy
 
 ACCOUNTS = 300
 PAUSE_S = 0.02
 PRICES_TICKS = (99_000, 101_000)  # fills' prices lie between these, so that cash tells more than lots do
 CASH_PER_LOT_TICK = {"BTC-PERP": 1_000, "USD": 10_000}  # in small_world: lot size x tick size, in millionths of a dollar
-MARKET_TIMEOUT_S = 60.0
+
+Places = dict[tuple[str, int], int]  # by source topic and partition: the offset of the last message
 
 
 class Workload(Protocol):
@@ -98,7 +100,8 @@ class Sender:
 
     def __init__(self, settings: Settings) -> None:
         self._clients = Clients(settings)
-        self._producer = AIOKafkaProducer(**kafka_client_options(settings), enable_idempotence=True, linger_ms=2)
+        options = {**kafka_client_options(settings), "request_timeout_ms": int(PATIENCE_S * 1000)}  # a broker may be killed, and come back
+        self._producer = AIOKafkaProducer(**options, enable_idempotence=True, linger_ms=2)
 
     async def __aenter__(self) -> Sender:
         await self._producer.start()
@@ -107,13 +110,17 @@ class Sender:
     async def __aexit__(self, *_: object) -> None:
         await self._producer.stop()
 
-    async def send(self, *messages: Message) -> None:
+    async def send(self, *messages: Message) -> Places:
         """Returns when all are acknowledged."""
         deliveries = []
         for message in messages:
             topic, key, value = encode_source(message)
-            deliveries.append(await self._producer.send(self._clients.name(topic), value, key))
-        await asyncio.gather(*deliveries)
+            deliveries.append((topic, await self._producer.send(self._clients.name(topic), value, key)))
+        places: Places = {}
+        for topic, delivery in deliveries:
+            told = await delivery
+            places[topic, told.partition] = max(told.offset, places.get((topic, told.partition), -1))
+        return places
 
 
 class ToyWorkload:
@@ -190,9 +197,10 @@ class BookWorkload:
         parameters = RiskParameters(v=1, version="v1", parameters={**small_world.PARAMETERS, **changes, **parameters_changed}, time_ns=now)
         depths = [Depth(v=1, asset=asset, depth_usd=1e8, spread_bps=2.0, time_ns=now) for asset in small_world.PRICES]
         async with Sender(settings) as sender:
-            await sender.send(parameters, SetMode(v=1, by="test", mode="publish", time_ns=now), *small_world.definitions(), *depths)
-            await sender.send(*self.prices(1.0))
-        await self._until_known(settings, len(small_world.definitions()))
+            defined = await sender.send(parameters, SetMode(v=1, by="test", mode="publish", time_ns=now), *small_world.definitions())
+            await until_in_cuts(settings, defined)  # a depth, a price or a fill of what is not defined yet would be refused
+            valued = await sender.send(*depths, *self.prices(1.0))
+            await until_in_cuts(settings, valued)
 
     async def flow(self, settings: Settings) -> None:
         async with Sender(settings) as sender:
@@ -238,26 +246,33 @@ class BookWorkload:
         return int(offset) > applied.get((source, int(partition)), -1)
 
     def prices(self, factor: float) -> list[OraclePrice]:
+        now = time.time_ns()
         return [
-            OraclePrice(v=1, asset=asset, source=source, price=price * (factor if asset == "BTC" else 1.0), publish_time_ns=time.time_ns())
+            OraclePrice(v=1, asset=asset, source=source, price=price * (factor if asset == "BTC" else 1.0), publish_time_ns=now)
             for asset, price in small_world.PRICES.items()
             for source in small_world.SOURCES
         ]
 
-    async def _until_known(self, settings: Settings, definitions: int) -> None:
-        """Until every book's cut has the definitions, the parameters and the prices: a fill of an unknown instrument is refused."""
-        needed = {"market.instruments": definitions - 1, "risk.parameters": 0, "operator.commands": 0, "oracle.prices": 0}
-        clients = Clients(settings)
-        async with asyncio.timeout(MARKET_TIMEOUT_S):
-            for partition in range(settings.ledger_partitions):
-                while True:
-                    rows = await committed_rows(clients, "ledger.rows", partition)
-                    if CUT_KEY in rows:
-                        record = msgspec.msgpack.decode(rows[CUT_KEY], type=CutRecord)
-                        applied = {source: last for source, _, last in record.sources}
-                        if all(applied.get(source, -1) >= last for source, last in needed.items()):
-                            break
-                    await asyncio.sleep(0.1)
+
+async def until_in_cuts(settings: Settings, market: Places) -> None:
+    """Until the committed cut of every book holds all of these, which come to every book."""
+    clients = Clients(settings)
+    async with asyncio.timeout(PATIENCE_S):
+        for partition in range(settings.ledger_partitions):
+            while True:
+                applied = await applied_in_cut(clients, partition)
+                if all(applied.get(place, -1) >= last for place, last in market.items()):
+                    break
+                await asyncio.sleep(0.1)
+
+
+async def applied_in_cut(clients: Clients, partition: int) -> Places:
+    """How far a book's newest cut has each of its sources."""
+    rows = await committed_rows(clients, "ledger.rows", partition)
+    if CUT_KEY not in rows:
+        return {}
+    record = msgspec.msgpack.decode(rows[CUT_KEY], type=CutRecord)
+    return {(source, number): last for source, number, last in record.sources}
 
 
 def amounts(book: Book) -> dict[str, int]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -30,10 +31,13 @@ from tests import small_world, spoilt_books
 from tests.fault.workers import WorkerProcess
 from tests.fault.workloads import BookWorkload, Sender
 from tests.integration.test_silence import PARTITIONS, settings_for
+from tests.patience import PATIENCE_S
 from tests.watched import Watch, at_port, killed, watching
 
 MARKET_STEP_S = 0.3
 FALL_STEP = 0.01
+HIGH, LOW = 0.9, 0.7  # of BTC's price: where whales are well, and where they are not
+GROWTH_SEEN_S = 20.0  # for a shortfall that has grown: it must be seen to for 7.5 s, and is for 15 s after the fall
 MAX_AGE_S = 3.0
 PAUSE_S = 1.5  # of a worker: longer than an order may take, shorter than its session
 CHAIN = "north"
@@ -41,7 +45,7 @@ QUICK_S, SLOW_S = 5.0, 1_000.0  # what a block takes to be seen; an alert begins
 LAGS_KEPT = 64
 HARMLESS, WHALES = 20, 10
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(1_800)]
 
 
 class Market:
@@ -62,9 +66,10 @@ class Market:
             await self.beat(1)
             await asyncio.sleep(MARKET_STEP_S)
 
-    async def fall(self, to: float) -> None:
-        """Step by step, so that it can be seen to fall."""
-        while self.factor > to:
+    async def fall(self) -> None:
+        """From HIGH to LOW step by step, so that it can be seen to fall; first up to HIGH where it has fallen before."""
+        self.factor = max(self.factor, HIGH)
+        while self.factor > LOW:
             self.factor -= FALL_STEP
             await asyncio.sleep(MARKET_STEP_S)
 
@@ -78,13 +83,14 @@ class Market:
 
     def _prices(self) -> list[OraclePrice]:
         apart = dict(zip(small_world.SOURCES, (-self.spread, 0.0, self.spread), strict=True))
+        now = time.time_ns()
         return [
             OraclePrice(
                 v=1,
                 asset=asset,
                 source=source,
                 price=price * (self.factor * (1.0 + apart[source]) if asset == "BTC" else 1.0),
-                publish_time_ns=time.time_ns(),
+                publish_time_ns=now,
             )
             for asset, price in small_world.PRICES.items()
             for source in small_world.SOURCES
@@ -111,9 +117,21 @@ class Books:
     async def put(self, topic: str, key: bytes, *values: bytes) -> None:
         """Records as they are, whatever they hold."""
         partition = partition_of(key, PARTITIONS) if topic == "venue.fills" else 0
+        name = Clients(self.settings).name(topic)
         async with AIOKafkaProducer(**kafka_client_options(self.settings)) as producer:
-            for value in values:
-                await producer.send_and_wait(Clients(self.settings).name(topic), value, key, partition=partition)
+            await asyncio.gather(*[await producer.send(name, value, key, partition=partition) for value in values])
+
+    async def put_what_is_refused(self) -> None:
+        """More bad prices than anybody overlooks, and a bad fill."""
+        await self.put("oracle.prices", b"BTC", *[b"\xff\xfe"] * 30)
+        fill = {"v": 1, "account": "account-0", "venue": "ex", "instrument": "BTC-PERP", "kind": "trade", "lots": 0.5, "sequence": 3}
+        await self.put("venue.fills", b"account-0", orjson.dumps(fill))
+
+    async def unfrozen(self) -> None:
+        """Until every book has heard that nothing is frozen any more."""
+        async with asyncio.timeout(PATIENCE_S):
+            while await asyncio.to_thread(self.worker.metric, "plimsoll_frozen") > 0:  # noqa: ASYNC110 - it happens in another process
+                await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
@@ -174,6 +192,7 @@ async def test_of_a_market_that_goes_wrong(kafka: Cluster, topic_prefix: str, tm
         await asyncio.to_thread(freeze, frozen=True)
         await watch.fires("PlimsollShadowDifference", severity="page")
         await asyncio.to_thread(freeze, frozen=False)
+        await books.unfrozen()
         market.factor = 0.999  # so that everybody is valued anew, by what is right
         await watch.ends("PlimsollShadowDifference")
 
@@ -184,12 +203,12 @@ async def test_of_a_market_that_goes_wrong(kafka: Cluster, topic_prefix: str, tm
         await watch.ends("PlimsollSourcesApart", "PlimsollBreakerOpen")
         await watch.silent()
 
-        await books.put("oracle.prices", b"BTC", *[b"\xff\xfe"] * 30)
-        refused = {"v": 1, "account": "account-0", "venue": "ex", "instrument": "BTC-PERP", "kind": "trade", "lots": 0.5, "sequence": 3}
-        await books.put("venue.fills", b"account-0", orjson.dumps(refused))
-        await watch.fires("PlimsollDeadLetters", topic="oracle.prices")
-        await watch.fires("PlimsollFillsRefused", topic="venue.fills")
-        await watch.fires("PlimsollUnknownShare")
+        await watch.provoked(
+            books.put_what_is_refused,
+            watch.fires("PlimsollDeadLetters", topic="oracle.prices"),
+            watch.fires("PlimsollFillsRefused", topic="venue.fills"),
+            watch.fires("PlimsollUnknownShare"),
+        )
         await watch.ends("PlimsollDeadLetters", "PlimsollFillsRefused")
 
 
@@ -200,19 +219,22 @@ async def test_of_liquidations_that_do_not_work(kafka: Cluster, topic_prefix: st
             await books.open(f"whale-{number}", 100_000, 3_000)
         await watch.silent()
 
-        await market.fall(to=0.7)
-        await watch.fires("PlimsollShortfallGrowing", job="plimsoll")
-        await watch.fires("PlimsollOrdersWithoutReport", venue="ex")
+        await watch.provoked(
+            market.fall,
+            watch.fires("PlimsollShortfallGrowing", job="plimsoll"),
+            watch.fires("PlimsollOrdersWithoutReport", venue="ex"),
+            again_s=GROWTH_SEEN_S,
+        )
 
-        late = asyncio.create_task(watch.fires("PlimsollLateOrders", venue="ex"))
-        sinking = 0
-        while not late.done():
+        numbers = count()
+
+        async def order_late() -> None:
             books.worker.pause()
-            await books.open(f"sinking-{(sinking := sinking + 1)}", 35_000, 1_000)  # bought far above the mark: an order follows at once
+            await books.open(f"sinking-{next(numbers)}", 35_000, 1_000)  # bought far above the mark: an order follows at once
             await asyncio.sleep(PAUSE_S)
             books.worker.wake()
-            await asyncio.sleep(PAUSE_S / 2)
-        await late
+
+        await watch.provoked(order_late, watch.fires("PlimsollLateOrders", venue="ex"), again_s=PAUSE_S / 2)
 
         market.factor = 1.0
         await watch.ends("PlimsollShortfallGrowing", "PlimsollOrdersWithoutReport", "PlimsollLateOrders")
@@ -271,7 +293,7 @@ async def forget_orders(settings: Settings, venue: str) -> None:
 async def test_of_a_forged_order_and_of_a_broker_that_is_gone(topic_prefix: str, tmp_path: Path) -> None:
     with LocalBroker(tmp_path / "broker") as broker:
         settings = await settings_for(Cluster(broker.bootstrap, "local", ""), topic_prefix)
-        ports = [free_port(), free_port()]
+        ports = [first := free_port(), free_port(excluding=first)]
         await BookWorkload(0).warm()
         worker = WorkerProcess("worker", at_port(settings, ports[0]), BookWorkload.machines, tmp_path)
         try:
@@ -289,6 +311,7 @@ async def test_of_a_forged_order_and_of_a_broker_that_is_gone(topic_prefix: str,
                     await watch.fires("PlimsollCutTooOld", machine="treasury")
                     await asyncio.to_thread(broker.start)
                     await watch.ends("PlimsollNoProgress", "PlimsollCutTooOld", "PlimsollReplayFails")
+                    await worker.ready()
             assert await worker.stop() == 0
         finally:
             killed(worker)

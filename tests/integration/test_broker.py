@@ -16,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streams import kafka_jars
 from streams.broker import PORTS, BrokerError, Cluster, LocalBroker, cluster
+from tests.patience import PATIENCE_S
 
 TOPIC = "kept"
 
@@ -40,7 +41,7 @@ async def read(bootstrap: str, count: int) -> list[bytes]:
         consumer.assign([TopicPartition(TOPIC, 0)])
         values: list[bytes] = []
         while len(values) < count:
-            batch = await asyncio.wait_for(consumer.getmany(timeout_ms=500), timeout=20)
+            batch = await asyncio.wait_for(consumer.getmany(timeout_ms=500), timeout=PATIENCE_S)
             values += [record.value for records in batch.values() for record in records]
         return values
 
@@ -48,7 +49,7 @@ async def read(bootstrap: str, count: int) -> list[bytes]:
 def plimsoll(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     env = {name: value for name, value in os.environ.items() if name != "PLIMSOLL_BOOTSTRAP"} | environment
     command = [sys.executable, "-m", "streams.command_line", *arguments]
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=2 * PATIENCE_S)
 
 
 async def test_data_and_address_outlast_a_stop_and_a_kill(tmp_path: Path) -> None:
@@ -105,7 +106,7 @@ def test_the_broker_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
         broker = psutil.Process(int(owner.stdout.readline()))
         assert broker.is_running()
         owner.send_signal(signal.SIGKILL)
-    broker.wait(timeout=30)
+    broker.wait(timeout=PATIENCE_S)
     assert LocalBroker(tmp_path).status() is None
 
 

@@ -24,6 +24,7 @@ from streams.command_line import FAULT, FOUND_WANTING, app
 from streams.ingest import frame_batch
 from streams.messages import json_schemas, topic_specs, topic_table
 from streams.settings import load_settings
+from tests.patience import PATIENCE_S
 
 GUARDIANS = ["58cc3ae5c097b213ce3c81979e1b9f9570746aa5", "0xFF6CB952589BDE862C25EF4392132FB9D4A42157"]
 
@@ -101,7 +102,7 @@ async def test_brakes_are_sent_with_who_and_why(kafka: Cluster, topic_prefix: st
         assert result.exit_code == 0, result.output
     consumer = AIOKafkaConsumer(f"{topic_prefix}operator.commands", bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest")
     async with consumer:
-        sent = [json.loads((await asyncio.wait_for(consumer.getone(), timeout=30)).value) for _ in commands[1:]]
+        sent = [json.loads((await asyncio.wait_for(consumer.getone(), timeout=PATIENCE_S)).value) for _ in commands[1:]]
     for command in sent:
         assert command.pop("time_ns") > 0
         assert command.pop("v") == 1

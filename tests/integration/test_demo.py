@@ -22,6 +22,7 @@ from streams.demo.promises import broken_promises
 from streams.demo.run import Options, perform_on
 from streams.demo.summary import Run
 from streams.demo.timeline import Scenario
+from tests.patience import PATIENCE_S
 
 BEGIN, END = 70, 72  # 21:40 to 21:42: Binance prints USDe between 0.98 and 0.68
 ACCOUNTS = 200
@@ -43,15 +44,13 @@ RUN_KEYS = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_two_minutes_of_the_crash_twice(kafka: Cluster, tmp_path: Path) -> None:
     told = io.StringIO()
-    children = set(psutil.Process().children(recursive=True))
+    before = set(workers_of(psutil.Process()))
     options = Options(minutes=END, accounts=ACCOUNTS, out=tmp_path, begin=BEGIN)
     runs = {run.scenario: run for run in perform_on(kafka, options, Console(file=told, width=80))}
 
-    left = {process for process in psutil.Process().children(recursive=True) if process not in children}
-    assert not [process for process in left if "streams.worker" in process.cmdline()], "a worker goes on"
+    assert not set(workers_of(psutil.Process())) - before, "a worker goes on"
     assert [promise for run in runs.values() for promise in broken_promises(run)] == []
     _check_the_story(runs)
     again = perform_on(kafka, options._replace(scenarios=("A",), out=tmp_path / "again"), Console(file=io.StringIO()))
@@ -147,7 +146,6 @@ def workers_of(demo: psutil.Process) -> list[psutil.Process]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_demo_ends_what_it_started(kafka: Cluster, tmp_path: Path, how: signal.Signals, code: int) -> None:
     environment = {**os.environ, "PLIMSOLL_BOOTSTRAP": kafka.bootstrap}
@@ -159,8 +157,8 @@ def test_an_interrupted_demo_ends_what_it_started(kafka: Cluster, tmp_path: Path
             time.sleep(0.2)
         time.sleep(1.0)
         demo.send_signal(how)
-        assert demo.wait(120) == code
-        gone, alive = psutil.wait_procs(workers, timeout=1.0)
+        assert demo.wait(PATIENCE_S) == code
+        gone, alive = psutil.wait_procs(workers, timeout=10.0)
         assert not alive, f"processes {[process.pid for process in alive]} go on"
         assert len(gone) == 2
     finally:

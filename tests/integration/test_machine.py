@@ -30,12 +30,12 @@ from streams.outbox import Outbox
 from streams.settings import Settings, kafka_client_options, load_settings
 from streams.store import committed_rows
 from streams.topics_admin import create_topics
+from tests.patience import PATIENCE_S
 from tests.samples import ASSET_REPORT
 from tests.settled import settled_rows
 from tests.toy import STEP_LOTS, Toy, machines
 
 VENUE = "alpha"
-TIMEOUT_S = 60.0
 
 
 class Watcher:
@@ -121,7 +121,7 @@ def one_fill(number: int, lots: int, covers_from: int | None = None, venue: str 
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
@@ -257,7 +257,7 @@ async def test_cuts_go_on_without_what_only_shows(
     admin = AIOKafkaAdminClient(**kafka_client_options(log.clients.settings))
     await admin.start()
     await admin.delete_topics([log.clients.name("pipeline.status")])
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(PATIENCE_S):
         while log.clients.name("pipeline.status") in await admin.list_topics():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     await admin.close()
@@ -314,7 +314,8 @@ async def test_a_partition_kept_over_a_rebalance_proves_itself_even_where_nothin
         assert is_fenced(first.watcher.errors[0])
 
 
-async def test_frames_beyond_the_next_one_are_asked_for_again_not_applied(log: Log) -> None:
+async def test_frames_beyond_the_next_one_are_asked_for_again_not_applied(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "SEEK_AGAIN_S", 30.0)
     async with living(log) as run:
         await run.phase(Phase.RUNNING)
         records = await log.append(4)
@@ -493,8 +494,11 @@ async def test_a_cut_holds_one_place_of_the_log_while_applying_goes_on(log: Log)
     """Each cut committed while frames were being applied is the state at its own offset, found by loading it."""
     async with living(log) as run:
         await run.phase(Phase.RUNNING)
-        for _ in range(150):
-            await run.write_and_deliver(1)
+        cut_at: set[int] = set()
+        async with asyncio.timeout(PATIENCE_S):
+            while len(cut_at) < 6:
+                await run.write_and_deliver(1)
+                cut_at.add(run.life.cut_applied)
         await run.cut()
     rows: list[tuple[bytes, bytes | None]] = []
     where = log.clients.partition("ledger.rows", 0)

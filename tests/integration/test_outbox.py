@@ -20,7 +20,8 @@ from streams.settings import Settings, kafka_client_options, load_settings
 from streams.store import committed_rows
 from streams.topics_admin import check_topics, create_topics
 from streams.verdicts import TRIAL_KEY
-from tests.integration.test_machine import TIMEOUT_S, VENUE, Log, Run, living, orders, until
+from tests.integration.test_machine import VENUE, Log, Run, living, orders, until
+from tests.patience import PATIENCE_S
 
 GHOST = "ghost"
 REFUSED = 3  # replicas of a topic, more than one broker can hold: it refuses to create it
@@ -86,7 +87,7 @@ async def test_where_a_topic_is_refused_only_its_orders_and_their_cuts_wait(log:
         await run.write_and_deliver(2, lots=1_000, venue=GHOST)
         await until(lambda: bool(outbox_of(run).problems()))
         await run.write_and_deliver(2, lots=1_000)
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while numbers(await orders(log.clients)) != [1, 4, 5]:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         (problem,) = outbox_of(run).problems()
@@ -135,7 +136,7 @@ async def test_a_partition_whose_cut_waits_does_not_hold_the_stream(log: Log, mo
             run.life._trials.careful_until = 100
         applied = 0
         for offset, value in [*await log.append(1, 1_000, GHOST), *await log.append(9)]:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(PATIENCE_S):
                 applied += await run.life.deliver_carefully(offset, value, 0, lambda: None)
                 await run.life.room()
         assert applied == (1 if careful else 4)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,24 +28,25 @@ from streams.outbox import orders_spec
 from streams.settings import Settings, kafka_client_options, load_settings
 from streams.topics_admin import create_topics
 from tests.fault.workers import WorkerProcess
+from tests.patience import PATIENCE_S
 from tests.toy import BUSY_LOTS, POISON_LOTS, STEP_LOTS
 from tests.watched import at_port, killed, watching
 
 MACHINES = "tests.toy:faulty_machines"
 PARTITIONS = 2
 VENUE, GHOST = "alpha", "ghost"
-LONG_SESSION_S = 10.0  # while which nobody takes a paused worker's partitions over
+LONG_SESSION_S = 20.0  # while which nobody takes a paused worker's partitions over
 SHORT_SESSION_S = 3.0
 REFUSED = 3  # copies of a topic, more than one broker can hold: it refuses to create it
 ACCOUNT = "someone"
 HOME = partition_of(ACCOUNT.encode(), PARTITIONS)
 DEATHS_MAX = 20  # a poisoned frame takes four or five before it is set aside: as many more as there are cuts between it and the first
-TIMEOUT_S = 60.0
-BUSY_FILLS = 300
+BUSY_FILLS = 800  # some seventeen seconds of work
+BUSY_AGAIN_S = 40.0
 PARTIALS = "treasury.partials"  # one in each cut of a book
 MARKER_BYTES = 120  # what ends a transaction still fits, a partial does not
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(1_800)]
 
 
 class Toys:
@@ -71,35 +74,51 @@ class Toys:
         """Into the log, as if what lies before them had been lost on the way."""
         rows = np.zeros(1, FILL_DTYPE)
         rows["order"], rows["lots"] = -1, 1
+        frames = []
         for number in range(1_000_000, 1_000_000 + count):
             rows["sequence"], rows["offset"] = number, number
             fills = Fills([ACCOUNT], [(VENUE, "BTC-PERP")], [], rows)
-            frame = Frame(FrameKind.FILLS, "venue.fills", HOME, number - 1, number, fills, [])
-            await self._put("ledger", HOME, (None, encode_frame(frame)))
+            frames.append(encode_frame(Frame(FrameKind.FILLS, "venue.fills", HOME, number - 1, number, fills, [])))
+        await self._put("ledger", HOME, *[(None, frame) for frame in frames])
 
     async def row(self, key: bytes, value: bytes | None) -> None:
         """Among the committed rows, past every machine."""
         await self._put("ledger.rows", HOME, (key, value))
 
-    async def largest_partial(self, size: int | None = None) -> None:
-        """Have the broker refuse larger ones, and with them the cuts that tell them; or as it should be."""
+    @asynccontextmanager
+    async def partials_refused(self) -> AsyncIterator[None]:
+        """Meanwhile the broker takes no partial, and so no cut that tells one. Each should be short: a frame of which no cut comes again
+        and again is set aside."""
         spec = next(spec for spec in self._specs if spec.name == PARTIALS)
-        config = dict(spec.config) | ({"max.message.bytes": str(size)} if size else {})
+        small, right = (
+            ConfigResource(ConfigResourceType.TOPIC, self._clients.name(PARTIALS), dict(spec.config) | more)
+            for more in ({"max.message.bytes": str(MARKER_BYTES)}, {})
+        )
         admin = AIOKafkaAdminClient(**kafka_client_options(self.settings))
         await admin.start()
         try:
-            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, self._clients.name(PARTIALS), config)])
+            await admin.alter_configs([small])
+            try:
+                yield
+            finally:
+                await admin.alter_configs([right])
         finally:
             await admin.close()
+
+    async def fence(self, machine: str) -> None:
+        """As another deployment does that shares the group: take its first partition's transactional id over."""
+        producer = self._clients.cut_producer(f"{self.settings.topic_prefix}{self.settings.group}-{machine}-0")
+        await producer.start()
+        await producer.stop()
 
     async def make_topic_of(self, venue: str) -> None:
         settings = self.settings.model_copy(update={"replication": 1})
         await create_topics(kafka_client_options(settings), [orders_spec(settings, venue)], settings.topic_prefix)
 
     async def _put(self, topic: str, partition: int, *records: tuple[bytes | None, bytes | None]) -> None:
-        async with AIOKafkaProducer(**kafka_client_options(self.settings)) as producer:
-            for key, value in records:
-                await producer.send_and_wait(self._clients.name(topic), value, key, partition=partition)
+        name = self._clients.name(topic)
+        async with AIOKafkaProducer(**kafka_client_options(self.settings), enable_idempotence=True) as producer:
+            await asyncio.gather(*[await producer.send(name, value, key, partition=partition) for key, value in records])
 
 
 async def prepared(bootstrap: str, prefix: str) -> Toys:
@@ -123,7 +142,7 @@ async def prepared(bootstrap: str, prefix: str) -> Toys:
 
 async def test_of_owners_that_pause_and_go(kafka: Cluster, topic_prefix: str, tmp_path: Path) -> None:
     toys = await prepared(kafka.bootstrap, topic_prefix)
-    ports = [free_port(), free_port()]
+    ports = [first := free_port(), free_port(excluding=first)]
     workers = [WorkerProcess(f"worker{port}", at_port(toys.settings, port), MACHINES, tmp_path) for port in ports]
     again: WorkerProcess | None = None
     try:
@@ -131,15 +150,20 @@ async def test_of_owners_that_pause_and_go(kafka: Cluster, topic_prefix: str, tm
         async with watching(tmp_path, {"plimsoll": [f"127.0.0.1:{port}" for port in ports]}) as watch:
             await watch.silent()
 
-            keeper = next(worker for worker in workers if 'plimsoll_cut_age_seconds{machine="treasury"' in worker.get("metrics")[1])
+            keeper = await keeper_of(workers)
             keeper.pause()
-            await watch.fires("PlimsollPartitionWithoutOwner", machine="treasury")
-            await watch.fires("PlimsollProcessDown")
-            await watch.fires("PlimsollClockBehind", machine="book")
+            await asyncio.gather(  # side by side: two of them end when the other one takes over
+                watch.fires("PlimsollPartitionWithoutOwner", machine="treasury"),
+                watch.fires("PlimsollProcessDown"),
+                watch.fires("PlimsollClockBehind", machine="book"),
+            )
             await watch.ends("PlimsollPartitionWithoutOwner", "PlimsollClockBehind")  # the other one has taken over
             keeper.wake()
-            await watch.fires("PlimsollFenced")
+            await asyncio.gather(*(worker.ready() for worker in workers))
+            # The woken one may have heard from its group that it was replaced before it tried a cut. This owner has no such warning.
+            await watch.provoked(partial(toys.fence, "book"), watch.fires("PlimsollFenced"))
             await watch.ends("PlimsollProcessDown", "PlimsollFenced")
+            await asyncio.gather(*(worker.ready() for worker in workers))
 
             assert await asyncio.gather(*(worker.stop() for worker in workers)) == [0, 0]
             await watch.fires("PlimsollNoProgress", job="plimsoll")
@@ -156,8 +180,19 @@ async def test_of_owners_that_pause_and_go(kafka: Cluster, topic_prefix: str, tm
         killed(*workers, again)
 
 
+async def keeper_of(workers: list[WorkerProcess]) -> WorkerProcess:
+    """The one that has the treasury, once one alone says so."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            pages = [await asyncio.to_thread(worker.get, "metrics") for worker in workers]
+            said = [worker for worker, (_, text) in zip(workers, pages, strict=True) if 'cut_age_seconds{machine="treasury"' in text]
+            if len(said) == 1:
+                return said[0]
+            await asyncio.sleep(0.2)
+
+
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not await asyncio.to_thread(holds):  # noqa: ASYNC110 - it happens in another process
             await asyncio.sleep(0.02)
 
@@ -193,8 +228,7 @@ async def test_of_partitions_that_go_wrong(kafka: Cluster, topic_prefix: str, tm
             partition = {"machine": "book", "partition": str(HOME)}
             await watch.silent()
 
-            await toys.frames_beyond_a_gap(5)
-            await watch.fires("PlimsollGaps", **partition)
+            await watch.provoked(partial(toys.frames_beyond_a_gap, 5), watch.fires("PlimsollGaps", **partition))
 
             await toys.fill(STEP_LOTS, venue=GHOST)
             await watch.fires("PlimsollOrdersWaiting", venue=GHOST)
@@ -202,13 +236,15 @@ async def test_of_partitions_that_go_wrong(kafka: Cluster, topic_prefix: str, tm
             await toys.make_topic_of(GHOST)
             await watch.ends("PlimsollGaps", "PlimsollOrdersWaiting", "PlimsollCutTooOld")
 
-            await toys.largest_partial(MARKER_BYTES)
-            await until(lambda: supervised.worker.metric("plimsoll_cut_failures_total") > 0)
-            await toys.largest_partial()
-            await watch.fires("PlimsollCutFailures")  # of whichever partition came first
+            async def fail_a_cut() -> None:
+                before = await asyncio.to_thread(supervised.worker.metric, "plimsoll_cut_failures_total")
+                async with toys.partials_refused():
+                    await until(lambda: supervised.worker.metric("plimsoll_cut_failures_total") > before)
 
-            await toys.fill(*[BUSY_LOTS] * BUSY_FILLS)
-            await watch.fires("PlimsollEventsWait", **partition)
+            await watch.provoked(fail_a_cut, watch.fires("PlimsollCutFailures"))  # of whichever partition came first
+
+            busy = partial(toys.fill, *[BUSY_LOTS] * BUSY_FILLS)
+            await watch.provoked(busy, watch.fires("PlimsollEventsWait", **partition), again_s=BUSY_AGAIN_S)
             await watch.ends("PlimsollCutFailures", "PlimsollEventsWait")
 
             await toys.fill(POISON_LOTS)

@@ -25,9 +25,8 @@ from streams.frames import decode_frame, encode_frame
 from streams.messages import encode_effect, topic_specs
 from streams.settings import Settings, kafka_client_options, load_settings
 from streams.topics_admin import create_topics
+from tests.patience import PATIENCE_S
 from tests.small_world import Log
-
-TIMEOUT_S = 60.0
 
 
 class Watching:
@@ -45,12 +44,12 @@ class Watching:
         address = re.search(r"metrics at (http://127\.0\.0\.1:\d+/metrics)", self.log.read_text())
         if address is None:
             return {}
-        with urllib.request.urlopen(address[1], timeout=5) as answer:
+        with urllib.request.urlopen(address[1], timeout=PATIENCE_S) as answer:
             lines = [line.rpartition(" ") for line in answer.read().decode().splitlines() if not line.startswith("#")]
         return {name.removeprefix("plimsoll_replay_"): float(value) for name, _, value in lines}
 
     def until(self, is_so: Callable[[dict[str, float]], bool]) -> dict[str, float]:
-        ends = time.monotonic() + TIMEOUT_S
+        ends = time.monotonic() + PATIENCE_S
         while not is_so(told := self.told()):
             assert time.monotonic() < ends, (told, self.log.read_text())
             time.sleep(0.1)
@@ -105,7 +104,7 @@ async def test_differences_are_told_as_they_come(kafka: Cluster, topic_prefix: s
     told = watching.until(lambda told: told["differences"] > 0)
     assert (told["differences"], told["orders"], told["failures_total"]) == (1, len(orders), 0)
     watching.process.terminate()
-    assert watching.process.wait(TIMEOUT_S) == 0
+    assert watching.process.wait(PATIENCE_S) == 0
     assert "difference: order forged was published, but no log asks for it" in watching.log.read_text()
 
 
@@ -121,7 +120,7 @@ def test_a_cluster_that_is_away_is_counted_and_asked_again(started: Callable[...
     told = watching.until(lambda told: told.get("failures_total", 0) >= 2)
     assert told["last_success_timestamp_seconds"] == 0
     watching.process.terminate()
-    assert watching.process.wait(TIMEOUT_S) == 0
+    assert watching.process.wait(PATIENCE_S) == 0
     assert "Traceback" not in watching.log.read_text()
 
 

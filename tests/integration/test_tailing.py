@@ -30,6 +30,7 @@ from streams.messages import TOPICS, dead_letter, encode_effect, encode_source, 
 from streams.settings import Settings, kafka_client_options, load_settings
 from streams.topics_admin import create_topics
 from tests import samples
+from tests.patience import PATIENCE_S
 
 VENUES = ["binance", "moon"]
 PARTITIONS = 4
@@ -247,7 +248,7 @@ def test_a_reader_that_leaves_ends_it_without_a_word(settings: Settings, many: l
     process = started("market.depth", "--from-beginning")
     assert process.stdout.readline().startswith("2025-10-10 21:00")
     process.stdout.close()
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert process.stderr.read() == ""
 
 
@@ -259,5 +260,5 @@ def test_following_goes_on_with_each_record_and_ends_at_an_interrupt(settings: S
         send(settings, *encode_source(msgspec.structs.replace(report, order_id=order)))
         assert f"order_id {order}" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert process.stderr.read() == ""

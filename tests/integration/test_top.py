@@ -28,9 +28,9 @@ from streams.messages import encode_effect, topic_specs
 from streams.settings import Settings, kafka_client_options, load_settings
 from streams.topics_admin import create_topics
 from tests import samples
+from tests.patience import PATIENCE_S
 
 ACCOUNTS = 60
-TIMEOUT_S = 30.0
 ENTER_SCREEN, LEAVE_SCREEN = "\x1b[?1049h", "\x1b[?1049l"
 
 
@@ -116,7 +116,7 @@ class Screen:
 
     def until(self, wanted: str) -> None:
         """Read until this was written since the last call."""
-        ends, read = time.monotonic() + TIMEOUT_S, ""
+        ends, read = time.monotonic() + PATIENCE_S, ""
         while wanted not in read:
             assert time.monotonic() < ends, read
             if select.select([self.terminal], [], [], 0.1)[0]:
@@ -129,7 +129,7 @@ class Screen:
     def end(self) -> tuple[int, bool]:
         """(its exit code, whether the terminal is as it was)."""
         self.until(LEAVE_SCREEN)
-        code = self.process.wait(TIMEOUT_S)
+        code = self.process.wait(PATIENCE_S)
         return code, termios.tcgetattr(self._inside) == self.before
 
     def close(self) -> None:

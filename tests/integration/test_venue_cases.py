@@ -27,17 +27,17 @@ from streams.settings import kafka_client_options, load_settings
 from streams.store import committed_rows
 from streams.topics_admin import create_topics
 from tests import venue_cases
-from tests.fault.workers import WorkerProcess
+from tests.fault.workers import READY_TIMEOUT_S, WorkerProcess
 from tests.fault.workloads import BookWorkload, Sender
+from tests.patience import PATIENCE_S
 from tests.venue_cases import Case
 
 PARTITIONS = 2
 OF_ACCOUNTS = ("account.snapshots", "account.orders")  # topics with as many partitions as there are books
-TIMEOUT_S = 60.0
 
 Place = tuple[str, int]  # a source and its partition
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.slow
 
 
 async def test_legs_of_reference_cases_come_out_of_the_pipeline(kafka: Cluster, topic_prefix: str, tmp_path: Path) -> None:
@@ -58,11 +58,12 @@ async def test_legs_of_reference_cases_come_out_of_the_pipeline(kafka: Cluster, 
     market = [*venue_cases.opening_messages(), *(message for case in cases for message in (*case.definitions, *case.market))]
     workload = BookWorkload(0)
     await workload.warm()
+    async with Sender(settings) as sender:
+        await sender.send(*market)  # all of it before a keeper begins, which takes definitions first then
     worker = WorkerProcess("worker", settings, workload.machines, tmp_path)
     try:
         async with Sender(settings) as sender:
-            await sender.send(*market)
-            await until_in_cuts(clients, market)  # a balance at a venue that is not defined yet would be refused
+            await until_in_cuts(clients, market, READY_TIMEOUT_S)  # a balance at a venue that is not defined yet would be refused
             accounts = [message for case in cases for message in case.accounts_messages]
             await sender.send(*accounts)
             await until_in_cuts(clients, accounts)
@@ -86,13 +87,13 @@ async def set_clock(clients: Clients) -> None:
         await producer.stop()
 
 
-async def until_in_cuts(clients: Clients, messages: Sequence[Message]) -> None:
+async def until_in_cuts(clients: Clients, messages: Sequence[Message], patience_s: float = PATIENCE_S) -> None:
     """Until every book's cut has all of these messages, where they are all that their topics hold."""
-    ends = time.monotonic() + TIMEOUT_S
+    ends = time.monotonic() + patience_s
     for partition in range(PARTITIONS):
         needed = last_offsets(messages, partition)
         while late := await not_in_cut(clients, partition, needed):
-            assert time.monotonic() < ends, f"not within {TIMEOUT_S} s in the cut of partition {partition}: {late}"
+            assert time.monotonic() < ends, f"not within {patience_s} s in the cut of partition {partition}: {late}"
             await asyncio.sleep(0.1)
 
 
@@ -118,7 +119,7 @@ async def not_in_cut(clients: Clients, book: int, needed: dict[Place, int]) -> d
 
 async def until_told(clients: Clients, cases: Sequence[Case]) -> dict[str, list[str]]:
     """What is not as the cases say, by account: empty once all of it is, or what is left when the time is over."""
-    ends = time.monotonic() + TIMEOUT_S
+    ends = time.monotonic() + PATIENCE_S
     while True:
         told = await last_words(clients)
         wrong = {case.account: found for case in cases if (found := amiss(case, told.get(case.account)))}

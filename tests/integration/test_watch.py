@@ -14,6 +14,8 @@ from streams.messages import encode_effect, topic_specs
 from streams.settings import Settings, kafka_client_options
 from streams.topics_admin import create_topics
 from streams.watch import Watch
+from tests.patience import PATIENCE_S
+from tests.settled import settled
 from tests.unit.test_view import health, order, status
 
 
@@ -23,16 +25,19 @@ async def make_topics(settings: Settings, *venues: str) -> None:
 
 
 async def publish(clients: Clients, *records: Output, commit: bool = True) -> None:
+    """In one transaction; returns when readers see that it has ended."""
     producer = clients.cut_producer(f"{clients.settings.group}-a-cut")
     await producer.start()
+    written = []
     try:
         await producer.begin_transaction()
         for record in records:
             topic, key, value = encode_effect(record)  # type: ignore[arg-type]
-            await producer.send_and_wait(clients.name(topic), value, key)
+            written.append((topic, await producer.send_and_wait(clients.name(topic), value, key)))
         await (producer.commit_transaction() if commit else producer.abort_transaction())
     finally:
         await producer.stop()
+    await settled(clients, *{clients.partition(topic, told.partition) for topic, told in written})
 
 
 @pytest.fixture
@@ -42,7 +47,6 @@ async def watch(kafka: Cluster, kafka_settings: Settings) -> AsyncIterator[Watch
     await watch.stop()
 
 
-@pytest.mark.timeout(120)
 async def test_a_watch_sees_what_was_committed_and_what_comes_later(watch: Watch, kafka_settings: Settings) -> None:
     clients = Clients(kafka_settings)
     await make_topics(kafka_settings, "binance")
@@ -67,7 +71,7 @@ async def test_a_watch_sees_what_was_committed_and_what_comes_later(watch: Watch
     _, key, value = encode_effect(order("z", decided_s=9))
     await producer.send_and_wait(clients.name("orders.okx"), value, key)
     await producer.stop()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while len(view.orders(9)) < 3:
             await watch.changed(1.0)
     await watch.caught_up()
@@ -76,16 +80,15 @@ async def test_a_watch_sees_what_was_committed_and_what_comes_later(watch: Watch
     assert view.unreadable == {}
 
 
-@pytest.mark.timeout(120)
 async def test_a_watch_waits_for_topics_and_says_so(watch: Watch, kafka_settings: Settings) -> None:
     await watch.start()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while not watch.problem:
             await watch.changed(0.1)
     assert "plimsoll topics create" in watch.problem
     await make_topics(kafka_settings)
     await publish(Clients(kafka_settings), health("a", "HEALTHY", 20.0, 10.0))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while not watch.view.accounts:
             await watch.changed(0.5)
     assert watch.problem == ""

@@ -21,34 +21,34 @@ from streams.clients import Clients, bounds, scan
 from streams.messages import partition_of, topic_specs
 from streams.replay import replay_ledger
 from streams.settings import Settings, kafka_client_options, load_settings
-from streams.store import committed_rows
 from streams.topics_admin import create_topics
 from streams.worker import UNSEALED
 from tests.fault.workers import WorkerProcess
-from tests.fault.workloads import ToyWorkload
+from tests.fault.workloads import ToyWorkload, applied_in_cut
+from tests.patience import PATIENCE_S
 from tests.settled import settled_rows
-from tests.toy import POISON_LOTS, POISONED, Toy
+from tests.toy import POISON_LOTS, POISONED, SLOW_LOAD_S, Toy
 
 MACHINES = "tests.toy:machines"
 SESSION_S = 3.0
-TIMEOUT_S = 40.0
+SENT_MIN = 2_000  # fills: some hundred orders
+DEATHS_MAX = 20  # a poisoned frame takes four or five before it is set aside: as many more as there are cuts between it and the first
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.slow
 
 
-async def prepared(bootstrap: str, prefix: str, **more: Any) -> Settings:
+async def prepared(bootstrap: str, prefix: str, session_s: float = SESSION_S) -> Settings:
     settings = load_settings(
         environment={},
         bootstrap=bootstrap,
         topic_prefix=prefix,
         venues="alpha",
         ledger_partitions=2,
-        session_timeout_s=SESSION_S,
+        session_timeout_s=session_s,
         heartbeat_s=0.5,
         cut_interval_ms=100,
         metrics_port=0,
-        watchdog_s=20,
-        **more,
+        watchdog_s=60,
     )
     await create_topics(kafka_client_options(settings), topic_specs(ledger_partitions=2, attest_partitions=2, venues=["alpha"]), prefix)
     return settings
@@ -66,10 +66,20 @@ async def running(settings: Settings, folder: Path, name: str = "worker", machin
 
 
 async def until(holds: Callable[[], Any], what: str) -> None:
-    ends = time.monotonic() + TIMEOUT_S
+    ends = time.monotonic() + PATIENCE_S
     while not await holds():
-        assert time.monotonic() < ends, f"not within {TIMEOUT_S} s: {what}"
+        assert time.monotonic() < ends, f"not within {PATIENCE_S} s: {what}"
         await asyncio.sleep(0.1)
+
+
+async def sent(workload: ToyWorkload, more: int = SENT_MIN) -> None:
+    """Until so many more fills are in their topic."""
+    enough = workload.sent + more
+
+    async def are_sent() -> bool:
+        return workload.sent > enough
+
+    await until(are_sent, f"{more} fills sent")
 
 
 async def records(clients: Clients, topic: str, partition: int = 0) -> list[Any]:
@@ -80,18 +90,12 @@ async def records(clients: Clients, topic: str, partition: int = 0) -> list[Any]
 
 async def in_cut(clients: Clients, partition: int) -> int:
     """The last fill of a partition that its newest cut holds, of the cuts that readers see; -1 where it holds none, or there is none."""
-    rows = await committed_rows(clients, "ledger.rows", partition)
-    sources = _record(rows).sources if CUT_KEY in rows else []
-    return {source: last for source, _, last in sources}.get("venue.fills", -1)
+    return (await applied_in_cut(clients, partition)).get(("venue.fills", partition), -1)
 
 
 async def final_cut(clients: Clients, partition: int) -> CutRecord:
     """Of workers that have stopped."""
-    return _record(await settled_rows(clients, "ledger.rows", partition))
-
-
-def _record(rows: dict[bytes, bytes]) -> CutRecord:
-    return msgspec.msgpack.decode(rows[CUT_KEY], type=CutRecord)
+    return msgspec.msgpack.decode((await settled_rows(clients, "ledger.rows", partition))[CUT_KEY], type=CutRecord)
 
 
 def fill(sequence: int, **fields: Any) -> dict[str, Any]:
@@ -131,9 +135,9 @@ async def test_bad_input_goes_to_dead_letters_and_a_stop_seals(kafka: Cluster, t
                     await producer.send_and_wait(clients.name("venue.fills"), value, key, partition=partition)
 
         async def all_applied() -> bool:
-            return await in_cut(clients, home) == 5 + len(bad) - 2
+            return (await in_cut(clients, home), await in_cut(clients, 1 - home)) == (5 + len(bad) - 2, 0)
 
-        await until(all_applied, "all fills in a cut")
+        await until(all_applied, "all fills in cuts, and the one that came to the wrong partition")
         letters = [orjson.loads(record.value) for record in await records(clients, "venue.fills.dlq")]
         assert sorted(letter["reason"] for letter in letters) == sorted(reason for *_, reason in bad)
         assert all(letter["topic"] == "venue.fills" and letter["raw_base64"] for letter in letters)
@@ -144,7 +148,7 @@ async def test_bad_input_goes_to_dead_letters_and_a_stop_seals(kafka: Cluster, t
         assert worker.metric("plimsoll_event_to_order_seconds_count") == len(orders)
         assert worker.metric("plimsoll_cut_seconds_count") > 0
         assert worker.get("live")[0] == 200
-        assert worker.get("ready")[0] == 200
+        await worker.ready()
         assert await worker.stop() == 0
     for partition in (0, 1):
         assert (await final_cut(clients, partition)).sealed
@@ -215,13 +219,19 @@ async def test_a_venue_without_a_topic_is_told_and_a_stop_without_a_seal_is_no_s
 
 
 async def test_a_load_longer_than_the_session_keeps_the_membership(kafka: Cluster, topic_prefix: str, tmp_path: Path) -> None:
-    settings = await prepared(kafka.bootstrap, topic_prefix)
+    settings = await prepared(kafka.bootstrap, topic_prefix, session_s=2 * SESSION_S)
+    assert settings.session_timeout_s < SLOW_LOAD_S - 2.0
     workload = ToyWorkload(1)
     async with running(settings, tmp_path, "first") as first:
         flowing = asyncio.create_task(workload.flow(settings))
-        await asyncio.sleep(2)
+        await sent(workload)
+
+        async def some_held() -> bool:
+            return min(await asyncio.gather(*(in_cut(Clients(settings), partition) for partition in (0, 1)))) >= 0
+
+        await until(some_held, "rows that the next one has to load")
         assert await first.stop() == 0
-        async with running(settings, tmp_path, "second", "tests.toy:slow_machines") as second:  # loads for 5 s, with a session of 3
+        async with running(settings, tmp_path, "second", "tests.toy:slow_machines") as second:
             workload.stop()
             await flowing
 
@@ -241,7 +251,7 @@ async def test_a_lost_broker_is_told_and_outlived(topic_prefix: str, tmp_path: P
         workload = ToyWorkload(2)
         async with running(settings, tmp_path) as worker:
             flowing = asyncio.create_task(workload.flow(settings))
-            await asyncio.sleep(2)
+            await sent(workload)
             await asyncio.to_thread(broker.kill)
 
             async def unready() -> bool:
@@ -252,7 +262,7 @@ async def test_a_lost_broker_is_told_and_outlived(topic_prefix: str, tmp_path: P
             await asyncio.sleep(3)
             await asyncio.to_thread(broker.start)
             await worker.ready()
-            await asyncio.sleep(2)
+            await sent(workload)
             workload.stop()
             await flowing
 
@@ -280,9 +290,13 @@ async def test_a_frame_that_ends_its_owners_is_set_aside(kafka: Cluster, topic_p
     deaths = 0
     async with running(settings, tmp_path, "first", "tests.toy:mortal_machines") as first:
         await send(fill(1), fill(2))
-        await asyncio.sleep(1)
+
+        async def both_held() -> bool:
+            return await in_cut(clients, home) == 1
+
+        await until(both_held, "what came before in a cut")
         await send(fill(3, lots=POISON_LOTS))
-        assert await asyncio.to_thread(first.process.wait, TIMEOUT_S) == POISONED
+        assert await asyncio.to_thread(first.process.wait, PATIENCE_S) == POISONED
         deaths += 1
     await send(fill(4), fill(5))
     while True:
@@ -293,7 +307,7 @@ async def test_a_frame_that_ends_its_owners_is_set_aside(kafka: Cluster, topic_p
         except AssertionError:
             assert worker.process.poll() == POISONED, worker.text()[-2000:]
             deaths += 1
-            assert deaths <= 6, "no verdict"
+            assert deaths <= DEATHS_MAX, "no verdict"
     try:
 
         async def all_applied() -> bool:

@@ -30,6 +30,7 @@ from streams.metrics import Metrics
 from streams.pages import health_routes
 from streams.settings import Settings, load_settings
 from streams.view import SECTIONS, View
+from tests.patience import PATIENCE_S
 from tests.small_world import Log
 from tests.unit.test_view import health, letter, status, take
 
@@ -381,7 +382,7 @@ async def read_events(answer: Any, until: Callable[[dict[str, Any]], bool]) -> d
     found: dict[str, Any] = {}
     name = ""
     while not until(found):
-        line = (await asyncio.wait_for(answer.content.readline(), 10)).decode().rstrip("\n")
+        line = (await asyncio.wait_for(answer.content.readline(), PATIENCE_S)).decode().rstrip("\n")
         if line.startswith("event: "):
             name = line.removeprefix("event: ")
         elif line.startswith("data: "):
@@ -448,11 +449,11 @@ async def test_the_watch_begins_with_the_first_who_looks_and_ends_a_while_after_
     (watch,) = FakeWatch.made
     while watch.looks < 5:
         watch.looked.clear()
-        await asyncio.wait_for(watch.looked.wait(), 10)
+        await asyncio.wait_for(watch.looked.wait(), PATIENCE_S)
     assert not watch.stopped.is_set(), "somebody reads"
     for one in list(feed.readers):
         feed.leave(one)
-    await asyncio.wait_for(watch.stopped.wait(), 10)
+    await asyncio.wait_for(watch.stopped.wait(), PATIENCE_S)
     assert await feed.view() is not watch.view
     assert len(FakeWatch.made) == 2
     await feed.close()
@@ -468,10 +469,10 @@ async def test_after_an_error_everybody_is_sent_home_and_the_next_view_begins_an
     reader = await feed.join()
     events = reader.events()
     with pytest.raises(StopAsyncIteration):
-        await asyncio.wait_for(anext(events), 10)
+        await asyncio.wait_for(anext(events), PATIENCE_S)
     feed.leave(reader)
     (broken,) = FakeWatch.made
-    await asyncio.wait_for(broken.stopped.wait(), 10)
+    await asyncio.wait_for(broken.stopped.wait(), PATIENCE_S)
     assert "nobody thought of this" in caplog.text
     monkeypatch.setattr(feed_module, "Watch", FakeWatch)
     assert await feed.view() is not broken.view

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from streams import console
+from tests.patience import PATIENCE_S
 
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NODE is None, reason="no node to run the page's scripts")
@@ -29,7 +30,7 @@ def run(script: str, tmp_path: Path) -> None:
     (tmp_path / "package.json").write_text('{"type": "module"}')
     (tmp_path / "test_it.js").write_text(script)
     assert NODE is not None
-    ran = subprocess.run([NODE, tmp_path / "test_it.js"], capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run([NODE, tmp_path / "test_it.js"], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert ran.returncode == 0, ran.stderr
 
 

@@ -238,7 +238,7 @@ def _run(arguments: list[str], environment: dict[str, str], cache: Path) -> str:
         env={**os.environ, "PLIMSOLL_CACHE_DIR": str(cache), **environment},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=840,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

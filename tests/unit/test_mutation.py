@@ -100,7 +100,7 @@ def run_tool(folder: Path, *options: str, kinds: str = "") -> Ran:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=840,
         check=False,
     )
     out = folder / "out.json"

@@ -164,13 +164,14 @@ def a_life() -> tuple[Shell, Life]:
 def test_the_time_that_nothing_waited_is_not_held_against_a_partition() -> None:
     owner, life = a_life()
     life.progress_at = life.uncut_at = time.monotonic() - 1_000.0
-    life.told(1, time.time())
-    assert stuck(owner, time.monotonic(), time.time(), 60.0) == ""
-    assert "unmoved" in stuck(owner, time.monotonic() + 61.0, time.time(), 60.0)
+    heard_at_s = life.heard_at_s
+    life.told(1, heard_at_s)
+    assert stuck(owner, time.monotonic(), heard_at_s, 60.0) == ""
+    assert "unmoved" in stuck(owner, time.monotonic() + 61.0, heard_at_s, 60.0)
     life.progress_at = time.monotonic() - 61.0
     life._sought_at = time.monotonic()  # it has asked for it again just now
-    life.told(2, time.time())
-    assert "unmoved" in stuck(owner, time.monotonic(), time.time(), 60.0)  # more of the same does not start it afresh
+    life.told(2, heard_at_s)
+    assert "unmoved" in stuck(owner, time.monotonic(), heard_at_s, 60.0)  # more of the same does not start it afresh
 
 
 def test_a_broker_that_was_away_does_not_leave_its_absence_behind() -> None:

@@ -62,7 +62,7 @@ function show(first) {
     due = true;
     requestAnimationFrame(() => {
       due = false;
-      if (mounted === shown) update();
+      if (mounted === shown && !stream.held) update(); // held since: what is left out now is told again when the page goes on
     });
   });
   mounted = {
