@@ -94,7 +94,17 @@ class Owner(Protocol):
 class Life:
     """One partition of one machine, from its acquisition on."""
 
-    def __init__(self, kind: MachineKind, partition: int, clients: Clients, outbox: Outbox, metrics: Metrics, owner: Owner) -> None:
+    def __init__(
+        self,
+        kind: MachineKind,
+        partition: int,
+        clients: Clients,
+        outbox: Outbox,
+        metrics: Metrics,
+        owner: Owner,
+        spared: bytes | None = None,
+    ) -> None:
+        """`spared` is the trial of the life before it in this process, where the broker alone kept that one from a cut."""
         self.kind = kind
         self.partition = partition
         self.machine: Machine = kind.make(partition)
@@ -124,7 +134,8 @@ class Life:
         self._acknowledgements: dict[int, Callable[[], object]] = {}
         self._tickets: deque[Ticket] = deque()
         self._trials: Trials | None = None
-        self._on_trial = False  # a trial of ours is among the rows
+        self._spared = spared
+        self.trial: bytes | None = None  # of ours, that is among the rows, or may be
         self._assignments = 0
         self._sought_at = 0.0
         self._cut_lock = asyncio.Lock()
@@ -197,10 +208,10 @@ class Life:
 
     async def _look_at_trials(self, held: dict[bytes, bytes], applied: int, log_end: int) -> None:
         """Whether earlier owners have died of a frame, and how carefully to go on."""
-        self._trials = trials = Trials(held, applied, log_end)
+        self._trials = trials = Trials(held, applied, log_end, self._spared)
         if trials.new_rows:
+            _, self.trial = trials.new_rows[-1]
             await self._writer.commit(trials.new_rows)
-            self._on_trial = True
         if trials.condemned >= 0:
             self._metrics.set_aside.labels(self.kind.name, self.partition).inc()
             log.critical("%r sets frame %d of its log aside: it has ended %d owners", self, trials.condemned, TRIES_MAX)
@@ -230,12 +241,12 @@ class Life:
         async with self._owner.trial:
             async with self._cut_lock:
                 if trials := self._must_try(offset):  # it may have been lost or halted while it waited
+                    key, self.trial = trials.row_for(offset, self.cut_applied)
                     try:
-                        await self._writer.commit([trials.row_for(offset, self.cut_applied)])
+                        await self._writer.commit([(key, self.trial)])
                     except KafkaError as error:
                         self._lose(error)
                         return False
-                    self._on_trial = True
             if not self.deliver(offset, value, since_ms, acknowledge):
                 return False
             self._careful_cut = asyncio.create_task(self._cut_or_lose())
@@ -405,10 +416,11 @@ class Life:
                 await asyncio.shield(self._tickets[0].done)
                 self._tickets.popleft()
             rows = cut.rows
-            if self._on_trial and cut.applied > self.cut_applied:
+            if self.trial is not None and cut.applied > self.cut_applied:
                 rows = [(TRIAL_KEY, None), *rows]  # whatever was tried has come to a cut
             await self._writer.commit(rows, [*cut.health, *cut.breakers, *cut.partials], self._reports(cut))
-            self._on_trial = self._on_trial and cut.applied == self.cut_applied
+            if cut.applied > self.cut_applied:
+                self.trial = None
             self.cut_applied = cut.applied
             if assignments == self._assignments:
                 self.unproven = False

@@ -80,6 +80,7 @@ class Shell:
         self._living: dict[Key, asyncio.Task[None]] = {}
         self._feeders: dict[Key, list[asyncio.Task[None]]] = {}
         self._failures: dict[Key, int] = {}
+        self._spared: dict[Key, bytes | None] = {}  # trials that partitions had left when the broker kept them from a cut
         self._tasks: set[asyncio.Task[None]] = set()
         self._outputs: AIOKafkaProducer | None = None
         self._frames: AIOKafkaProducer | None = None
@@ -154,7 +155,8 @@ class Shell:
     def _begin(self, key: Key) -> None:
         assert self._outbox is not None, "open() comes first"
         delay_s = self._back_off(key)
-        life = Life(self._kinds[key[0]], key[1], self.clients, self._outbox, self.metrics, self)
+        spared = self._spared.pop(key, None)
+        life = Life(self._kinds[key[0]], key[1], self.clients, self._outbox, self.metrics, self, spared)
         self.lives[key] = life
         self._living[key] = self._spawn(life.live(delay_s), f"{life!r}")
 
@@ -215,6 +217,8 @@ class Shell:
         (self.metrics.fenced if fenced else self.metrics.lost).labels(life.kind.name, life.partition).inc()
         log.error("%r %s at %d, its cut at %d: %r", life, "is fenced" if fenced else "cannot cut", life.applied, life.cut_applied, error)
         self._failures[key] = self._failures.get(key, 0) + 1
+        if isinstance(error, KafkaError):
+            self._spared[key] = life.trial
         self._spawn(self._replace(key, rejoin=fenced and not life.unproven), f"replace {life!r}")
 
     async def _replace(self, key: Key, *, rejoin: bool) -> None:

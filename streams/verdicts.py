@@ -7,6 +7,9 @@ is set aside: its events are left out, what it covers stays covered (so that its
 among the rows for good. Fills and credits that are left out count as refused, so that their accounts become unknown; if even that ends its
 owners, a second verdict leaves the frame empty.
 
+An owner that lives, and was kept from a cut by the broker alone (it refused a record, or did not answer), has not ended of any frame: when
+that process loads the partition again, what it had left does not count.
+
 These rows belong to the shell. Machines never see them, and no digest counts them.
 """
 
@@ -42,10 +45,11 @@ class Trial(Struct, frozen=True, array_like=True):
 class Trials:
     """What one owner knows of earlier ones, and how carefully it must go on."""
 
-    def __init__(self, rows: Mapping[bytes, bytes], applied: int, log_end: int) -> None:
+    def __init__(self, rows: Mapping[bytes, bytes], applied: int, log_end: int, spared: bytes | None = None) -> None:
+        """`spared` is the trial that this process had left when the broker kept it from a cut."""
         self.verdicts = verdicts(rows.items())
-        self.new_rows: list[tuple[bytes, bytes]] = []  # to commit before anything is applied
-        earlier = _earlier(rows.get(TRIAL_KEY), applied)
+        self.new_rows: list[tuple[bytes, bytes]] = []  # to commit before anything is applied, the trial last
+        earlier = _earlier(rows.get(TRIAL_KEY), applied, spared)
         self.condemned = -1  # a frame set aside just now
         self._trial = Trial(applied, earlier.loads + 1, earlier.frame, earlier.tries)
         self.careful_until = -1  # the last log offset to be tried on its own
@@ -102,7 +106,9 @@ def emptied(frame: Frame) -> Frame:
     return frame._replace(events=[], offsets=[])
 
 
-def _earlier(row: bytes | None, applied: int) -> Trial:
-    """The trial that earlier owners left at this very cut; one of another cut is over."""
+def _earlier(row: bytes | None, applied: int, spared: bytes | None) -> Trial:
+    """The trial that earlier owners left at this very cut, less the owner who is spared; one of another cut is over."""
     trial = msgpack.decode(row, type=Trial) if row is not None else None
-    return trial if trial is not None and trial.applied == applied else Trial(applied, 0)
+    if trial is None or trial.applied != applied:
+        return Trial(applied, 0)
+    return trial if row != spared else Trial(applied, trial.loads - 1, trial.frame, max(0, trial.tries - 1))

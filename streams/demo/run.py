@@ -247,12 +247,12 @@ async def _play(stage: Stage, scenario: Scenario, options: Options, advance: Adv
             await player.decided(now_ns)
             await stage.service.answered()
             await player.framed()
+            await stage.recorder.catch_up()  # a cut is seen by its rows: what it says elsewhere may come a moment later
             advance(second, recording.note_states(now_ns), len(recording.orders))
         if second in MOMENTS_S:
             await stage.recorder.catch_up()
             recording.note_requirements(second)
         if first:
-            await stage.recorder.catch_up()
             recording.note_requirements(begin)
             await player.send([SetMode(v=1, by="demo", note="the accounts are in", time_ns=now_ns, mode="publish")])
 

@@ -38,6 +38,7 @@ ROWS: Final = "ledger.rows"
 BATCH_BYTES: Final = 64 * 1024  # of the producers that stand for venues
 POLL_S: Final = 0.5  # a look at the worker's metrics costs it some milliseconds
 PRICES_EVERY_S: Final = 1.0
+BROKER_TICK_S: Final = 0.001  # of the broker's times
 TIMEOUT_S: Final = 180.0
 
 
@@ -363,7 +364,7 @@ def _rate(cuts: Iterable[tuple[float, int, int]], before: int, after: int) -> fl
         if first is None and total > before:
             first = at_s, total
         elif first is not None and total == after:
-            return (after - first[1]) / (at_s - first[0])
+            return (after - first[1]) / max(at_s - first[0], BROKER_TICK_S)
     raise WrongResult(f"no cuts from {before} to {after} fills: the round must be longer than a few cuts")
 
 

@@ -13,7 +13,7 @@ SIZES = Sizes(accounts=40, partitions=2, fills=40_000, agent_events=300, table_e
 
 @pytest.mark.slow
 async def test_each_path_handles_the_fills_and_their_sums_are_checked(kafka: Cluster, tmp_path: Path) -> None:
-    bus = Bus(kafka.bootstrap, tmp_path, SIZES, PRODUCT, cut_interval_ms=20)  # short, so that few fills are many cuts
+    bus = Bus(kafka.bootstrap, tmp_path, SIZES, PRODUCT, cut_interval_ms=20, frame_max_events=1_000)  # so that few fills are many cuts
     await bus.open()
     first = await bus.append()
     assert sum(bus.appended) == SIZES.fills + SIZES.accounts * 8

@@ -70,6 +70,26 @@ def test_moves_without_a_trial_never_set_a_frame_aside() -> None:
         rows = after(rows, *trials.new_rows)
 
 
+def test_an_owner_whom_the_broker_kept_from_a_cut_is_spared() -> None:
+    rows = after({}, *Trials({}, CUT, END).new_rows)  # somebody who died before a cut
+    spared = None
+    for _ in range(10):
+        trials = Trials(rows, CUT, END, spared)
+        assert trials.condemned == -1
+        assert trials.careful_until == END - 1
+        rows = after(rows, *trials.new_rows, tried := trials.row_for(CUT + 1, CUT))
+        assert tried == Trial(CUT, 2, CUT + 1, 1).row()
+        _, spared = tried
+    rows = after(rows, Trials(rows, CUT, END).row_for(CUT + 1, CUT))  # another process, which knows nothing of it, and dies
+    assert Trials(rows, CUT, END, spared).condemned == CUT + 1
+
+
+def test_an_owner_without_a_trial_is_spared_as_well() -> None:
+    first = Trials({}, CUT, END)
+    rows = after({}, *first.new_rows)
+    assert Trials(rows, CUT, END, rows[TRIAL_KEY]).careful_until == -1
+
+
 def test_another_frame_in_trial_counts_afresh() -> None:
     rows = dict([Trial(CUT, 3, CUT + 1, 1).row()])
     trials = Trials(rows, CUT, END)
