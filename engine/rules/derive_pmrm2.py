@@ -8,11 +8,12 @@ An account holds USDC, other collateral, perpetuals and options of one underlyin
 **Marks.** Options by Black-76 on their forward with their own mark volatility, discounted with the rate feed (a rate below 0 counts as
 0; nothing is discounted from expiry on). Collateral at price / price of USDC. Perpetuals at their unrealised profit and funding.
 
-**Scenarios.** A scenario multiplies spot and forwards by its shock and moves volatilities:
+**Scenarios.** A scenario multiplies spot and, but for the two of the skew, forwards by its shock, and moves volatilities:
 - up: vol * (1 + range_up * x), at least `shocked_sigma_min`; down: vol * max(0, 1 - range_down * x); x = (30 / days)^p, days at least
-  `days_floor`, p the short power to 30 days and the long one after;
-- linear: vol * (1 + clamp(k / k*, -1, 1) * cap), abs: the same with |k|; k = ln(strike / forward), cap = scale + base * sqrt(T),
-  k* = width * sqrt(T) * (static + scale * sqrt(T)), at least `k_star_min`.
+  `days_floor`, p the short power for what expires in 30 days at most and the long one after, whatever the floor;
+- linear: vol * (1 + s * cap), at least 0, with k = ln(strike / forward), cap = scale + base * sqrt(T), k* = width * sqrt(T) *
+  (static + scale * sqrt(T)), at least `k_star_min`, and s = |k| / k* with the sign of k: at most 1 in size, of a cap below 0 at least 1;
+  abs: the same with |k|. Where k* is 0 the venue's own computation fails, and there is no number here.
 The settlement price is the average of the last 30 minutes, so nearer to expiry only seconds / 1,800 of a forward still moves.
 The shocked value of each expiry, if positive, is multiplied by long = `discount` * exp(-T (rate * long_mult + long_add)), if negative
 by short = `discount_negative` * exp(T (rate * short_mult + short_add)), at most exp(rate T); both are 1 from expiry on. The loss is the
@@ -32,8 +33,10 @@ size: collateral by its own and the spot's confidence; perpetuals (* spot) by th
 (* spot) by the forward's, rate's and volatility's of their expiry, the spot's, and the perpetual's where the account has some.
 
 Sources: https://docs.derive.xyz/docs/pm2 for the structure; the details (what is discounted, capped, summed or taken by its absolute
-value) were found from the intermediate values of the reference cases. Not decided by them, and so ours: the moving share of a forward
-between 1 second and 30 minutes before expiry, and that a collateral's own threshold is meant where it differs from the common one.
+value) were found from the intermediate values of the reference cases, and what those leave open from what the venue's contract
+PMRMLib_2 (https://github.com/derivexyz/v2-core) computes: a cap below 0, a skew scenario that moves spot, which power a floor above
+30 days goes with, and the bounds of the parameters. Ours: that a collateral's own threshold is meant where it differs from the common
+one, and what is long on expiry, which the contract multiplies by `discount` and the cases do not.
 """
 
 import math
@@ -77,7 +80,7 @@ _KINDS: Final = {"none": NONE, "up": UP, "down": DOWN, "linear": LINEAR, "abs": 
 
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Multiple = Annotated[float, Meta(ge=0.0, le=100.0)]
-Exponent = Annotated[float, Meta(ge=0.0, le=2.0)]
+Exponent = Annotated[float, Meta(ge=0.0, le=10.0)]
 Signed = Annotated[float, Meta(ge=-100.0, le=100.0)]
 
 
@@ -108,7 +111,7 @@ class Parameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     linear_base: Signed
     abs_scale: Multiple
     abs_base: Signed
-    k_star_min: Annotated[float, Meta(gt=0.0, le=100.0)]
+    k_star_min: Multiple
     width: Multiple
     vol_static: Signed
     vol_scale: Signed
@@ -117,15 +120,15 @@ class Parameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     shocked_sigma_min: Multiple
     short_power: Exponent
     long_power: Exponent
-    days_floor: Annotated[float, Meta(gt=0.0, le=36_500.0)]
+    days_floor: Annotated[float, Meta(ge=0.0, le=36_500.0)]
     initial_factor: Multiple
     maintenance_factor: Multiple
     short_mult: Multiple
     long_mult: Multiple
     short_add: Multiple
     long_add: Multiple
-    discount: Share
-    discount_negative: Annotated[float, Meta(ge=1.0, le=100.0)]
+    discount: Multiple
+    discount_negative: Multiple
     spot_up: Annotated[float, Meta(ge=1.0, le=100.0)]
     spot_down: Annotated[float, Meta(gt=0.0, le=1.0)]
     basis_add: Multiple
@@ -134,10 +137,10 @@ class Parameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     peg_loss_factor: Multiple
     confidence_threshold: Share
     confidence_margin: Multiple
-    perp_maintenance: Share
-    perp_initial: Share  # on top of the maintenance one, as the next
-    option_maintenance: Share
-    option_initial: Share
+    perp_maintenance: Multiple
+    perp_initial: Multiple  # on top of the maintenance one, as the next
+    option_maintenance: Multiple
+    option_initial: Multiple
 
 
 class Terms(NamedTuple):
@@ -376,45 +379,49 @@ def _value_table(inputs: Inputs, terms: Terms, expiries: NDArray[np.float64]) ->
         values[option, _BASIS_UP] = black76_price(up, strike, sigma, years, is_call, discount)
         values[option, _BASIS_DOWN] = black76_price(down, strike, sigma, years, is_call, discount)
         for scenario in range(len(terms.shock)):
-            shocked = forward * (1.0 + (terms.shock[scenario] - 1.0) * moving)
-            moved = shocked_sigma(sigma, terms.kind[scenario], forward, strike, years, terms)
+            kind = terms.kind[scenario]
+            shocked = forward
+            if not (kind == LINEAR or kind == ABS):
+                shocked = forward * (1.0 + (terms.shock[scenario] - 1.0) * moving)
+            moved = shocked_sigma(sigma, kind, forward, strike, years, terms)
             values[option, _SCENARIOS + scenario] = black76_price(shocked, strike, moved, years, is_call, discount)
     return values
 
 
 @kernel
 def shocked_sigma(sigma: float, kind: int, forward_usd: float, strike_usd: float, years: float, terms: Terms) -> float:
-    """Volatility in a scenario of this kind; never below 0."""
-    if kind == NONE:
+    """Volatility in a scenario of this kind; never below 0, and NaN where the venue has none."""
+    if kind == NONE or years <= 0.0:
         return sigma
     if kind == UP or kind == DOWN:
         days = years * SECONDS_PER_YEAR / SECONDS_PER_DAY
+        power = terms.short_power if days <= TERM_DAYS else terms.long_power
         if days < terms.days_floor:
             days = terms.days_floor
-        spread = pow_(TERM_DAYS / days, terms.short_power if days <= TERM_DAYS else terms.long_power)
+        spread = pow_(TERM_DAYS / days, power)
         if kind == DOWN:
             factor = 1.0 - terms.range_down * spread
             return sigma * factor if factor > 0.0 else sigma * 0.0
         raised = sigma * (1.0 + terms.range_up * spread)
         return max(raised, terms.shocked_sigma_min)
-    if years <= 0.0 or strike_usd <= 0.0:
+    if strike_usd <= 0.0:
         return sigma
     root = math.sqrt(years)
     k_star = terms.width * root * (terms.vol_static + terms.vol_scale * root)
     if k_star < terms.k_star_min:
         k_star = terms.k_star_min
-    distance = log_(strike_usd / forward_usd) / k_star
+    if k_star == 0.0:
+        return math.nan
+    distance = log_(strike_usd / forward_usd)
     cap = terms.linear_scale + terms.linear_base * root
+    sign = -1.0 if distance < 0.0 else 1.0
     if kind == ABS:
         cap = terms.abs_scale + terms.abs_base * root
-        distance = abs(distance)
-    if cap < 0.0:
-        cap = 0.0
-    if distance > 1.0:
-        distance = 1.0
-    if distance < -1.0:
-        distance = -1.0
-    factor = 1.0 + distance * cap
+        sign = 1.0
+    reach = abs(distance) / k_star
+    if (cap >= 0.0 and reach > 1.0) or (cap < 0.0 and reach < 1.0):
+        reach = 1.0
+    factor = 1.0 + sign * reach * cap
     return sigma * 0.0 if factor < 0.0 else sigma * factor
 
 

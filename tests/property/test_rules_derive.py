@@ -1,5 +1,6 @@
 """What holds of Derive's margins whatever is held: doubt never helps, twice the account needs twice as much, order does not matter."""
 
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec import to_builtins
 
 from engine.rules import derive_pmrm2, derive_srm
+from engine.rules.faults import read
 from engine.rules.interface import DISTANCE, EQUITY_USD, INITIAL_USD, MAINTENANCE_USD
 from tests.derive_accounts import COLLATERALS, pmrm2_parameters, pmrm2_subject, srm_subject
 from tests.twin import derive as twin
@@ -19,6 +21,20 @@ MAKERS = {"pmrm2": pmrm2_subject, "srm": srm_subject}
 SIZES = {
     "pmrm2": ("cash_usd", "perps", "perp_profit_usd", "perp_funding_usd", "leg_amount", "held_amount"),
     "srm": ("cash_usd", "leg_amount", "perp_amount", "perp_profit_usd", "base_amount"),
+}
+
+ALLOWED = {
+    "linear_scale": (0.0, 1.0),
+    "linear_base": (-4.0, 1.0),
+    "abs_scale": (0.0, 1.0),
+    "abs_base": (-4.0, 1.0),
+    "days_floor": (0.0, 100.0),
+    "short_power": (0.0, 2.0),
+    "long_power": (0.0, 2.0),
+    "discount": (0.5, 4.0),
+    "discount_negative": (0.5, 4.0),
+    "perp_maintenance": (0.0, 3.0),
+    "option_initial": (0.0, 2.0),
 }
 
 subjects = st.tuples(st.sampled_from(sorted(MAKERS)), st.integers(0, 2**32 - 1), st.integers(1, 12))
@@ -106,6 +122,14 @@ def test_pmrm2_is_its_twin(seed: int, legs: int, spot_confidence: float, stable_
     subject = pmrm2_subject(4, seed, legs, listed_strikes=3)
     subject = subject.changed(spot_confidence=spot_confidence, stable_usd=stable_usd)
     parameters = to_builtins(pmrm2_parameters())
+    dice = random.Random(seed)
+    if dice.random() < 0.5:  # what the venue's contract allows, beyond what its cases have
+        parameters |= {name: dice.uniform(*bounds) for name, bounds in ALLOWED.items()}
+        for scenario in parameters["scenarios"][-2:]:
+            scenario["spot_shock"] = dice.uniform(0.8, 1.2)
+        whole = read(derive_pmrm2.Parameters, parameters)
+        assert isinstance(whole, derive_pmrm2.Parameters), whole
+        subject = replace(subject, parameters=derive_pmrm2.terms(whole))
     _compare(subject, [twin.pmrm2(_portfolio(subject.inputs, account), parameters) for account in range(4)])
 
 

@@ -5,10 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from msgspec import structs
+from msgspec import structs, to_builtins
 
 from engine.rules.derive_pmrm2 import Parameters, terms
+from engine.rules.faults import read
 from tests.reference import derive_pmrm2, derive_srm
 from tests.reference.case import CaseResult
 
@@ -23,7 +25,7 @@ def test_agrees(result: CaseResult) -> None:
 def test_every_carried_case_ran() -> None:
     ran = [result.family for result in RESULTS]
     assert {family: ran.count(family) for family in set(ran)} == {
-        "derive_pmrm2": 2 * 6 + 1,
+        "derive_pmrm2": 2 * 8 + 1,
         "derive_srm": 9 + 1,
         "derive_liquidation": 6 + 1,
     }
@@ -33,12 +35,12 @@ def test_summaries_are_told() -> None:
     told = {result.family: result.detail for result in RESULTS if result.told}
     assert told["derive_srm"] == "9 of 9 portfolios to the dollar"
     assert told["derive_liquidation"] == "6 of 6 bids"
-    assert told["derive_pmrm2"].startswith("12 margins, relative error maximum")
+    assert told["derive_pmrm2"].startswith("16 margins, relative error maximum")
 
 
 # Those that decide no margin of the carried cases; each has a test by hand in tests/unit.
 NO_EFFECT = frozenset(
-    {"linear_scale", "linear_base", "k_star_min", "range_down", "days_floor", "basis_add", "basis_mult", "short_mult", "short_add"}
+    {"k_star_min", "range_down", "days_floor", "basis_add", "basis_mult"}
 )
 
 
@@ -46,6 +48,37 @@ def test_parameters_are_read_from_the_case() -> None:
     """Another value of a parameter, other margins of at least one case: nothing is a constant of ours."""
     singles = [name for name in Parameters.__struct_fields__ if name not in {"scenarios", "collaterals"}]
     assert {name for name in singles if not _decides(name)} == NO_EFFECT
+
+
+# What the venue's contract lets a parameter be (PMRMLib_2 of derivexyz/v2-core); its test portfolios 72 to 139 have each at both ends.
+BOUNDS = {
+    **dict.fromkeys(("linear_scale", "abs_scale", "k_star_min", "width", "vol_static", "range_up", "range_down"), (0.0, 10.0)),
+    **dict.fromkeys(("linear_base", "abs_base"), (-10.0, 10.0)),
+    **dict.fromkeys(("short_power", "long_power", "short_mult", "long_mult", "short_add", "long_add", "peg_loss_factor"), (0.0, 10.0)),
+    **dict.fromkeys(("basis_add", "basis_mult", "shocked_sigma_min", "confidence_margin"), (0.0, 20.0)),
+    **dict.fromkeys(("initial_factor", "maintenance_factor"), (0.5, 10.0)),
+    **dict.fromkeys(("discount", "discount_negative"), (0.0, 4.0)),
+    **dict.fromkeys(("perp_maintenance", "perp_initial"), (0.0, 3.0)),
+    **dict.fromkeys(("option_maintenance", "option_initial"), (0.0, 2.0)),
+    "vol_scale": (-20.0, 20.0),
+    "days_floor": (0.0, 400.0),
+    "spot_up": (1.000001, 2.999999),
+    "spot_down": (1e-5, 0.999999),
+    "peg_loss_threshold": (0.0, 100.0),
+    "confidence_threshold": (0.0, 1.0),
+}
+
+
+def test_a_parameter_may_be_what_the_venue_lets_it_be() -> None:
+    """And every portfolio has a number then."""
+    assert {*BOUNDS, "scenarios", "collaterals"} == set(Parameters.__struct_fields__)
+    for case in derive_pmrm2.carried():
+        document = to_builtins(case.parameters)
+        for name, ends in BOUNDS.items():
+            for value in ends:
+                parameters = read(Parameters, {**document, name: value})
+                assert isinstance(parameters, Parameters), parameters
+                assert np.isfinite(derive_pmrm2.evaluated(replace(case, parameters=parameters))).all(), (case.name, name, value)
 
 
 def _decides(name: str) -> bool:

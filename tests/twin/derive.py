@@ -56,7 +56,8 @@ def pmrm2(account: dict[str, Any], p: dict[str, Any]) -> tuple[float, float, flo
         shock = scenario["spot_shock"]
         changes = []
         for key, expiry in expiries.items():
-            value = sum(o["amount"] * _value(o, shock, _sigma(o, scenario["vol"], p)) for o in held[key])
+            moves = 1.0 if scenario["vol"] in ("linear", "abs") else shock
+            value = sum(o["amount"] * _value(o, moves, _sigma(o, scenario["vol"], p)) for o in held[key])
             changes.append(value * _discount(expiry, value > 0.0, p) - marks[key])
         if scenario["vol"] in ("linear", "abs"):
             changes = [-abs(change) for change in changes]
@@ -111,19 +112,23 @@ def _discount(expiry: dict[str, Any], is_long: bool, p: dict[str, Any]) -> float
 def _sigma(option: dict[str, Any], vol: str, p: dict[str, Any]) -> float:
     sigma, expiry = option["sigma"], option["expiry"]
     years = expiry["seconds"] / YEAR_S
-    days = max(years * 365.0, p["days_floor"])
-    spread = (30.0 / days) ** (p["short_power"] if days <= 30.0 else p["long_power"])
+    spread = (30.0 / max(years * 365.0, p["days_floor"])) ** (p["short_power"] if years * 365.0 <= 30.0 else p["long_power"])
     root = math.sqrt(years)
     k_star = max(p["width"] * root * (p["vol_static"] + p["vol_scale"] * root), p["k_star_min"])
-    k = math.log(option["strike"] / expiry["forward"]) / k_star
+    k = math.log(option["strike"] / expiry["forward"])
     by_kind = {
         "none": sigma,
         "up": max(sigma * (1.0 + p["range_up"] * spread), p["shocked_sigma_min"]),
         "down": sigma * max(1.0 - p["range_down"] * spread, 0.0),
-        "linear": sigma * (1.0 + max(min(k, 1.0), -1.0) * (p["linear_scale"] + p["linear_base"] * root)),
-        "abs": sigma * (1.0 + min(abs(k), 1.0) * (p["abs_scale"] + p["abs_base"] * root)),
+        "linear": sigma * (1.0 + _skew(k, k_star, p["linear_scale"] + p["linear_base"] * root)),
+        "abs": sigma * (1.0 + _skew(abs(k), k_star, p["abs_scale"] + p["abs_base"] * root)),
     }
-    return float(by_kind[vol])
+    return max(float(by_kind[vol]), 0.0)
+
+
+def _skew(k: float, k_star: float, cap: float) -> float:
+    """As the venue's contract says it: from below for what is out of the money upwards, from above downwards."""
+    return min(cap, k * cap / k_star) if k >= 0.0 else max(-cap, k * cap / k_star)
 
 
 # --- SRM

@@ -1,6 +1,7 @@
 """Derive's two margins by hand; and what every rule must pass."""
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -223,6 +224,13 @@ def test_pmrm2_volatility_shocks_of_short_tenors_stop_at_the_floor() -> None:
     assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.UP, 100.0, 130.0, 0.5 / 365.0, arrays._replace(days_floor=1.0)) > floor
 
 
+@pytest.mark.parametrize(("days", "power"), [(29.9, 0.3), (30.1, 0.13)])
+def test_pmrm2_a_floor_beyond_a_month_keeps_the_power_of_what_expires_sooner(days: float, power: float) -> None:
+    arrays = derive_pmrm2.terms(pmrm2_parameters())._replace(days_floor=399.0)
+    moved = derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.UP, 100.0, 130.0, days / 365.0, arrays)
+    assert moved == pytest.approx(0.6 * (1.0 + 0.5 * (30.0 / 399.0) ** power), rel=1e-12)
+
+
 def test_pmrm2_skew_shocks() -> None:
     arrays = derive_pmrm2.terms(pmrm2_parameters())
     root = math.sqrt(0.25)
@@ -236,8 +244,53 @@ def test_pmrm2_skew_shocks() -> None:
     wide = arrays._replace(k_star_min=50.0)
     expected = 0.6 * (1.0 + math.log(1.3) / 50.0 * cap)
     assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.LINEAR, 100.0, 130.0, 0.25, wide) == pytest.approx(expected, rel=1e-12)
-    for no_cap in (arrays._replace(linear_base=-9.0), arrays._replace(linear_scale=0.0, linear_base=-1.0)):
-        assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.LINEAR, 100.0, 130.0, 0.25, no_cap) == 0.6
+    no_cap = arrays._replace(linear_scale=0.0, linear_base=0.0)
+    assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.LINEAR, 100.0, 130.0, 0.25, no_cap) == 0.6
+
+
+def test_pmrm2_a_skew_with_a_cap_below_zero_has_it_at_least() -> None:
+    """A cap of -2 at three months, of both skews. Nearer than k* it is the cap itself, at the forward too; beyond, more than that."""
+    arrays = derive_pmrm2.terms(pmrm2_parameters())._replace(linear_scale=1.0, linear_base=-6.0, abs_scale=1.0, abs_base=-6.0)
+    k_star = 4.0 * 0.5 * (0.6 - 0.05)
+    for strike, kind, factor in (
+        (100.0, derive_pmrm2.LINEAR, -2.0),
+        (120.0, derive_pmrm2.LINEAR, -2.0),
+        (80.0, derive_pmrm2.LINEAR, 2.0),
+        (80.0, derive_pmrm2.ABS, -2.0),
+        (100.0 * math.exp(-1.5 * k_star), derive_pmrm2.LINEAR, 3.0),
+    ):
+        moved = derive_pmrm2.shocked_sigma(0.6, kind, 100.0, strike, 0.25, arrays)
+        assert moved == pytest.approx(0.6 * max(1.0 + factor, 0.0), rel=1e-12)
+    slight = arrays._replace(linear_scale=0.0, linear_base=-0.2)
+    for k, factor in ((0.5, 0.9), (2.0, 0.8), (-0.5, 1.1), (-2.0, 1.2)):
+        moved = derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.LINEAR, 100.0, 100.0 * math.exp(k * k_star), 0.25, slight)
+        assert moved == pytest.approx(0.6 * factor, rel=1e-12)
+
+
+def test_pmrm2_multipliers_of_the_skew_as_the_venue_states_them() -> None:
+    """Of its test portfolio 128 (derivexyz/v2-core): a linear base of -10, 11,076,452 seconds to expiry."""
+    arrays = derive_pmrm2.terms(pmrm2_parameters())._replace(linear_base=-10.0)
+    years, forward_usd = 11_076_452.0 / YEAR_S, 2745.2490272903915
+    for strike, linear, both in (
+        (1367.0, 6.776482842615451, 1.0654724277976935),
+        (616.0, 7.734152138281604, 1.1203675857869226),
+        (2320.0, 6.776482842615451, 1.015803886741338),
+        (9988.0, 0.0, 1.1203675857869226),  # -4.82, and a volatility is not below 0
+    ):
+        for kind, multiplier in ((derive_pmrm2.LINEAR, linear), (derive_pmrm2.ABS, both)):
+            moved = derive_pmrm2.shocked_sigma(1.0, kind, forward_usd, strike, years, arrays)
+            assert moved == pytest.approx(multiplier, rel=1e-12)
+
+
+def test_pmrm2_there_is_no_number_where_the_venue_divides_by_zero() -> None:
+    arrays = derive_pmrm2.terms(pmrm2_parameters())._replace(k_star_min=0.0, width=0.0, days_floor=0.0)
+    for kind in (derive_pmrm2.LINEAR, derive_pmrm2.ABS):
+        assert math.isnan(derive_pmrm2.shocked_sigma(0.6, kind, 100.0, 130.0, 0.25, arrays))
+    assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.UP, 100.0, 130.0, 0.25, arrays) > 0.6
+    assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.UP, 100.0, 130.0, 0.0, arrays) == 0.6  # has expired: nothing to divide
+    [case] = [case for case in portfolios.carried() if case.name.startswith("12:")]
+    flat = structs.replace(case.parameters, k_star_min=0.0, width=0.0)
+    assert np.isnan(portfolios.evaluated(replace(case, parameters=flat))).all()
 
 
 def test_pmrm2_volatility_falls_to_nothing_and_not_below() -> None:
@@ -258,6 +311,15 @@ def test_pmrm2_volatility_falls_to_nothing_and_not_below() -> None:
 def test_pmrm2_there_is_no_skew_without_a_time_or_a_strike(strike: float, years: float) -> None:
     arrays = derive_pmrm2.terms(pmrm2_parameters())
     assert derive_pmrm2.shocked_sigma(0.6, derive_pmrm2.LINEAR, 100.0, strike, years, arrays) == 0.6
+
+
+@pytest.mark.parametrize("vol", ["linear", "abs"])
+def test_pmrm2_a_skew_scenario_moves_perpetuals_and_coins_but_no_forward(vol: str) -> None:
+    given = {"expiries": [_expiry(50.0)], "options": [_option(130.0, -1.0)]}
+    still, moved = (_pmrm2(_one(vol, shock), **given)["max loss"] for shock in (1.0, 1.5))
+    assert still == moved < 0.0
+    beside = _pmrm2(_one(vol, 1.5), **given, perps=[-2.0, 0.0, 0.0])
+    assert beside["max loss"] == pytest.approx(still - 100.0, rel=1e-12)
 
 
 @pytest.mark.parametrize("amount", [1.0, -1.0])
@@ -353,7 +415,7 @@ def test_parts_of_one_of_many_are_its_own() -> None:
 
 def test_pmrm2_every_fault_of_parameters_is_told_at_once() -> None:
     document = to_builtins(pmrm2_parameters())
-    document["discount"] = 1.5
+    document["discount"] = -0.5
     document["scenarios"][3]["vol"] = "sideways"
     document["scenarios"][4]["colour"] = "red"
     document["spare"] = 1.0
