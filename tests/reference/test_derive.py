@@ -39,9 +39,7 @@ def test_summaries_are_told() -> None:
 
 
 # Those that decide no margin of the carried cases; each has a test by hand in tests/unit.
-NO_EFFECT = frozenset(
-    {"k_star_min", "range_down", "days_floor", "basis_add", "basis_mult"}
-)
+NO_EFFECT = frozenset({"k_star_min", "range_down", "days_floor", "basis_add", "basis_mult"})
 
 
 def test_parameters_are_read_from_the_case() -> None:
