@@ -8,7 +8,7 @@ import json
 import math
 import statistics
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from engine.rules import derive_pmrm2
 from engine.rules.derive_pmrm2 import Inputs, Parameters, margins, option_pairs, require_indices, terms
 from engine.rules.faults import read
 from engine.rules.interface import EQUITY_USD, INITIAL_USD, MAINTENANCE_USD
-from tests.reference.case import CaseResult
+from tests.reference.case import CaseResult, Noted, files_of, noted
 
 FAMILY: Final = "derive_pmrm2"
 CARRIED: Final = Path(__file__).parent / "data"
@@ -88,7 +88,7 @@ def sources(folder: Path | None) -> list[tuple[str, Callable[[], Case]]]:
     """Every portfolio of a folder, or those carried here, by name; to be read one by one."""
     if folder is None:
         return [(case.name, partial(_same, case)) for case in carried()]
-    paths = sorted((folder / "margin" / FAMILY).glob("*.json"), key=_by_number)
+    paths = sorted(files_of(folder / "margin", FAMILY, ".json"), key=_by_number)
     return [(path.stem, partial(_read, path)) for path in paths]
 
 
@@ -109,30 +109,41 @@ def _by_number(path: Path) -> tuple[int, str]:
 _KINDS: Final = {"Up": "up", "Down": "down", "None": "none", "LINEAR": "linear", "ABS": "abs"}
 
 
+# What the venue's files say besides, which no margin depends on: how feeds and marks came about, and what came of them on the way.
+_MARKET_ONLY: Final = ("StableConfidence", "LastEntryPrice", "FundingIndex", "SystemFundingIndex")
+_OPTION_ONLY: Final = ("ExiryTs", "MarkDiscount", "k", "linear_mult_cap", "abs_mult_cap", "k_star", "linear_multiplier", "abs_multiplier")
+_FEED_ONLY: Final = ("SVIparam",)
+
+
 def _venue_case(name: str, document: Mapping[str, Any]) -> Case:
-    market, result = document["Scenario"], document["Result"]
-    parameters = _whole(venue_parameters(document["Parameters"], market["Collaterals"]), name)
-    expiries = [feed["FeedExpiry"] for feed in market["OptionFeeds"]]
+    market, result = Noted(document["Scenario"]), document["Result"]
+    collaterals, feeds, options = noted(market["Collaterals"]), noted(market["OptionFeeds"]), noted(market["Options"])
+    parameters = _whole(venue_parameters(document["Parameters"], collaterals), name)
+    expiries = [feed["FeedExpiry"] for feed in feeds]
     facts = {
         "spot": [market["SpotPrice"], market["SpotConfidence"]],
         "perp": [market["PerpPrice"], market["PerpConfidence"]],
         "stable": market["StablePrice"],
         "expiries": [
             [feed[key] for key in ("FeedExpiry", "Forward", "ForwardConfidence", "Rate", "RateConfidence", "OptionVolConfidences")]
-            for feed in market["OptionFeeds"]
+            for feed in feeds
         ],
         "options": [
             [expiries.index(option["Expiry"]), option["Strike"], bool(option["IsCall"]), option["MarkVol"], option["Amount"]]
-            for option in market["Options"]
+            for option in options
         ],
-        "collaterals": [[asset["Price"], asset["Confidence"], asset["Amount"]] for asset in market["Collaterals"]],
+        "collaterals": [[asset["Price"], asset["Confidence"], asset["Amount"]] for asset in collaterals],
         "cash": market["Cash"],
         "perps": [market["NumPerps"], market["UnrealisedPerpPNL"], market["UnrealisedFunding"]],
     }
+    market.require_read(*_MARKET_ONLY)
+    for objects, known in ((collaterals, ()), (feeds, _FEED_ONLY), (options, _OPTION_ONLY)):
+        for one in objects:
+            one.require_read(*known)
     return Case(name, parameters, portfolio(facts), float(result["IM"]), float(result["MM"]))
 
 
-def venue_parameters(document: Mapping[str, Any], collaterals: list[Mapping[str, Any]]) -> dict[str, Any]:
+def venue_parameters(document: Mapping[str, Any], collaterals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The venue's parameters by our names. A parameter that we do not know fails, since it might change the margin."""
     groups = {name: dict(group) for name, group in document.items() if name != "Scenarios"}
     unused = {f"{name}.{key}" for name, group in groups.items() for key in group}

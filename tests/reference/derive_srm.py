@@ -20,7 +20,7 @@ from engine.rules.derive_auction import AUCTION_COLUMNS, BID_USD, BUFFER_USD, FR
 from engine.rules.derive_srm import Inputs, Parameters, margins, require_indices
 from engine.rules.faults import read
 from engine.rules.interface import EQUITY_USD, INITIAL_USD, MAINTENANCE_USD
-from tests.reference.case import CaseResult
+from tests.reference.case import CaseResult, Noted, files_of, noted
 
 FAMILY: Final = "derive_srm"
 AUCTION: Final = "derive_liquidation"
@@ -87,13 +87,12 @@ def cases(folder: Path | None) -> list[Case]:
 
 def sources(folder: Path | None) -> list[tuple[str, Callable[[], Case]]]:
     """The same by name, to be read one by one."""
-    paths = sorted(((folder or CARRIED) / "margin").glob(f"{FAMILY}*.json"))
+    paths = files_of((folder or CARRIED) / "margin", FAMILY, ".json")
     return [source for path in paths for source in _sources(json.loads(path.read_text()))]
 
 
 # --- Portfolios
 
-_MARKETS: Final = ("eth", "btc")
 _NAMES: Final = {
     "perp_maintenance": "perp_mm",
     "perp_initial": "perp_im",
@@ -111,29 +110,34 @@ _NAMES: Final = {
     "confidence_factor": "OCFactor",
 }
 _PEG: Final = {"depeg_threshold": "depeg_threshold", "depeg_factor": "depeg_factor"}
-_OVERRIDES: Final = frozenset(
-    {"stable"} | {f"{market}_{what}_conf" for market in _MARKETS for what in ("vol", "fwd", "spot", "perp")},
-)
+_UNSURE: Final = ("vol", "fwd", "spot", "perp")
 
 
 def _sources(document: Mapping[str, Any]) -> list[tuple[str, Callable[[], Case]]]:
-    parameters = _parameters(document["params"])
+    parameters = _parameters(document["params"], _markets(document["env"]))
     unit = _unit(document["units"])
     overrides = document["env_override_by_case"]
+    if unknown := sorted(set(overrides) - set(document["cases"])):
+        raise ValueError(f"changes of feeds for cases that are not there: {', '.join(unknown)}")
     return [
         (name, partial(_case, name, facts, parameters, document["env"], overrides.get(name, {}), unit))
         for name, facts in document["cases"].items()
     ]
 
 
-def _parameters(stated: Mapping[str, float]) -> Parameters:
+def _markets(env: Mapping[str, Any]) -> list[str]:
+    """Underlyings of which the feeds are."""
+    return [name.removesuffix("_perp_price") for name in env if name.endswith("_perp_price")]
+
+
+def _parameters(stated: Mapping[str, float], markets: list[str]) -> Parameters:
     """One set for each market. A parameter that we do not know fails, since it might change the margin."""
     unknown = set(stated) - set(_NAMES.values()) - set(_PEG.values())
     if unknown:
         raise ValueError(f"parameters without a meaning to us: {sorted(unknown)}")
     common = {ours: float(stated[theirs]) for ours, theirs in _NAMES.items()}
     peg = {ours: float(stated[theirs]) for ours, theirs in _PEG.items()}
-    parameters = read(Parameters, {"markets": [{"name": market, **common} for market in _MARKETS], **peg})
+    parameters = read(Parameters, {"markets": [{"name": market, **common} for market in markets], **peg})
     if isinstance(parameters, list):
         raise TypeError("; ".join(parameters))
     return parameters
@@ -146,26 +150,34 @@ def _unit(stated: str) -> float:
 
 
 def _case(
-    name: str, facts: Mapping[str, Any], parameters: Parameters, env: Mapping[str, Any], override: Mapping[str, Any], unit: float
+    name: str,
+    stated: Mapping[str, Any],
+    parameters: Parameters,
+    feeds: Mapping[str, Any],
+    override: Mapping[str, Any],
+    unit: float,
 ) -> Case:
-    unknown = set(override) - _OVERRIDES
+    facts, env, markets = Noted(stated), Noted(feeds), _markets(feeds)
+    unknown = set(override) - {"stable"} - {f"{market}_{what}_conf" for market in markets for what in _UNSURE}
     if unknown:
         raise ValueError(f"{name}: changes of feeds without a meaning to us: {sorted(unknown)}")
     dates = list(env["seconds_to_expiry"])
-    expiries = [(market, date) for market in range(len(_MARKETS)) for date in dates]
-    spot_usd = [float(env[f"{market}_spot"]) for market in _MARKETS]
+    expiries = [(market, date) for market in range(len(markets)) for date in dates]
+    spot_usd = [float(env[f"{market}_spot"]) for market in markets]
     sure = env["default_confidence"]
 
     def by_market(what: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-        return np.array([_confidence(override.get(f"{market}_{what}_conf", sure)) for market in _MARKETS])
+        return np.array([_confidence(override.get(f"{market}_{what}_conf", sure)) for market in markets])
 
     def by_expiry(what: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-        stated = [override.get(f"{market}_{what}_conf", {}) for market in _MARKETS]
-        return np.array([_confidence(stated[market].get(date, sure)) for market, date in expiries])
+        unsure = [override.get(f"{market}_{what}_conf", {}) for market in markets]
+        if elsewhere := sorted({date for one in unsure for date in one} - set(dates)):
+            raise ValueError(f"{name}: confidence of expiries that are not there: {', '.join(elsewhere)}")
+        return np.array([_confidence(unsure[market].get(date, sure)) for market, date in expiries])
 
-    options, perps, bases = facts["options"], facts["perps"], facts["bases"]
-    perp_usd = np.array([float(env[f"{market}_perp_price"]) for market in _MARKETS])
-    perp_market = _indices(_MARKETS.index(perp["underlying"]) for perp in perps)
+    options, perps, bases = noted(facts["options"]), noted(facts["perps"]), noted(facts["bases"])
+    perp_usd = np.array([float(env[f"{market}_perp_price"]) for market in markets])
+    perp_market = _indices(markets.index(perp["underlying"]) for perp in perps)
     perp_amount = np.array([perp["amount"] / unit for perp in perps], dtype=np.float64)
     entry_usd = np.array([perp["entryPrice"] / unit for perp in perps], dtype=np.float64)
     inputs = Inputs(
@@ -176,10 +188,10 @@ def _case(
         perp_confidence=by_market("perp"),
         expiry_market=_indices(market for market, _ in expiries),
         expiry_s=np.array([float(env["seconds_to_expiry"][date]) for _, date in expiries]),
-        forward_usd=np.array([spot_usd[market] + env[f"{_MARKETS[market]}_forward_minus_spot"][date] for market, date in expiries]),
+        forward_usd=np.array([spot_usd[market] + env[f"{markets[market]}_forward_minus_spot"][date] for market, date in expiries]),
         forward_confidence=by_expiry("fwd"),
         sigma_confidence=by_expiry("vol"),
-        option_expiry=_indices(expiries.index((_MARKETS.index(option["underlying"]), option["expiry"])) for option in options),
+        option_expiry=_indices(expiries.index((markets.index(option["underlying"]), option["expiry"])) for option in options),
         option_strike_usd=np.array([float(option["strike"]) for option in options]),
         option_is_call=np.array([{"call": True, "put": False}[option["type"]] for option in options], dtype=np.bool_),
         option_sigma=np.full(len(options), float(env["default_vol"])),
@@ -192,11 +204,13 @@ def _case(
         perp_amount=perp_amount,
         perp_profit_usd=perp_amount * (perp_usd[perp_market] - entry_usd),
         base_start=np.array([0, len(bases)], dtype=np.int64),
-        base_market=_indices(_MARKETS.index(base["underlying"]) for base in bases),
+        base_market=_indices(markets.index(base["underlying"]) for base in bases),
         base_amount=np.array([base["amount"] / unit for base in bases], dtype=np.float64),
     )
-    stated = facts["results"] if "results" in facts else facts["result"]
-    return Case(name, parameters, inputs, stated["im"], stated["mm"])
+    result = facts["results"] if "results" in facts else facts["result"]
+    for one in (facts, env, *options, *perps, *bases):
+        one.require_read("stable")
+    return Case(name, parameters, inputs, result["im"], result["mm"])
 
 
 def _indices(found: Iterable[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -222,7 +236,7 @@ def run_auction(folder: Path | None) -> list[CaseResult]:
     """Each bid of each simulated auction of a solvent account; what is not used is told by name."""
     results: list[CaseResult] = []
     left_out = []
-    for path in sorted(((folder or CARRIED) / "margin").glob(f"{AUCTION}*.json")):
+    for path in files_of((folder or CARRIED) / "margin", AUCTION, ".json"):
         document = json.loads(path.read_text())
         parameters = auction_parameters(document["auction_params"])
         for name, facts in document["cases"].items():

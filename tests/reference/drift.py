@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from engine.rules import drift_v2
 from engine.rules.drift_v2 import BASE_PRECISION, FEE_PRECISION, INTEREST_PRECISION, PRICE_PRECISION, QUOTE_PRECISION, WEIGHT_PRECISION
-from tests.reference.case import CaseResult
+from tests.reference.case import CaseResult, Noted, files_of, noted
 
 WEIGHTS = "drift_v2_weights"
 SIZING = "drift_v2_liquidation_sizing"
@@ -25,16 +26,33 @@ def families() -> dict[str, Callable[[Path | None], list[CaseResult]]]:
 
 def weights(folder: Path | None) -> list[CaseResult]:
     """Weights by size, and initial asset weights by deposits."""
-    facts = json.loads(((folder or CARRIED) / "margin" / f"{WEIGHTS}.json").read_text())
-    results = [_weight(case) for case in facts["cases"]]
-    for case in facts["scale_initial_asset_weight"]:
-        deposits_usd = float(case["deposits"] * case["price"])
-        found = drift_v2.scaled_initial_asset_weight(case["w"] / WEIGHT_PRECISION, deposits_usd, float(case["start_usd"]))
-        results.append(_same(WEIGHTS, f"scaled, {_named(case)}", round(found * WEIGHT_PRECISION), case["expect"]))
+    results: list[CaseResult] = []
+    for path in files_of((folder or CARRIED) / "margin", WEIGHTS, ".json"):
+        facts = Noted(json.loads(path.read_text()))
+        results += [_read(WEIGHTS, _weight, case) for case in noted(facts.get("cases", []))]
+        results += [_read(WEIGHTS, _scaled, case) for case in noted(facts.get("scale_initial_asset_weight", []))]
+        facts.require_read("units", "formulas")
     return results
 
 
-def _weight(case: Mapping[str, Any]) -> CaseResult:
+def _read(family: str, check: Callable[[Noted], CaseResult], case: Noted, group: str = "") -> CaseResult:
+    """The check's result; what cannot be read, or has a field that nobody has read, fails by its fields."""
+    try:
+        result = check(case)
+        if result.passed:
+            case.require_read()
+    except (ArithmeticError, KeyError, TypeError, ValueError) as fault:
+        return CaseResult(family, f"{group}{_named(case)}", False, f"{type(fault).__name__}: {fault}")
+    return result
+
+
+def _scaled(case: Noted) -> CaseResult:
+    deposits_usd = float(case["deposits"] * case["price"])
+    found = drift_v2.scaled_initial_asset_weight(case["w"] / WEIGHT_PRECISION, deposits_usd, float(case["start_usd"]))
+    return _same(WEIGHTS, f"scaled, {_named(case)}", round(found * WEIGHT_PRECISION), case["expect"])
+
+
+def _weight(case: Noted) -> CaseResult:
     weight, imf, size = case["w"] / WEIGHT_PRECISION, case["imf"] / 1_000_000, float(case["size"])
     kind = case["kind"]
     if "req" in case:
@@ -50,26 +68,28 @@ def _weight(case: Mapping[str, Any]) -> CaseResult:
 
 def sizing(folder: Path | None) -> list[CaseResult]:
     """Every group of cases that the file has; a group that we don't know fails."""
-    facts = json.loads(((folder or CARRIED) / "margin" / f"{SIZING}.json").read_text())
-    results = []
-    for group, cases in facts.items():
-        if not isinstance(cases, list):
-            continue
-        for case in cases:
-            name = f"{group}, {_named(case)}"
-            if group not in GROUPS:
-                results.append(CaseResult(SIZING, name, False, "a group that we don't have"))
-                continue
-            found, unit = GROUPS[group](case)
-            expected = case.get("expect", case.get("expect_base"))
-            if "expect_raw" in case:
-                results.append(_same(SIZING, name, found, case["expect_raw"]))
-            elif isinstance(expected, str):
-                passed = expected.startswith("unbounded") and found is None
-                results.append(CaseResult(SIZING, name, passed, f"{found}, expected {expected}"))
-            else:
-                results.append(_same(SIZING, name, found, round(expected * unit)))
+    results: list[CaseResult] = []
+    for path in files_of((folder or CARRIED) / "margin", SIZING, ".json"):
+        facts = Noted(json.loads(path.read_text()))
+        for group in facts:
+            if isinstance(cases := facts[group], list):
+                results += [_read(SIZING, partial(_sized, group), case, f"{group}, ") for case in noted(cases)]
+            elif not isinstance(cases, str):
+                results.append(CaseResult(SIZING, group, False, "is no list of cases"))
     return results
+
+
+def _sized(group: str, case: Noted) -> CaseResult:
+    name = f"{group}, {_named(case)}"
+    if group not in GROUPS:
+        return CaseResult(SIZING, name, False, "a group that we don't have")
+    found, unit = GROUPS[group](case)
+    expected = case.get("expect", case.get("expect_base"))
+    if "expect_raw" in case:
+        return _same(SIZING, name, found, case["expect_raw"])
+    if isinstance(expected, str):
+        return CaseResult(SIZING, name, expected.startswith("unbounded") and found is None, f"{found}, expected {expected}")
+    return _same(SIZING, name, found, round(expected * unit))
 
 
 def _perp_base(case: Mapping[str, Any]) -> tuple[int | None, int]:

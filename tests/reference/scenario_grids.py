@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.rules import deribit_pm, span16
-from tests.reference.case import CaseResult
+from tests.reference.case import CaseResult, files_of
 
 FAMILY: Final = "scenario_grids"
 CARRIED: Final = Path(__file__).parent / "data"
@@ -25,7 +25,7 @@ def families() -> dict[str, Callable[[Path | None], list[CaseResult]]]:
 def run(folder: Path | None) -> list[CaseResult]:
     """Every row found under `folder` (the layout of the reference data), or of those carried here."""
     results = []
-    for path in sorted(((folder or CARRIED) / "margin").glob(f"{FAMILY}*.csv")):
+    for path in files_of((folder or CARRIED) / "margin", FAMILY, ".csv"):
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
         for system in dict.fromkeys(row["system"] for row in rows):

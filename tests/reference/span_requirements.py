@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.rules import span16
 from engine.rules.interface import MAINTENANCE_USD
-from tests.reference.case import CaseResult
+from tests.reference.case import CaseResult, files_of
 
 FAMILY: Final = "span_sp500_risk_arrays"  # tests.reference.options checks the same file's prices
 CARRIED: Final = Path(__file__).parent / "data"
@@ -29,7 +29,7 @@ def families() -> dict[str, Callable[[Path | None], list[CaseResult]]]:
 def run(folder: Path | None) -> list[CaseResult]:
     """Every column of every file found under `folder` (the layout of the reference data), or of that carried here."""
     results = []
-    for path in sorted(((folder or CARRIED) / "margin").glob(f"{FAMILY}*.csv")):
+    for path in files_of((folder or CARRIED) / "margin", FAMILY, ".csv"):
         with path.open(newline="") as file:
             results += _file(path.stem, list(csv.DictReader(file)))
     return results

@@ -4,8 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from engine.rules import mango_v3
 from tests.reference import mango
 from tests.reference.case import CaseResult
 
@@ -51,3 +53,45 @@ def test_an_account_without_a_known_answer_fails() -> None:
     facts = json.loads((mango.CARRIED / "margin" / "mango_v4_health.json").read_text())
     case = {name: value for name, value in facts["cases"][0].items() if not name.startswith("expected")}
     assert [result.passed for result in mango._health(facts, case)] == [False]
+
+
+def test_open_orders_of_v3_are_counted_once() -> None:
+    """The explorer's `Spot` has what is in orders: 5 held, and 2 free and 3 locked in the book, are 10 at 7 USD; 11 of quote are locked."""
+    rows = mango.v3_rows(mango.CARRIED / "accounts" / "account2.csv")
+    coin = next(row for row in rows if row["Symbol"] == "MNGO")
+    coin |= {"InMarginBasket": "True", "CurrentPrice": "7", "Spot": "10", "BaseUnsettled": "2", "BaseLocked": "3", "QuoteLocked": "11"}
+    alone = [coin, rows[-1] | {"Spot": "0"}]
+    own, out, measures = mango.v3_inputs(alone), np.empty((1, 4)), np.empty((1, mango_v3.MEASURES))
+    arrays = mango_v3.terms(mango.v3_market(alone[:-1]))
+    mango_v3.margins(own, arrays, out)
+    mango_v3.measures(own, arrays, measures)
+    assert out[0, 0] == pytest.approx(10.0 * 7.0 + 11.0)
+    assert measures[0, mango_v3.INIT] == pytest.approx((10.0 * 7.0 + 11.0) * 0.2)  # all bids filled
+    assert measures[0, mango_v3.MAINT] == pytest.approx((10.0 * 7.0 + 11.0) * 0.6)
+
+
+def test_an_account_or_a_measure_without_a_counterpart_fails(tmp_path: Path) -> None:
+    shutil.copytree(mango.CARRIED / "accounts", tmp_path / "accounts")
+    shutil.copy(tmp_path / "accounts" / "account2.csv", tmp_path / "accounts" / "account9.csv")
+    path = tmp_path / "accounts" / "mango_v3_expected.json"
+    facts = json.loads(path.read_text())
+    facts["account3"]["expected"]["worth"] = {"typescript_client": "0", "mango_explorer": "0"}
+    path.write_text(json.dumps(facts))
+    assert [result.case for result in mango.accounts(tmp_path) if not result.passed] == ["account3, worth", "account9"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"token7": 3}, "token7"),
+        ({"extra": "oo_1_2 lowest_placed_ask=3 or so"}, "or so"),
+        ({"extra": "oo_2_3 lowest_placed_ask=3"}, "oo_2_3"),
+        ({"bank_settings": [{}, {}, {}, {}]}, "more banks"),
+        ({"expected_health": 1.0}, "no health that we know of"),
+    ],
+)
+def test_what_a_v4_case_says_and_nobody_reads_fails_it(change: dict[str, object], told: str) -> None:
+    facts = json.loads((mango.CARRIED / "margin" / "mango_v4_health.json").read_text())
+    failed = [result.detail for result in mango._health(facts, facts["cases"][1] | change) if not result.passed]
+    assert len(failed) == 1
+    assert told in failed[0]

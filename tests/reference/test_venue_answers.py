@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.reference import deribit_pme, run, scenario_grids, span_requirements, worked_examples
+from tests.reference import aave, deribit_pme, derive_srm, drift, mango, run, scenario_grids, span_requirements, worked_examples
 from tests.reference.case import CaseResult
 
 CASES = {deribit_pme: 22, span_requirements: 16 + 16 + 3, worked_examples: 20 + 1, scenario_grids: 24 + 16}
@@ -72,6 +72,9 @@ DERIBIT = "deribit_pme_simulate_examples.json"
         (changed(1, ("params", "pnl_offset"), 0.5), ["eth_fixture, aggregated standard"]),
         (changed(1, ("params", "extended_dampener"), 0.0), ["eth_fixture, aggregated extended"]),
         (changed(1, ("params", "no_such"), 0.0), ["eth_fixture, parameters"]),
+        (changed(1, ("expected", "vega_shock"), 0.0), ["eth_fixture"]),
+        (changed(0, ("positions", "BTC-PERPETUAL", "margin"), 0.0), ["btc_doc"]),
+        (changed(0, ("index",), None), ["btc_doc"]),
         (changed(0, ("positions", "BTC-28JUN24", "extended"), [0.0]), ["btc_doc, BTC-28JUN24, extended"]),
         (
             changed(0, ("params", "annualised_move_risk"), 1.0),  # 11 days are then more than the minimum
@@ -122,6 +125,8 @@ def test_years_to_expiry() -> None:
         ("2253.2", "2253.3", ["dederi_future, price"]),
         ('"NOV": -28447', '"NOV": -28448', ["nse_span_broker_crosscheck, short 23700CE (65)"]),
         ("okx_mr9", "other_mr9", ["other_mr9"]),
+        ('"ltv": 0.5', '"ltv": 0.5, "borrowed": 1', ["hyperliquid_pm_borrowable"]),
+        ('"qty": 10', '"size": 10', ["dederi_future"]),
     ],
 )
 def test_a_wrong_example_fails_by_name(before: str, after: str, names: list[str], tmp_path: Path) -> None:
@@ -164,3 +169,69 @@ def test_a_wrong_grid_fails_by_name(before: str, after: str, names: list[str], t
 def test_a_grid_that_no_rule_has_is_left_out_by_name(tmp_path: Path) -> None:
     assert failed(scenario_grids, tmp_path, "scenario_grids.csv", lambda text: text.replace("paradex", "elsewhere")) == []
     assert [result.case for result in scenario_grids.run(tmp_path) if result.left_out] == ["elsewhere"]
+
+
+# A field that nobody reads, and one that is missing, in an object of each family; and the names of what fails for it.
+UNREAD = [
+    (aave, aave.run, "aave_utilities_health_factor.json", ("health_factor", 0)),
+    (aave, aave.run, "aave_utilities_health_factor.json", ("accrual", 0)),
+    (drift, drift.weights, "drift_v2_weights.json", ("cases", 3)),
+    (drift, drift.weights, "drift_v2_weights.json", ("scale_initial_asset_weight", 1)),
+    (drift, drift.sizing, "drift_v2_liquidation_sizing.json", ("perp_if_fee", 0)),
+    (mango, mango.health, "mango_v4_health.json", ("cases", 1)),
+    (mango, mango.health, "mango_v4_health.json", ("cases", 0, "perp")),
+    (mango, mango.health, "mango_v4_health.json", ("cases", 11, "bank_settings", 0)),
+    (mango, mango.health, "mango_v4_health.json", ("setup", "token1")),
+    (mango, mango.health, "mango_v4_health.json", ("setup", "perp")),
+    (derive_srm, derive_srm.run, "derive_srm.json", ("cases", "test_short_OTM_call")),
+    (derive_srm, derive_srm.run, "derive_srm.json", ("cases", "test_short_OTM_call", "options", 0)),
+    (derive_srm, derive_srm.run, "derive_srm.json", ("env",)),
+]
+
+
+@pytest.mark.parametrize(("module", "check", "name", "path"), UNREAD)
+def test_a_field_without_a_meaning_to_us_fails(
+    module: Any, check: Callable[[Path], list[CaseResult]], name: str, path: tuple[str | int, ...], tmp_path: Path
+) -> None:
+    text = (module.CARRIED / "margin" / name).read_text()
+    (tmp_path / "margin").mkdir()
+    document = json.loads(text)
+    place = document
+    for key in path:
+        place = place[key]
+    place["new_field"] = 1
+    (tmp_path / "margin" / name).write_text(json.dumps(document))
+    found = [result for result in check(tmp_path) if not result.passed and "new_field" in result.detail]
+    assert found
+    if path[0] in {"cases", "health_factor", "accrual"}:
+        assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("check", "source"),
+    [
+        (aave.run, "aave_utilities_health_factor.json"),
+        (drift.weights, "drift_v2_weights.json"),
+        (drift.sizing, "drift_v2_liquidation_sizing.json"),
+        (mango.health, "mango_v4_health.json"),
+        (mango.stable_price, "mango_v4_stable_price.json"),
+        (derive_srm.run_auction, "derive_liquidation.json"),
+        (worked_examples.run, "doc_worked_examples.json"),
+        (span_requirements.run, "span_sp500_risk_arrays.csv"),
+        (scenario_grids.run, "scenario_grids.csv"),
+    ],
+)
+def test_every_file_of_a_family_is_read(check: Callable[[Path | None], list[CaseResult]], source: str, tmp_path: Path) -> None:
+    """A second file of the same beginning, in a folder too; one with another ending would be left unread, so the family fails."""
+    one, _, ending = source.rpartition(".")
+    more = tmp_path / "margin" / f"{one}_more"
+    more.mkdir(parents=True)
+    text = (aave.CARRIED / "margin" / source).read_text()
+    for path in (tmp_path / "margin" / source, more / f"again.{ending}"):
+        path.write_text(text)
+    assert sum(not result.told for result in check(tmp_path)) == 2 * sum(not result.told for result in check(None))
+    (more / "README.md").write_text("")
+    check(tmp_path)
+    (more / "again.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"again\.yaml"):
+        check(tmp_path)
