@@ -54,7 +54,7 @@ class Columns(NamedTuple):
     told_maintenance: NDArray[np.float64]  # [N]
     told_near: NDArray[np.float64]  # [N] distance of the nearest leg with a number at a venue with a rule, as last told
     told_legs_usd: NDArray[np.float64]  # [N] size of what was told of those legs
-    told_unknown: NDArray[np.int8]  # [N] why legs there had no number, see engine.venue_legs.Summary
+    told_unknown: NDArray[np.int64]  # [N] which legs there had no number, and why, see engine.venue_legs.Summary
     told_refuses: NDArray[np.int8]  # [N] why new risk is refused, as last told: bits of engine.reporting
     holders: NDArray[np.uint64]  # [instruments, N / 64]
     look: NDArray[np.int8]  # [N] in which second of a period its legs at venues are looked at, see engine.venue_legs
@@ -211,7 +211,7 @@ def _empty_columns(accounts: int, instruments: int, pending_rows: int) -> Column
         told_maintenance=np.zeros(accounts, np.float64),
         told_near=np.zeros(accounts, np.float64),
         told_legs_usd=np.zeros(accounts, np.float64),
-        told_unknown=np.zeros(accounts, np.int8),
+        told_unknown=np.zeros(accounts, np.int64),
         told_refuses=np.zeros(accounts, np.int8),
         holders=np.zeros((instruments, (accounts + 63) // 64), np.uint64),
         look=np.zeros(accounts, np.int8),

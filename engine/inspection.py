@@ -129,7 +129,9 @@ def explain_account(book: Book, name: str) -> AccountReport | None:
     slots = c.instrument[a, :count].tolist(), there, c.cash[a, :count].tolist()
     life = book.lives.get(a, Life())
     state = State(int(c.state[a]))
-    legs = leg_reports(venue_rows(np.array([a]), book.accounts, market), market).get(a, [])
+    rows = venue_rows(np.array([a]), book.accounts, market)
+    legs = leg_reports(rows, market).get(a, [])
+    faults = {market.universe.venues[of_venue.venue].name: of_venue.fault for of_venue in rows if of_venue.fault}
     known = state is not State.UNKNOWN
     health = c.health[a]
     collateral = haircut_terms(market, *slots) if known else []
@@ -164,7 +166,7 @@ def explain_account(book: Book, name: str) -> AccountReport | None:
         leverage=_leverage(book, a, collateral) if known else None,
         flights=_flights(book, life),
         legs=legs,
-        local=[line for leg in legs for line in _in_words(book, a, state, leg)],
+        local=[line for leg in legs for line in _in_words(book, a, state, leg, faults)],
         freezes=_freezes(book, name, slots[0]),
         refuses=refusals_in_words(int(refusals_of(book.accounts, book.breakers.refuses_risk)[a])),
         standing=_standing(book, life),
@@ -173,13 +175,15 @@ def explain_account(book: Book, name: str) -> AccountReport | None:
     )
 
 
-def _in_words(book: Book, a: int, state: State, leg: VenueLeg) -> list[str]:
-    """A leg's line, and below it what its rule misses."""
+def _in_words(book: Book, a: int, state: State, leg: VenueLeg, faults: dict[str, str]) -> list[str]:
+    """A leg's line, and below it what its rule misses, or failed with."""
     universe = book.market.universe
     venue = universe.venue_number(leg.venue)
     assert venue is not None, "it has a rule"
     choice = universe.venue_rules[venue]
     line = in_words(state, leg, choice.info.measure)
+    if leg.venue in faults:
+        return [line, faults[leg.venue]]
     if leg.unknown not in ("not_taken", "lacking"):
         return [line]
     _, held = legs_at(venue, np.array([a]), book.accounts, book.market)

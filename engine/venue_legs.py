@@ -72,6 +72,22 @@ NO_NUMBER_IN_WORDS: Final = {
 
 
 _NO_NUMBERS: Final = ("", *(why.name.lower() for why in NoNumber if why))
+FAULT_TEXT_MAX: Final = 240  # characters of what is kept of a rule's failure
+
+
+def _mixed(number: int) -> int:
+    """An int64 of its own for each number, such that sums of a few differ where what is summed does (splitmix64)."""
+    number = (number + 1) * 0x9E3779B97F4A7C15 % 2**64
+    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    number = (number ^ number >> 27) * 0x94D049BB133111EB % 2**64
+    number ^= number >> 31
+    return number - 2**64 if number >= 2**63 else number
+
+
+# [venue, NoNumber]: what a leg adds to `Summary.unknown`, 0 where it has a number.
+_UNKNOWNS: Final = np.array(
+    [[_mixed(venue * len(NoNumber) + why) if why else 0 for why in NoNumber] for venue in range(VENUES_MAX)], dtype=np.int64
+)
 
 
 class VenueRows(NamedTuple):
@@ -81,6 +97,7 @@ class VenueRows(NamedTuple):
     accounts: NDArray[np.int64]  # (k,) their numbers, in the order in which they were asked for
     out: NDArray[np.float64]  # (k, 4), columns of engine.rules.interface; nan where there is no number
     why: NDArray[np.int8]  # (k,) NoNumber
+    fault: str = ""  # what the rule failed with
 
 
 class LegWatch:
@@ -93,6 +110,9 @@ class LegWatch:
         self._second = 0  # of the last look
         # [venue, second, whole account healthy or not, verdict]: legs as they were in the second's last look
         self.counts = np.zeros((VENUES_MAX, LOOK_SECONDS, 2, len(LEG_VERDICTS)), np.int64)
+        # By venue: looks in which its rule failed since the book was loaded, and what the last of them failed with.
+        self.failures = np.zeros(VENUES_MAX, np.int64)
+        self.faults: dict[int, str] = {}
 
     def restore(self, market: Market) -> None:
         """Go on from the market's clock, with the calls of the accounts' lives."""
@@ -115,6 +135,9 @@ class LegWatch:
         risen: list[tuple[int, int, NDArray[np.float64]]] = []  # (account, venue, the leg's row)
         for rows in found:
             self._count(rows, columns, market)
+            if rows.fault:
+                self.failures[rows.venue] += 1
+                self.faults[rows.venue] = rows.fault
             for k, distance in self._concerned(rows, called, market):
                 a = int(rows.accounts[k])
                 before = self._level_of(a, rows.venue)
@@ -198,16 +221,28 @@ def venue_rows(numbers: NDArray[np.int64], accounts: Accounts, market: Market) -
         if not len(holders):
             continue
         unsure = accounts.columns.standing[holders] != 0
+        fault = ""
         try:
             of_rule = margins(choice, held)
             out, not_taken, lacking = of_rule.out, of_rule.needs.not_taken, of_rule.needs.lacking
             why = np.where(np.isnan(out[:, DISTANCE]), NoNumber.UNVALUED, NoNumber.NONE)
             why = np.select([unsure, not_taken, lacking], [NoNumber.ACCOUNT, NoNumber.NOT_TAKEN, NoNumber.LACKING], why)
-        except Exception:  # noqa: BLE001 - whatever fails in a rule must not stop the book, nor may its legs count as clear
+        except Exception as error:  # noqa: BLE001 - whatever fails in a rule must not stop the book, nor may its legs count as clear
+            fault = fault_text(error)
             out, why = np.full((len(holders), COLUMNS), np.nan), np.full(len(holders), NoNumber.FAULT)
         out[why != NoNumber.NONE] = math.nan
-        found.append(VenueRows(venue, holders, out, why.astype(np.int8)))
+        found.append(VenueRows(venue, holders, out, why.astype(np.int8), fault))
     return found
+
+
+def fault_text(error: Exception) -> str:
+    """What failed and where, in one line."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f" ({trace.tb_frame.f_globals.get('__name__', '?')}, line {trace.tb_lineno})"
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    return said[: FAULT_TEXT_MAX - len(place)] + place
 
 
 class Summary(NamedTuple):
@@ -215,7 +250,7 @@ class Summary(NamedTuple):
 
     near: NDArray[np.float64]  # distance of the nearest leg that has a number, inf where there is none
     size_usd: NDArray[np.float64]  # of the numbers of those that have some
-    unknown: NDArray[np.int8]  # sum of NoNumber of those that have none: as good as which of them have none and why
+    unknown: NDArray[np.int64]  # 0, or a number of its own for which of them have none and why
 
 
 def note_told(found: list[VenueRows], numbers: NDArray[np.int64], columns: Columns) -> None:
@@ -239,13 +274,13 @@ def _moved(found: list[VenueRows], numbers: NDArray[np.int64], columns: Columns,
 
 def _summary(found: list[VenueRows], numbers: NDArray[np.int64]) -> Summary:
     """Of each of `numbers` (rising)."""
-    near, size_usd, unknown = np.full(len(numbers), np.inf), np.zeros(len(numbers)), np.zeros(len(numbers), np.int8)
+    near, size_usd, unknown = np.full(len(numbers), np.inf), np.zeros(len(numbers)), np.zeros(len(numbers), np.int64)
     for rows in found:
         at, lacks = np.searchsorted(numbers, rows.accounts), rows.why != NoNumber.NONE
         near[at] = np.fmin(near[at], rows.out[:, DISTANCE])
         equity_usd, initial_usd, maintenance_usd = (np.abs(rows.out[:, column]) for column in (EQUITY_USD, INITIAL_USD, MAINTENANCE_USD))
         size_usd[at] += np.where(lacks, 0.0, equity_usd + initial_usd + maintenance_usd)
-        unknown[at] += rows.why
+        unknown[at] += _UNKNOWNS[rows.venue, rows.why]
     return Summary(near, size_usd, unknown)
 
 

@@ -6,6 +6,7 @@ what is defined (assets, sources, chains, venues); no label is an account.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ from engine.reporting import refusing
 from engine.survey import LEVELS, SIDES, Flights, OpenBreaker, Totals, asset_reports, chain_reports, flights, open_breakers, totals
 from engine.venue_legs import LEG_VERDICTS
 
+log = logging.getLogger(__name__)
+
 # Breakers by how bad they are, not by the engine's numbers: an alert compares.
 _BREAKER_RANKS = {BREAKER_STATES[CLOSED]: 0, BREAKER_STATES[RECOVERING]: 1, BREAKER_STATES[TRIPPED]: 2}
 
@@ -34,6 +37,8 @@ class RiskMetrics:
         self._of_a_book: list[Gauge] = []
         self._of_the_market: list[Gauge] = []
         self._venues: dict[int, set[str]] = {}  # that have series of legs, by partition
+        self._failing: dict[int, set[str]] = {}  # that have series of failures of their rules, by partition
+        self._faults: dict[tuple[int, str], str] = {}  # logged last, by partition and venue
         self._looks: dict[int, Look] = {}  # told last, by partition: there are some hundred series of each, and they stay a minute
 
         def book(name: str, says: str, *labels: str) -> Gauge:
@@ -56,6 +61,9 @@ class RiskMetrics:
         self.refusing = book("accounts_refusing", "Accounts that are refused new risk, by reason", "reason")
         self.legs = book(
             "venue_legs", "Legs at venues that have a rule, by how far the venue's own liquidation is", "venue", "verdict", "portfolio"
+        )
+        self.rule_failures = book(
+            "venue_rule_failures", "Looks at a venue's legs in which its rule failed, since the partition was loaded", "venue"
         )
         self.book_breaker = book(
             "book_breaker_state", "Of a book's breakers that were ever open: 0 closed, 1 recovering, 2 tripped", "trigger", "name"
@@ -109,6 +117,9 @@ class RiskMetrics:
         self.tell_book(partition, book.limits, book.snapshots_ignored, book.credits_held)
         self.tell_refusals(partition, book.accounts.accounts_with_pending, refusing(book.accounts, book.breakers.refuses_risk))
         self.tell_legs(partition, {market.universe.venues[v].name: book.legs.counted(v) for v in market.universe.venue_rules})
+        self.tell_failures(partition, {market.universe.venues[v].name: int(book.legs.failures[v]) for v in market.universe.venue_rules})
+        for venue, fault in tuple(book.legs.faults.items()):
+            self._log_fault(partition, market.universe.venues[venue].name, fault)
         self.tell_book_breakers(partition, [OpenBreaker(*one) for one in book.breakers.opened(market)])
         book.leverage.go_on(book.accounts, market)
         look = book.leverage.last
@@ -171,6 +182,20 @@ class RiskMetrics:
                 for verdict, count in zip(LEG_VERDICTS, by_verdict, strict=True):
                     self.legs.labels(partition, venue, verdict, portfolio).set(count)
 
+    def tell_failures(self, partition: int, failures: Mapping[str, int]) -> None:
+        """By venue that has a rule; no other has a series."""
+        for venue in self._failing.get(partition, set()) - set(failures):
+            self.rule_failures.remove(str(partition), venue)
+        self._failing[partition] = set(failures)
+        for venue, count in failures.items():
+            self.rule_failures.labels(partition, venue).set(count)
+
+    def _log_fault(self, partition: int, venue: str, fault: str) -> None:
+        """Once, until it is another one."""
+        if self._faults.get((partition, venue)) != fault:
+            self._faults[partition, venue] = fault
+            log.error("partition %d: the rule of venue %s failed, its legs have no number: %s", partition, venue, fault)
+
     def tell_book_breakers(self, partition: int, breakers: Sequence[OpenBreaker]) -> None:
         """What a book's own breakers are at."""
         for breaker in breakers:
@@ -200,6 +225,8 @@ class RiskMetrics:
             gauge.remove_by_labels({"partition": str(partition)})
         self._looks.pop(partition, None)
         self._venues.pop(partition, None)
+        self._failing.pop(partition, None)
+        self._faults = {key: fault for key, fault in self._faults.items() if key[0] != partition}
         if partition == 0:
             for gauge in self._of_the_market:
                 gauge.clear()

@@ -163,7 +163,7 @@ Found = Case | LeftOut
 TRANSLATED: Final[dict[str, int]] = {
     "aave_utilities": 5,
     "deribit_pme": 4,
-    "derive_pmrm2": 5,
+    "derive_pmrm2": 6,
     "derive_srm": 9,
     "doc_worked_examples": 6,
     "drift_v2_weights": 16,
@@ -171,7 +171,7 @@ TRANSLATED: Final[dict[str, int]] = {
     "mango_v4_health": 11,
 }
 LEFT_OUT: Final[dict[str, int]] = {
-    "derive_pmrm2": 1,
+    "derive_pmrm2": 2,
     "doc_worked_examples": 2,
     "drift_v2_weights": 2,
     "mango_v3": 1,

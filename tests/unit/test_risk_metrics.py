@@ -144,3 +144,36 @@ def test_legs_are_told_by_venue_and_a_venue_without_a_rule_has_no_series(ledger:
     tell(risk, ledger, 2)
     assert told_of("sx") == [[None] * len(LEG_VERDICTS)] * 2
     assert told_of("ex") == book.legs.counted(ex).tolist()
+
+
+def test_failures_of_rules_are_counted_by_venue_and_logged_once(
+    ledger: RandomLedger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = CollectorRegistry()
+    risk = RiskMetrics(registry)
+    market, legs = ledger.book.market, ledger.book.legs
+    ex = market.universe.venue_number("ex")
+    assert ex is not None
+    monkeypatch.setattr(legs, "failures", legs.failures.copy())
+    monkeypatch.setattr(legs, "faults", {})
+
+    def failures() -> float | None:
+        return registry.get_sample_value("plimsoll_venue_rule_failures", {"partition": "2", "venue": "ex"})
+
+    tell(risk, ledger, 2)
+    assert failures() == 0
+    legs.failures[ex], legs.faults[ex] = 3, "ValueError: one"
+    tell(risk, ledger, 2)
+    tell(risk, ledger, 2)
+    legs.faults[ex] = "ValueError: another"
+    tell(risk, ledger, 2)
+    assert failures() == 3
+    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == ["one", "another"]
+    risk.forget_book(2)
+    assert failures() is None
+    tell(risk, ledger, 2)
+    assert len(caplog.records) == 3
+    venue = msgspec.structs.replace(market.universe.venues[ex], rule=None)
+    ledger.log.control(FrameKind.DEFINITIONS, "market.instruments", [venue])
+    tell(risk, ledger, 2)
+    assert failures() is None

@@ -1,5 +1,6 @@
 """Legs at venues that have a rule: what is told of them, when somebody is called, and that a restored book goes on the same."""
 
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -417,12 +418,37 @@ def test_a_rule_that_fails_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     borrow(log)
 
     def fail(*_: Any) -> Any:
-        raise ZeroDivisionError
+        raise ZeroDivisionError("a share\n of nothing")
 
+    assert (book.legs.failures.sum(), book.legs.faults) == (0, {})
     monkeypatch.setattr(venue_legs, "margins", fail)
     assert look(log, 80_000.0) == []
     (told,) = [health.legs for health in book.take_cut().health if health.account == "alice"]
     assert (told[0].unknown, told[0].verdict) == ("fault", "unknown")
+    venue = book.market.universe.venue_number("pool")
+    assert venue is not None
+    fault = book.legs.faults[venue]
+    assert fault.startswith(f"ZeroDivisionError: a share of nothing ({__name__}, line ")
+    assert (book.legs.failures[venue], book.legs.failures.sum()) == (1, 1)
+    report = explain_account(book, "alice")
+    assert report is not None
+    assert report.local == [
+        "whole portfolio healthy, leg at venue pool has no number by aave_v3: the rule could not be computed",
+        fault,
+    ]
+    monkeypatch.undo()
+    look(log, 80_000.0)
+    assert book.legs.failures[venue] == 1
+    assert explain_account(book, "alice").local[1:] == []  # type: ignore[union-attr]
+
+
+def test_what_a_rule_failed_with_is_one_short_line() -> None:
+    with pytest.raises(ValueError, match="x") as raised:
+        int("x" * 1_000)
+    text = venue_legs.fault_text(raised.value)
+    assert len(text) == venue_legs.FAULT_TEXT_MAX
+    assert text.endswith(")")
+    assert venue_legs.fault_text(ValueError("never raised")) == "ValueError: never raised"
 
 
 # ---- calls ------------------------------------------------------------------------------------------------------------------------------
@@ -532,7 +558,23 @@ def test_what_is_compared_of_an_accounts_legs() -> None:
     summary = venue_legs._summary(found, np.array([3, 5, 8, 9]))
     assert summary.near.tolist() == [0.375, 0.25, np.inf, np.inf]
     assert summary.size_usd.tolist() == [63.0, 7.0, 0.0, 0.0]
-    assert summary.unknown.tolist() == [0, 1, 5, 0]
+    unknown = venue_legs._UNKNOWNS
+    assert summary.unknown.tolist() == [0, unknown[1, 1], np.array([unknown[0, 3], unknown[1, 2]]).sum(), 0]
+
+
+def test_legs_without_a_number_do_not_add_up_to_others() -> None:
+    """Every way in which up to three of the venues lack a number for a reason has a number of its own; none is that of no such leg."""
+    unknown = venue_legs._UNKNOWNS
+    assert unknown.shape == (venue_legs.VENUES_MAX, len(venue_legs.NoNumber))
+    assert not unknown[:, 0].any()
+    with np.errstate(over="ignore"):
+        singles = unknown[:, 1:]
+        pairs = [singles[a][:, None] + singles[b][None, :] for a, b in combinations(range(venue_legs.VENUES_MAX), 2)]
+        threes = [
+            singles[a][:, None, None] + singles[b][None, :, None] + singles[c][None, None, :] for a, b, c in combinations(range(16), 3)
+        ]
+    sums = np.concatenate([np.zeros(1, np.int64), *(one.ravel() for one in (singles, *pairs, *threes))])
+    assert len(np.unique(sums)) == len(sums)
 
 
 def test_verdicts_at_their_bounds() -> None:
@@ -542,7 +584,7 @@ def test_verdicts_at_their_bounds() -> None:
 
 
 def test_why_there_is_no_number_is_kept_as_a_number() -> None:
-    """Rows hold their sum: another number is another meaning."""
+    """Where a leg has none is told by it: another number is another meaning."""
     assert [(why.name, why.value) for why in venue_legs.NoNumber] == [
         ("NONE", 0),
         ("ACCOUNT", 1),
@@ -777,3 +819,10 @@ def test_a_call_that_was_restored_is_over_as_the_one_before() -> None:
             assert calls(restored.apply(offset, log.frames[offset])) == []
         for one in (book, restored):
             assert [level for life in one.lives.values() for _, level in life.local] == levels
+
+
+def test_numbers_are_mixed_as_splitmix64_does() -> None:
+    """Its first three outputs from the seed 0, of https://prng.di.unimi.it/splitmix64.c, as signed numbers."""
+    known = (0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F)
+    assert [venue_legs._mixed(number) % 2**64 for number in range(3)] == list(known)
+    assert [venue_legs._mixed(number) < 0 for number in range(3)] == [True, False, False]
