@@ -156,7 +156,8 @@ _VALUE: Final = 4
 _LIABILITIES: Final = 5  # unweighted
 _GROSS: Final = 6
 _REDEEMABLE: Final = 7
-_SUMS: Final = 8
+_ASSETS: Final = 8  # unweighted
+_SUMS: Final = 9
 
 
 # ---- margins --------------------------------------------------------------------------------------------------------------------------
@@ -179,7 +180,7 @@ def margins(inputs: Inputs, parameters: Terms, out: Floats) -> None:
 def measures(inputs: Inputs, parameters: Terms, out: Floats) -> None:
     """Fills `out` (accounts, MEASURES): init and maint health, their ratios in percent, leverage, redeemable profit and loss.
 
-    A ratio is 100 where nothing is owed; leverage is 0 where there is no value.
+    A ratio is 100 where nothing is owed; leverage is 0 where there is no value, or no asset.
     """
     sums = _sums(inputs, parameters)
     for account in range(len(sums)):
@@ -188,7 +189,8 @@ def measures(inputs: Inputs, parameters: Terms, out: Floats) -> None:
         out[account, MAINT] = sums[account, MAINT]
         out[account, INIT_RATIO] = _ratio(sums[account, INIT], sums[account, _INIT_LIABILITIES])
         out[account, MAINT_RATIO] = _ratio(sums[account, MAINT], sums[account, _MAINT_LIABILITIES])
-        out[account, LEVERAGE] = 0.0 if value_usd == 0.0 else sums[account, _LIABILITIES] / value_usd
+        nothing = value_usd == 0.0 or sums[account, _ASSETS] <= 0.0
+        out[account, LEVERAGE] = 0.0 if nothing else sums[account, _LIABILITIES] / value_usd
         out[account, REDEEMABLE_USD] = sums[account, _REDEEMABLE]
 
 
@@ -250,6 +252,7 @@ def _sums(inputs: Inputs, parameters: Terms) -> Floats:
         quote_usd = own_usd
         value_usd = own_usd
         liabilities_usd = _debt(own_usd)
+        assets_usd = _debt(-own_usd)
         gross_usd = abs(own_usd)
         redeemable_usd = 0.0
         for leg in range(start[account], start[account + 1]):
@@ -273,12 +276,14 @@ def _sums(inputs: Inputs, parameters: Terms) -> Floats:
             redeemable_usd += base_usd + perp_quote[leg]
             value_usd += held_usd + ordered_usd + base_usd + perp_quote[leg]
             liabilities_usd += _debt(held_usd) + _debt(base_usd) + _debt(perp_quote[leg])
+            assets_usd += _debt(-held_usd) + _debt(-ordered_usd) + _debt(-base_usd) + _debt(-perp_quote[leg])
             gross_usd += abs(held_usd) + abs(ordered_usd) + abs(base_usd)
         for level in range(LEVELS):
             sums[account, level] += quote_usd
             sums[account, _INIT_LIABILITIES + level] += _debt(quote_usd)
         sums[account, _VALUE] = value_usd
         sums[account, _LIABILITIES] = liabilities_usd
+        sums[account, _ASSETS] = assets_usd
         sums[account, _GROSS] = gross_usd
         sums[account, _REDEEMABLE] = redeemable_usd
     return sums

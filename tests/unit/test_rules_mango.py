@@ -443,6 +443,21 @@ def test_v3_ratios_and_leverage() -> None:
     assert v3_health(quote_usd=0.0)[mango_v3.LEVERAGE] == 0.0
 
 
+def test_v3_who_owes_and_has_nothing_has_no_leverage() -> None:
+    """Both clients say 0. Any one thing that is held, and it is what is owed over value: below 0, since more is owed than held."""
+    assert v3_health(spot=-4.0, quote_usd=0.0)[mango_v3.LEVERAGE] == 0.0
+    assert v3_health(spot=-4.0, quote_usd=-10.0)[mango_v3.LEVERAGE] == 0.0
+    owed_usd = 40.0
+    for held, value_usd in (
+        ({"quote_usd": 8.0}, 8.0),
+        ({"quote_usd": 0.0, "order_quote_locked": 8.0}, 8.0),
+        ({"quote_usd": 0.0, "perp_quote": 8.0}, 8.0),
+        ({"quote_usd": 0.0, "perp_base": 0.8}, 8.0),
+    ):
+        assert v3_health(spot=-4.0, **held)[mango_v3.LEVERAGE] == pytest.approx(owed_usd / (value_usd - owed_usd)), held
+    assert math.isnan(v3_health(spot=math.nan, quote_usd=0.0)[mango_v3.LEVERAGE])
+
+
 def test_v3_liquidation_begins_below_maint_and_ends_at_init() -> None:
     assert not mango_v3.liquidatable(0.0, -1.0, False)
     assert mango_v3.liquidatable(-1.0, -2.0, False)
