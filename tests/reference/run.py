@@ -92,7 +92,7 @@ def cases_of_rules() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs what is asked for and prints the outcome; 1 if any case failed."""
+    """Runs what is asked for and prints the outcome; 1 if any case failed, or there was none."""
     parser = argparse.ArgumentParser(prog="python -m tests.reference.run", description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--reference", type=Path, help="a folder of reference data; without it, the facts carried with the tests")
     parser.add_argument("--models", type=Path, help="write how many carried cases of each venue's rule passed, for `plimsoll models`")
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for result in failed:
         print(f"FAILED {result.family}: {result.case}: {result.detail}")
     print(f"{len(results) - len(failed)} passed, {len(failed)} failed")
-    return 1 if failed else 0
+    return 1 if failed or not results else 0
 
 
 def _table(results: list[CaseResult], absent: list[str], uncovered: dict[str, int]) -> list[str]:

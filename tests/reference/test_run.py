@@ -97,3 +97,11 @@ def test_counts_are_by_rule_and_failures_are_not_among_those_that_passed(monkeyp
     assert json.loads(file.read_text()) == counts
     with pytest.raises(SystemExit):
         run.main(["--models", str(file), "--reference", str(tmp_path)])
+
+
+def test_a_folder_without_a_case_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "margin").mkdir()
+    assert run.main(["--reference", str(tmp_path)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "0 passed, 0 failed"
+    assert sum("not found in the folder" in line for line in lines) == len(run.collect())
