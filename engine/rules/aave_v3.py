@@ -50,6 +50,7 @@ LIQUIDATION: Final = RuleInfo(
 )
 
 RAY: Final = 10**27
+RAYS_PER_WAD: Final = 10**9  # a wad has 18 digits, a ray 27
 SECONDS_PER_YEAR: Final = 31_536_000
 RESERVES_MAX: Final = 128  # as the pool's own bitmap of what an account uses
 CATEGORIES_MAX: Final = 255  # the pool numbers them in one byte, from 1
@@ -284,7 +285,7 @@ def leaves_dust(debt_left_usd: float, collateral_left_usd: float, rule: Liquidat
 
 def linear_interest(rate_ray: int, elapsed_s: int) -> int:
     """Growth of a supplied balance over `elapsed_s` at a yearly rate; rate and result in rays (1e27 is one)."""
-    return RAY + _divide_half_up(rate_ray * elapsed_s, SECONDS_PER_YEAR)
+    return RAY + ray_multiply(rate_ray, _divide_half_up(elapsed_s * RAY, SECONDS_PER_YEAR))
 
 
 def compounded_interest(rate_ray: int, elapsed_s: int) -> int:
@@ -301,8 +302,12 @@ def compounded_interest(rate_ray: int, elapsed_s: int) -> int:
 
 
 def accrued_balance(scaled: int, index_ray: int, rate_ray: int, elapsed_s: int) -> int:
-    """A supplied balance in token units: the scaled balance times the index, brought forward by linear interest."""
-    return ray_multiply(scaled, ray_multiply(linear_interest(rate_ray, elapsed_s), index_ray))
+    """A supplied balance in token units: the scaled balance times the index, brought forward by linear interest.
+
+    As the client does, in rays, and only then in units: halves are rounded up twice.
+    """
+    index_ray = ray_multiply(linear_interest(rate_ray, elapsed_s), index_ray)
+    return _divide_half_up(ray_multiply(scaled * RAYS_PER_WAD, index_ray), RAYS_PER_WAD)
 
 
 def ray_multiply(left: int, right: int) -> int:

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def _read(check: Callable[[Noted], CaseResult], sample: Noted) -> CaseResult:
 
 
 def _health_factor(sample: Noted) -> CaseResult:
-    arrays = aave_v3.terms(pool(sample["lt"], sample["lt"], 1))
+    threshold = float(Decimal(str(sample["lt"])).quantize(Decimal("0.0001"), ROUND_DOWN))  # in 0.01%, as the client takes it
+    arrays = aave_v3.terms(pool(threshold, threshold, 1))
     account = accounts_of([sample["collateral"]], [sample["debt"]], 1.0, modes=[0])
     found = float(_of_each(aave_v3.health_factors, account, arrays)[0])
     name = f"collateral {sample['collateral']}, threshold {sample['lt']}, debt {sample['debt']}"

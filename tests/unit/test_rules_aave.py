@@ -224,8 +224,20 @@ def test_interest_that_doubles_each_second() -> None:
     """A rate of one a second: (1 + 1)^n has the terms 1, n, n (n - 1) / 2, n (n - 1) (n - 2) / 6, and those after are left out."""
     rate, ray = aave_v3.RAY * 31_536_000, 10**27
     assert [aave_v3.compounded_interest(rate, elapsed_s) for elapsed_s in range(5)] == [ray, 2 * ray, 4 * ray, 8 * ray, 15 * ray]
-    assert [aave_v3.linear_interest(rate, elapsed_s) for elapsed_s in range(3)] == [ray, 2 * ray, 3 * ray]
-    assert aave_v3.accrued_balance(7, 3 * ray, rate, 1) == 42
+    assert [aave_v3.linear_interest(ray, years * 31_536_000) for years in range(3)] == [ray, 2 * ray, 3 * ray]
+    assert aave_v3.accrued_balance(7, 3 * ray, ray, 31_536_000) == 42
+
+
+def test_linear_interest_rounds_the_share_of_the_year_first() -> None:
+    """A second is 31,709,791,983,764,586,504.3 of 1e27 parts of a year; at a rate of 1,000 that is 313 more than counts."""
+    assert aave_v3.linear_interest(1_000 * 10**27, 1) == 10**27 + 1_000 * 31_709_791_983_764_586_504
+
+
+def test_a_supplied_balance_is_rounded_in_rays_and_then_in_units() -> None:
+    """0.4999999996 of a unit: a ray's billionth rounds it to 0.5, and that to 1."""
+    assert aave_v3.accrued_balance(1, 4_999_999_996 * 10**17, 0, 0) == 1
+    assert aave_v3.accrued_balance(1, 4_999_999_994 * 10**17, 0, 0) == 0
+    assert aave_v3.accrued_balance(3, 5 * 10**26, 0, 0) == 2
 
 
 def test_halves_of_a_ray_are_rounded_up() -> None:
