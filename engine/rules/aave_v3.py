@@ -284,7 +284,10 @@ def leaves_dust(debt_left_usd: float, collateral_left_usd: float, rule: Liquidat
 
 
 def linear_interest(rate_ray: int, elapsed_s: int) -> int:
-    """Growth of a supplied balance over `elapsed_s` at a yearly rate; rate and result in rays (1e27 is one)."""
+    """Growth of a supplied balance over `elapsed_s` at a yearly rate; rate and result in rays (1e27 is one).
+
+    As Aave's client does, which rounds the years to a ray before it multiplies: up to one ray from rate x seconds / year, rounded once.
+    """
     return RAY + ray_multiply(rate_ray, _divide_half_up(elapsed_s * RAY, SECONDS_PER_YEAR))
 
 
@@ -306,7 +309,15 @@ def accrued_balance(scaled: int, index_ray: int, rate_ray: int, elapsed_s: int) 
 
     As the client does, in rays, and only then in units: halves are rounded up twice.
     """
-    index_ray = ray_multiply(linear_interest(rate_ray, elapsed_s), index_ray)
+    return _in_units(scaled, ray_multiply(linear_interest(rate_ray, elapsed_s), index_ray))
+
+
+def accrued_debt(scaled: int, index_ray: int, rate_ray: int, elapsed_s: int) -> int:
+    """A debt in token units: the scaled debt times the index, brought forward by compounded interest; rounded as `accrued_balance` is."""
+    return _in_units(scaled, ray_multiply(compounded_interest(rate_ray, elapsed_s), index_ray))
+
+
+def _in_units(scaled: int, index_ray: int) -> int:
     return _divide_half_up(ray_multiply(scaled * RAYS_PER_WAD, index_ray), RAYS_PER_WAD)
 
 

@@ -505,7 +505,7 @@ def liability_to_cover_shortage(
     price: int,
     insurance_fee: int,
 ) -> int | None:
-    """Tokens of a liability whose repayment out of an asset frees `shortage` of margin."""
+    """Tokens of a liability whose repayment out of an asset frees `shortage` of margin, at least the smallest unit."""
     if asset_weight >= liability_weight:
         return None
     assets = asset_weight * 10 * asset_multiplier // liability_multiplier
@@ -514,7 +514,7 @@ def liability_to_cover_shortage(
     by_token = price * (liability_weight * 10 - assets) - price * insurance_fee // FEE_PRECISION * liability_weight * 10
     if by_token <= 0:
         return None
-    return _to_decimals(shortage, 6, liability_decimals, PRICE_PRECISION * WEIGHT_PRECISION * 10, by_token)
+    return max(_to_decimals(shortage, 6, liability_decimals, PRICE_PRECISION * WEIGHT_PRECISION * 10, by_token), 1)
 
 
 def liability_for_asset(
@@ -544,11 +544,16 @@ def asset_for_liability(
     liability_decimals: int,
     liability_price: int,
 ) -> int:
-    """Tokens of an asset that are taken for `liability` repaid; the whole balance where that is less than a dollar away."""
+    """Tokens of an asset that are taken for `liability` repaid, at least the smallest unit.
+
+    The whole balance where what is taken is less than a dollar away from it. The program values the difference as if a token had
+    12 - `asset_decimals` of them: right for 6 alone, and of 9 decimals a millionth of a dollar is too far.
+    """
     taken = _to_decimals(
         liability, liability_decimals, asset_decimals, liability_price * asset_multiplier, asset_price * liability_multiplier
     )
-    up, down = _scales(asset_decimals, 6)
+    taken = max(taken, 1)
+    up, down = _scales(6, asset_decimals)
     apart_usd = abs(taken - asset_balance) * asset_price // PRICE_PRECISION * up // down
     return asset_balance if apart_usd < QUOTE_PRECISION else taken
 
@@ -558,9 +563,9 @@ def perp_insurance_fee(
 ) -> int:
     """The insurance fund's fee that the position can still bear, less a twentieth, at most `fee_max`."""
     ratio = margin_ratio * (FEE_PRECISION // WEIGHT_PRECISION)
-    if price == 0 or quote_price == 0 or base == 0 or ratio <= liquidator_fee:
-        return 0
     value_price = price * quote_price // PRICE_PRECISION
+    if value_price == 0 or base == 0 or ratio <= liquidator_fee:
+        return 0
     needed = shortage * BASE_PRECISION // base * PRICE_PRECISION // value_price
     return min(fee_max, max(ratio - liquidator_fee - needed, 0) * 19 // 20)
 

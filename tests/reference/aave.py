@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.rules import aave_v3
-from engine.rules.aave_v3 import accrued_balance, compounded_interest, linear_interest
+from engine.rules.aave_v3 import RAY, accrued_balance, accrued_debt, compounded_interest, linear_interest
 from tests.reference.case import CaseResult, Noted, files_of, noted
 
 FAMILY = "aave_utilities"
@@ -70,7 +70,7 @@ def _user_summary(summary: Noted) -> list[CaseResult]:
     plain, efficient = summary["expect_non_emode"], summary["expect_emode"]
     reserves = noted(summary["reserves"])
     supplied = [reserve["supply"] for reserve in reserves]
-    owed = [reserve["variable_debt"] for reserve in reserves]
+    owed = [reserve.get("variable_debt", 0) + reserve.get("stable_debt", 0) for reserve in reserves]
     for reserve in reserves:
         reserve.require_read()
     arrays = aave_v3.terms(summary_pool(summary))
@@ -80,12 +80,12 @@ def _user_summary(summary: Noted) -> list[CaseResult]:
     out = np.empty((2, 4))
     aave_v3.margins(accounts, arrays, out)
     equity_usd = plain["totalCollateralUSD"] - plain["totalBorrowsUSD"]
-    results = [_close("user summary, collateral less borrows", float(out[0, 0]), equity_usd)]
+    whole_usd = plain["totalCollateralUSD"] + plain["totalBorrowsUSD"]  # a small rest of large sums has their rounding
+    results = [_close("user summary, collateral less borrows", float(out[0, 0]), equity_usd, whole_usd)]
     for row, (mode, expected) in enumerate((("plain", plain), ("efficiency mode", efficient))):
         results.append(_close(f"user summary, {mode}, health factor", float(factors[row]), expected["HF"]))
-        results.append(_close(f"user summary, {mode}, distance", float(1.0 / (1.0 - out[row, 3])), expected["HF"]))
-        room_usd = plain["totalCollateralUSD"]  # a small rest of large sums has their rounding
-        available = float(available_usd[row]), expected["availableBorrowsUSD"], room_usd
+        results.append(_close(f"user summary, {mode}, distance", float(out[row, 3]), 1.0 - 1.0 / expected["HF"], 1.0))
+        available = float(available_usd[row]), expected["availableBorrowsUSD"], whole_usd
         results.append(_close(f"user summary, {mode}, available to borrow", *available))
     summary.require_read()
     return results
@@ -147,6 +147,10 @@ def _accrual(sample: Noted) -> CaseResult:
     kind = sample["kind"]
     if kind == "linear balance":
         found = accrued_balance(int(sample["scaled"]), int(sample["index"]), rate_ray, elapsed_s)
+    elif kind == "index":
+        found = accrued_balance(RAY, int(sample["index"]), rate_ray, elapsed_s)
+    elif kind == "compounded balance":
+        found = accrued_debt(int(sample["scaled"]), int(sample["index"]), rate_ray, elapsed_s)
     elif kind == "compounded":
         found = compounded_interest(rate_ray, elapsed_s)
     elif kind == "linear":

@@ -226,11 +226,13 @@ def test_interest_that_doubles_each_second() -> None:
     assert [aave_v3.compounded_interest(rate, elapsed_s) for elapsed_s in range(5)] == [ray, 2 * ray, 4 * ray, 8 * ray, 15 * ray]
     assert [aave_v3.linear_interest(ray, years * 31_536_000) for years in range(3)] == [ray, 2 * ray, 3 * ray]
     assert aave_v3.accrued_balance(7, 3 * ray, ray, 31_536_000) == 42
+    assert [aave_v3.accrued_debt(7, 3 * ray, rate, elapsed_s) for elapsed_s in (2, 4)] == [84, 315]
 
 
 def test_linear_interest_rounds_the_share_of_the_year_first() -> None:
     """A second is 31,709,791,983,764,586,504.3 of 1e27 parts of a year; at a rate of 1,000 that is 313 more than counts."""
     assert aave_v3.linear_interest(1_000 * 10**27, 1) == 10**27 + 1_000 * 31_709_791_983_764_586_504
+    assert aave_v3.linear_interest(10 * 10**27, 2) == 10**27 + 634_195_839_675_291_730_090  # of 634,195,839,675,291,730,086
 
 
 def test_a_supplied_balance_is_rounded_in_rays_and_then_in_units() -> None:

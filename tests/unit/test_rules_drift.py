@@ -378,13 +378,26 @@ def test_an_asset_that_is_nearly_gone_is_taken_whole() -> None:
         "liability_price": USD,
     }
     one = 10**9
-    assert drift_v2.asset_for_liability(100 * USD, asset_balance=one, **terms) == one
-    assert drift_v2.asset_for_liability(99_500_000, asset_balance=one, **terms) == one
-    assert drift_v2.asset_for_liability(98_000_000, asset_balance=one, **terms) == 980_000_000
-    assert drift_v2.asset_for_liability(99_000_000, asset_balance=one, **terms) == 990_000_000  # a dollar away
+    alike = terms | {"asset_decimals": 6}
+    assert drift_v2.asset_for_liability(100 * USD, asset_balance=10**6, **alike) == 10**6
+    assert drift_v2.asset_for_liability(99_500_000, asset_balance=10**6, **alike) == 10**6
+    assert drift_v2.asset_for_liability(98_000_000, asset_balance=10**6, **alike) == 980_000
+    assert drift_v2.asset_for_liability(99_000_000, asset_balance=10**6, **alike) == 990_000  # a dollar away
+    # of other decimals the program's dollar is another: 10 units at 100 USD, in 1e-9, are 1,000 and more by 10^3; in 1e-4 less by 10^2
+    assert drift_v2.asset_for_liability(99_500_000, asset_balance=one, **terms) == 995_000_000
+    assert drift_v2.asset_for_liability(100 * USD, asset_balance=one + 9, **terms) == one + 9
+    assert drift_v2.asset_for_liability(100 * USD, asset_balance=one + 10, **terms) == one
     coarse = terms | {"asset_decimals": 4}
-    assert drift_v2.asset_for_liability(98_000_000, asset_balance=10**4, **coarse) == 9_800
-    assert drift_v2.asset_for_liability(99_500_000, asset_balance=10**4, **coarse) == 10**4
+    assert drift_v2.asset_for_liability(98_000_000, asset_balance=10**6, **coarse) == 10**6
+    assert drift_v2.asset_for_liability(100 * USD, asset_balance=2 * 10**6, **coarse) == 10**4
+
+
+def test_at_least_the_smallest_unit_changes_hands() -> None:
+    fair = {"asset_multiplier": 1_000_000, "liability_multiplier": 1_000_000}
+    dear = {"asset_decimals": 6, "asset_price": 10**6 * USD, "liability_decimals": 6, "liability_price": USD}
+    assert drift_v2.asset_for_liability(1, asset_balance=10**9, **dear, **fair) == 1
+    weights = {"asset_weight": 8_000, "liability_weight": 12_000, "insurance_fee": 0}
+    assert drift_v2.liability_to_cover_shortage(1, liability_decimals=4, price=10**6 * USD, **weights, **fair) == 1
 
 
 def test_a_shortage_is_covered_bit_by_bit() -> None:
@@ -412,7 +425,7 @@ def test_a_liquidators_fee_grows_after_the_grace_to_its_most() -> None:
 def test_fees_that_nobody_can_bear_are_none() -> None:
     perp = {"base": 10**9, "margin_ratio": 500, "liquidator_fee": 10_000, "price": USD, "quote_price": USD, "fee_max": 50_000}
     assert drift_v2.perp_insurance_fee(0, **perp) == 38_000
-    for nothing in ({"base": 0}, {"price": 0}, {"quote_price": 0}, {"liquidator_fee": 50_000}):
+    for nothing in ({"base": 0}, {"price": 0}, {"quote_price": 0}, {"liquidator_fee": 50_000}, {"price": 1, "quote_price": USD - 1}):
         assert drift_v2.perp_insurance_fee(0, **(perp | nothing)) == 0
     spot = {
         "tokens": 10**9,
