@@ -24,7 +24,7 @@ RELATIVE_TOLERANCE: Final = 1e-12
 
 _NUMBER: Final = r"([\d.]+(?:e-?\d+)?)"
 _MAINTENANCE: Final = re.compile(rf"MM=\(*max\({_NUMBER}\*{_NUMBER},{_NUMBER}\*{_NUMBER}\)\+{_NUMBER}\+{_NUMBER}\*{_NUMBER}")
-_INITIAL: Final = re.compile(rf"IM=\(*max\(max\({_NUMBER}\*{_NUMBER}-.+?,{_NUMBER}\*{_NUMBER}\)\+max\({_NUMBER},{_NUMBER}\),MM\)")
+_INITIAL: Final = re.compile(rf"IM=\(*max\(max\({_NUMBER}\*{_NUMBER}(?:-.+?)?,{_NUMBER}\*{_NUMBER}\)\+max\({_NUMBER},{_NUMBER}\),MM\)")
 _TIER: Final = re.compile(rf"^{_NUMBER}\*{_NUMBER}$")
 
 
@@ -123,7 +123,7 @@ def _hyperliquid(name: str, example: Noted) -> list[CaseResult]:
 
 def dederi_case(example: Mapping[str, Any]) -> tuple[dederi.Parameters, dederi.Inputs] | str:
     """Futures at the price that the example's basis rate makes; or what is wrong with the shocks."""
-    shocks = sorted(int(shock) for shock in example["pnl_by_shock"])
+    shocks = sorted(float(shock) for shock in example["pnl_by_shock"])
     parameters = read(dederi.Parameters, {"shocks": [shock / 100.0 for shock in shocks], "contingency_factor": example["factor"]})
     if isinstance(parameters, list):
         return "; ".join(parameters)
@@ -134,7 +134,7 @@ def dederi_case(example: Mapping[str, Any]) -> tuple[dederi.Parameters, dederi.I
 
 def dederi_requirement(example: Mapping[str, Any]) -> tuple[float, float]:
     """(worst loss and contingency as printed, by how much more or less it may be), USD."""
-    shocks = [int(shock) for shock in example["pnl_by_shock"]]
+    shocks = [float(shock) for shock in example["pnl_by_shock"]]
     worst = max(0.0, *(-float(gain) for gain in example["pnl_by_shock"].values()))
     of_price = max(abs(shock) for shock in shocks) / 100.0 * abs(float(example["qty"])) * _half_unit(example["F"])
     return worst + example["future_contingency"], 0.5 + _half_unit(example["future_contingency"]) + of_price
@@ -153,8 +153,8 @@ def _dederi(name: str, example: Noted) -> list[CaseResult]:
         _printed(f"{name}, contingency", float(dederi.contingency_usd(inputs, terms, 0)), example["future_contingency"]),
     ]
     for shock in example["pnl_by_shock"]:
-        found = float(dederi.simulated_gain_usd(inputs, 0, int(shock) / 100.0))
-        slack = abs(quantity * int(shock) / 100.0) * _half_unit(example["F"])
+        found = float(dederi.simulated_gain_usd(inputs, 0, float(shock) / 100.0))
+        slack = abs(quantity * float(shock) / 100.0) * _half_unit(example["F"])
         results.append(_printed(f"{name}, gain at {shock} %", found, example["pnl_by_shock"][shock], slack))
     out = np.empty((1, 4))
     dederi.margins(inputs, terms, out)
