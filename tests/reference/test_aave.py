@@ -21,14 +21,13 @@ def test_every_carried_case_ran() -> None:
 def test_what_is_left_of_a_subtraction_is_as_exact_as_what_it_was_taken_from() -> None:
     """Collateral x loan-to-value is the debt but for a rounding; a debt at a stable rate is one too."""
     expected = {"totalCollateralUSD": 30_000, "totalBorrowsUSD": 16_500, "ltv": 0.55, "liquidation_threshold": 0.6}
-    found = aave._user_summary(
-        {
-            "price": "1 token=1 ref=100 USD",
-            "reserves": [{"supply": 300, "variable_debt": 100, "stable_debt": 65}],
-            "expect_non_emode": expected | {"HF": 18_000 / 16_500, "availableBorrowsUSD": 0},
-            "expect_emode": expected | {"HF": 18_000 / 16_500, "availableBorrowsUSD": 1e-6},
-        }
-    )
+    summary = {
+        "price": "1 token=1 ref=100 USD",
+        "reserves": [{"supply": 300, "variable_debt": 100, "stable_debt": 65}],
+        "expect_non_emode": expected | {"HF": 18_000 / 16_500, "availableBorrowsUSD": 0},
+        "expect_emode": expected | {"HF": 18_000 / 16_500, "availableBorrowsUSD": 1e-6},
+    }
+    found = aave._user_summary(Noted(summary))
     assert [result.case for result in found if not result.passed] == ["user summary, efficiency mode, available to borrow"]
 
 
