@@ -4,7 +4,8 @@ The venue sells a fraction of the whole account (all positions alike) in a falli
 (marked to market), N = M less its maintenance requirement (below 0: that is why there is an auction), R the cash of earlier bids of
 the same auction, which is not for sale, and d the share of the worth that a bidder has to pay now:
 
-- buffer margin B = N + buffer * (N - M), so that an account comes out of the auction with some room;
+- buffer margin B = N + buffer * (N - M), so that an account comes out of the auction with some room: once it has begun, it goes on
+  while B is below 0, even where earlier bids or prices have made N positive again;
 - largest fraction f = B / (B - M d - R (1 - d)): after it, B is 0;
 - price of a fraction f of what is left: (M - R) d f;
 - d falls in a straight line from `start` to `cutoff` in the fast phase, and from there to 0 in the slow one.
@@ -12,7 +13,8 @@ the same auction, which is not for sale, and d the share of the worth that a bid
 An account that is worth less than nothing is sold whole (the venue pays the bidder): the fraction is 1 and the price here 0.
 
 Sources: https://docs.lyra.finance/docs/liquidations-1 and https://docs.derive.xyz/liquidation-parameters.md, whose BUFFER_SCALE is
-1 + `buffer`; the fraction and the part of R as the reference facts state them, checked against the venue's simulated auctions.
+1 + `buffer`; the fraction, the part of R and when an auction ends: DutchAuction of derivexyz/v2-core, checked against the venue's
+simulated auctions.
 """
 
 import math
@@ -32,7 +34,7 @@ RULE: Final = RuleInfo(
     sources=("https://docs.lyra.finance/docs/liquidations-1", "https://docs.derive.xyz/liquidation-parameters.md"),
     measure="margin",
     published=True,
-    cases="buffer margin, largest fraction and price of the 10 bids of 6 simulated auctions of solvent accounts",
+    cases="buffer margin, largest fraction and price of the 20 bids of 11 simulated auctions of solvent accounts",
 )
 
 BUFFER_USD: Final = 0  # B above: below 0 while the account may be sold
@@ -86,15 +88,17 @@ def discount(elapsed_s: float, terms: Terms) -> float:
 
 @kernel
 def largest_fraction(equity_usd: float, maintenance_usd: float, reserved_usd: float, discount: float, buffer: float) -> float:
-    """What may be sold at most, of what is left: 0 while the account meets its requirement, 1 where it is worth less than nothing."""
+    """What may be sold at most, of what is left: 0 once the buffer margin is not below 0, 1 where the account is worth less than nothing.
+
+    Of an auction that has begun: one begins only where an account does not meet its requirement, which is not asked here.
+    """
     if equity_usd != equity_usd or maintenance_usd != maintenance_usd or reserved_usd != reserved_usd or discount != discount:
         return math.nan
-    net_usd = equity_usd - maintenance_usd
-    if net_usd >= 0.0:
+    buffer_usd = equity_usd - maintenance_usd - buffer * maintenance_usd
+    if buffer_usd >= 0.0:
         return 0.0
     if equity_usd < 0.0:
         return 1.0
-    buffer_usd = net_usd - buffer * maintenance_usd
     fraction = buffer_usd / (buffer_usd - equity_usd * discount - reserved_usd * (1.0 - discount))
     return min(1.0, fraction)
 

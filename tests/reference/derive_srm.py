@@ -240,14 +240,20 @@ def run_auction(folder: Path | None) -> list[CaseResult]:
         document = json.loads(path.read_text())
         parameters = auction_parameters(document["auction_params"])
         for name, facts in document["cases"].items():
-            if name in NOT_USED:
+            if name in NOT_USED or not _is_solvent(facts):
                 left_out.append(name)
             else:
                 results += _bids(name, facts, parameters)
     passed = sum(result.passed for result in results)
-    unused = f"; not used, as the venue has disabled them: {', '.join(left_out)}" if left_out else ""
+    unused = f"; of insolvent accounts, by older rules of the venue, not used: {', '.join(left_out)}" if left_out else ""
     results.append(CaseResult(AUCTION, "all", 0 < passed == len(results), f"{passed} of {len(results)} bids{unused}", told=True))
     return results
+
+
+def _is_solvent(facts: Mapping[str, Any]) -> bool:
+    """Whether the account was worth something whenever a bid came, and a largest fraction is stated for each."""
+    results = [action["Results"] for action in facts["Actions"]]
+    return all("PreFMax" in stated and stated["PreMtM"] >= 0 for stated in results)
 
 
 def auction_parameters(stated: Mapping[str, float]) -> derive_auction.Parameters:
@@ -280,7 +286,7 @@ def _bids(name: str, facts: Mapping[str, Any], parameters: derive_auction.Parame
         buffer_usd, most, whole_bid_usd = (float(out[0, column]) for column in (BUFFER_USD, FRACTION_MAX, BID_USD))
         wanted = action["Liquidator"]["PercentWant"] / _WHOLE
         sold = min(wanted, most)
-        bid_usd = whole_bid_usd * sold / most
+        bid_usd = whole_bid_usd * sold / most if most > 0.0 else 0.0
         pairs = (
             ("buffer margin", buffer_usd, stated["PreBM"]),
             ("fraction", most, stated["PreFMax"]),

@@ -27,14 +27,14 @@ def test_every_carried_case_ran() -> None:
     assert {family: ran.count(family) for family in set(ran)} == {
         "derive_pmrm2": 2 * 8 + 1,
         "derive_srm": 9 + 1,
-        "derive_liquidation": 6 + 1,
+        "derive_liquidation": 16 + 1,
     }
 
 
 def test_summaries_are_told() -> None:
     told = {result.family: result.detail for result in RESULTS if result.told}
     assert told["derive_srm"] == "9 of 9 portfolios to the dollar"
-    assert told["derive_liquidation"] == "6 of 6 bids"
+    assert told["derive_liquidation"] == "16 of 16 bids"
     assert told["derive_pmrm2"].startswith("16 margins, relative error maximum")
 
 
@@ -131,11 +131,16 @@ def test_a_wrong_bid_fails_by_name(tmp_path: Path) -> None:
     document = json.loads(carried.read_text())
     document["cases"]["Test4"]["Actions"][1]["Results"]["ExpectedBidPrice"] *= 1.001
     document["cases"]["InsolventTest1"] = {"StartTime": 0, "Actions": []}
+    paid = {"PreMtM": 10, "PreMM": -10, "PreBM": -12, "SMPayout": -3}
+    document["cases"]["insolvent"] = {"StartTime": 0, "Actions": [{"Time": 0, "Liquidator": {"PercentWant": 1}, "Results": paid}]}
+    done = document["cases"]["Test1"] | {"Actions": [dict(document["cases"]["Test1"]["Actions"][0])]}
+    done["Actions"][0]["Results"] = {"PreMtM": 100, "PreMM": 50, "PreBM": 40, "PreFMax": 1, "ExpectedBidPrice": 0}
+    document["cases"]["done"] = done
     (tmp_path / "margin").mkdir()
     (tmp_path / "margin" / carried.name).write_text(json.dumps(document))
     results = derive_srm.run_auction(tmp_path)
-    assert [result.case for result in results if not result.passed] == ["Test4, bid 2", "all"]
-    assert "InsolventTest1" in results[-1].detail
+    assert [result.case for result in results if not result.passed] == ["Test4, bid 2", "done, bid 1", "all"]
+    assert results[-1].detail.endswith("not used: InsolventTest1, insolvent")
 
 
 @pytest.mark.parametrize(

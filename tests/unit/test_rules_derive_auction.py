@@ -41,8 +41,17 @@ def test_cash_of_earlier_bids_is_not_for_sale() -> None:
     assert _auction(100.0, 150.0, 50.0, reserved=10.0)["bid"] == pytest.approx(90.0 * 0.89 * 80.0 / (80.0 + 89.0 + 1.1))
 
 
+def test_an_auction_goes_on_until_the_account_has_the_buffer_too() -> None:
+    """Worth 150, required 150: B = -0.2 * 150. Worth 160 of 140: 20 more than required, of 28 that the buffer asks."""
+    assert _auction(150.0, 150.0, 50.0)["fraction"] == pytest.approx(30.0 / (30.0 + 150.0 * 0.89))
+    found = _auction(160.0, 140.0, 50.0, reserved=20.0)
+    assert found["buffer"] == -8.0
+    assert found["fraction"] == pytest.approx(8.0 / (8.0 + 160.0 * 0.89 + 20.0 * 0.11))
+
+
 def test_nothing_is_sold_of_a_healthy_account_and_all_of_a_bankrupt_one() -> None:
-    assert _auction(150.0, 150.0)["fraction"] == 0.0
+    assert _auction(180.0, 150.0)["fraction"] == 0.0
+    assert _auction(179.5, 150.0)["fraction"] > 0.0
     found = _auction(-1.0, 150.0)
     assert (found["fraction"], found["bid"]) == (1.0, 0.0)
 
