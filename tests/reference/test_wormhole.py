@@ -41,6 +41,24 @@ def test_a_changed_bit_anywhere_in_signatures_or_body_is_refused(sample: dict[st
         assert not accepted, f"byte {at}"
 
 
+def test_whatever_is_wrong_with_signatures_is_a_right_refusal() -> None:
+    """Each slot is an index and 65 bytes after a header of 6: the slots turned round, a guardian that is not there, none, another set."""
+    sample = VALID[0]
+    genuine = bytes.fromhex(sample["hex"].removeprefix("0x"))
+    count, body = genuine[5], genuine[6 + 66 * genuine[5] :]
+    slots = [genuine[at : at + 66] for at in range(6, 6 + 66 * count, 66)]
+    forged = {"signatures": count, "quorum": 13}
+    for head, signatures, said in (
+        (genuine[:6], slots[::-1], forged | {"valid_signatures": count}),
+        (genuine[:6], [*slots[:-1], b"\x13" + slots[-1][1:]], forged | {"valid_signatures": count - 1}),
+        (genuine[:5] + b"\0", [], {"signatures": 0, "quorum": 13, "valid_signatures": 0}),
+        (genuine[:1] + b"\0\0\0\x63" + genuine[5:6], slots, forged | {"valid_signatures": 0}),
+    ):
+        other = said | {"hex": "0x" + (head + b"".join(signatures) + body).hex()}
+        assert wormhole._refused(other, ANNOUNCEMENTS) is None
+        assert wormhole._genuine(sample | other, ANNOUNCEMENTS) is not None
+
+
 def test_a_damaged_fact_is_noticed() -> None:
     """The comparison itself can fail: a sample with another sequence, or one that is called genuine and isn't."""
     other = VALID[0] | {"sequence": "1"}
