@@ -38,8 +38,8 @@ RULE: Final = RuleInfo(
     title="Drift v2 margin of an account",
     sources=(f"{_REPOSITORY}/math/margin.rs", f"{_REPOSITORY}/state/perp_market.rs"),
     measure="margin",
-    published=False,
-    cases="of its weights alone; no published number is of a whole account",
+    published=True,
+    cases="accounts of the program's own tests: balances, open orders, perpetuals, custom ratios",
 )
 WEIGHTS: Final = RuleInfo(
     name="drift_v2_weights",

@@ -1,27 +1,38 @@
-"""Drift's own tests against our size-scaled weights and liquidation sizes. Both count in whole numbers, so both must be the same."""
+"""Drift's own tests against our size-scaled weights, liquidation sizes and accounts.
+
+Weights and sizes are whole numbers in both, so both must be the same; accounts agree to the program's smallest unit of USD.
+"""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.rules import drift_v2
 from engine.rules.drift_v2 import BASE_PRECISION, FEE_PRECISION, INTEREST_PRECISION, PRICE_PRECISION, QUOTE_PRECISION, WEIGHT_PRECISION
+from engine.rules.faults import read
+from engine.rules.interface import EQUITY_USD, INITIAL_USD, MAINTENANCE_USD
 from tests.reference.case import CaseResult, Noted, files_of, noted
 
 WEIGHTS = "drift_v2_weights"
 SIZING = "drift_v2_liquidation_sizing"
+ACCOUNTS = "drift_v2_accounts"
 CARRIED = Path(__file__).parent / "data"
 # The program's tests have a dollar token of 6 decimals as the asset and one of 9 as the liability, where a case does not say otherwise.
 ASSET_DECIMALS = 6
 LIABILITY_DECIMALS = 9
+UNIT_USD = 1e-6  # the program's smallest unit of USD; it cuts off what is beyond
 LEVELS = {"Initial": drift_v2.INITIAL, "Fill": drift_v2.FILL, "Maintenance": drift_v2.MAINTENANCE}
 
 
 def families() -> dict[str, Callable[[Path | None], list[CaseResult]]]:
     """What this module can check, by the name its files begin with."""
-    return {WEIGHTS: weights, SIZING: sizing}
+    return {WEIGHTS: weights, SIZING: sizing, ACCOUNTS: accounts}
 
 
 def weights(folder: Path | None) -> list[CaseResult]:
@@ -212,6 +223,74 @@ GROUPS: dict[str, Callable[[Mapping[str, Any]], tuple[int | None, int]]] = {
     "max_pct_to_liquidate": _share,
     "liq_fee_growth": _fee_growth,
 }
+
+
+def accounts(folder: Path | None) -> list[CaseResult]:
+    """Total collateral and margin requirement of each account, at the markets and prices of the file."""
+    results: list[CaseResult] = []
+    for path in files_of((folder or CARRIED) / "margin", ACCOUNTS, ".json"):
+        facts = Noted(json.loads(path.read_text()))
+        parameters = read(drift_v2.Parameters, {"spots": facts["spots"], "perps": facts["perps"]})
+        if isinstance(parameters, list):
+            raise TypeError("; ".join(parameters))
+        results += [_read(ACCOUNTS, partial(_account, parameters, facts["prices"]), case) for case in noted(facts["cases"])]
+        facts.require_read("units")
+    return results
+
+
+def account_of(parameters: drift_v2.Parameters, prices_usd: Mapping[str, float], case: Noted) -> drift_v2.Inputs:
+    """The case's account, alone."""
+    spots, perps = [spot.name for spot in parameters.spots], [perp.name for perp in parameters.perps]
+    prices = {**prices_usd, **case.get("prices", {})}
+    held_spots, held_perps = _held(case.get("spots", {}), spots), _held(case.get("perps", {}), perps)
+
+    def column(held: list[tuple[int, Noted]], name: str) -> NDArray[np.float64]:
+        return np.array([float(leg.get(name, 0.0)) for _, leg in held], dtype=np.float64)
+
+    inputs = drift_v2.Inputs(
+        spot_start=np.array([0, len(held_spots)]),
+        spot=np.array([market for market, _ in held_spots], dtype=np.int64),
+        spot_balance=column(held_spots, "balance"),
+        spot_bids=column(held_spots, "bids"),
+        spot_asks=column(held_spots, "asks"),
+        spot_orders=column(held_spots, "orders").astype(np.int64),
+        perp_start=np.array([0, len(held_perps)]),
+        perp=np.array([market for market, _ in held_perps], dtype=np.int64),
+        perp_base=column(held_perps, "base"),
+        perp_quote=column(held_perps, "quote"),
+        perp_bids=column(held_perps, "bids"),
+        perp_asks=column(held_perps, "asks"),
+        perp_orders=column(held_perps, "orders").astype(np.int64),
+        custom_ratio=np.array([float(case.get("custom_ratio", 0.0))]),
+        spot_usd=np.array([float(prices[name]) for name in spots]),
+        spot_deposits=np.zeros(len(spots)),
+        perp_usd=np.array([float(prices.get(name, math.nan)) for name in perps]),
+    )
+    for _, leg in (*held_spots, *held_perps):
+        leg.require_read()
+    return inputs
+
+
+def _held(legs: Mapping[str, Any], markets: list[str]) -> list[tuple[int, Noted]]:
+    return [(markets.index(name), Noted(leg)) for name, leg in legs.items()]
+
+
+def _account(parameters: drift_v2.Parameters, prices_usd: Mapping[str, float], case: Noted) -> CaseResult:
+    level = LEVELS[case["level"]]
+    inputs, arrays = account_of(parameters, prices_usd, case), drift_v2.terms(parameters)
+    *parts, (_, left_usd) = drift_v2.parts(inputs, arrays, 0, level)
+    found = {
+        "total_collateral": sum(part for name, part in parts if name.endswith("total collateral")),
+        "margin_requirement": -sum(part for name, part in parts if name.endswith("margin requirement")),
+    }
+    out = np.empty((1, 4))
+    drift_v2.margins(inputs, arrays, out)
+    columns = {drift_v2.INITIAL: INITIAL_USD, drift_v2.MAINTENANCE: MAINTENANCE_USD}
+    same = level not in columns or abs(out[0, EQUITY_USD] - out[0, columns[level]] - left_usd) <= UNIT_USD
+    stated = {name: case[name] for name in found if name in case}
+    apart = [f"{name} {found[name]!r}, expected {value!r}" for name, value in stated.items() if abs(found[name] - value) > UNIT_USD]
+    detail = "; ".join(apart) or ", ".join(f"{name} {found[name]:.6f}" for name in stated)
+    return CaseResult(ACCOUNTS, case["name"], bool(stated) and not apart and same, detail)
 
 
 def _whole(value: float, precision: int) -> int:

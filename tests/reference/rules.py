@@ -16,6 +16,7 @@ _RULES: Final[dict[str, dict[str, str]]] = {
         "nse_span": "span16",
         "okx": "okx",
     },
+    "drift_v2_accounts": {"": "drift_v2"},
     "drift_v2_liquidation_sizing": {"": "drift_v2_liquidation_sizing"},
     "drift_v2_weights": {"": "drift_v2_weights"},
     "mango_v3": {"": "mango_v3"},
