@@ -3,9 +3,17 @@
 from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 _Other = TypeVar("_Other")
+
+# Fields by which a case says what it is and where it comes from: no answer depends on them.
+DESCRIPTIONS: Final = frozenset(
+    (
+        *("case", "comment", "comments", "commit", "description", "file", "id", "license", "line", "name", "note", "notes"),
+        *("path", "permalink", "retrieved", "sha", "source", "sources", "test", "title", "url"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class Noted(Mapping[str, Any]):
 
     def require_read(self, *known: str) -> None:
         """ValueError with the fields that nobody has read, but for those that say where the case is from, and `known` ones."""
-        unread = sorted(set(self._fields) - self._read - {"note", "source", "url", "commit", "license", *known})
+        unread = sorted(set(self._fields) - self._read - DESCRIPTIONS - set(known))
         if unread:
             raise ValueError(f"fields without a meaning to us: {', '.join(unread)}")
 

@@ -20,7 +20,7 @@ from engine.monitor import Book
 from engine.reasons import State
 from engine.rules.examples import PARAMETERS as EXAMPLES
 from engine.rules.interface import DISTANCE
-from engine.tables import CASH_UNKNOWN, CASH_VALUE, CONTRACTS, UNIT_LONG, UNIT_SHORT, UNIT_UNKNOWN
+from engine.tables import CASH_UNKNOWN, CASH_VALUE, CONTRACTS, UNIT_LONG, UNIT_SHORT, UNIT_UNKNOWN, VENUES_MAX
 from engine.venue_legs import CLEAR, NEAR, PAST, UNKNOWN, VenueRows, in_words, leg_reports, legs_at, venue_rows
 from tests.small_world import SECOND, T0, Log, definitions
 
@@ -565,11 +565,11 @@ def test_what_is_compared_of_an_accounts_legs() -> None:
 def test_legs_without_a_number_do_not_add_up_to_others() -> None:
     """Every way in which up to three of the venues lack a number for a reason has a number of its own; none is that of no such leg."""
     unknown = venue_legs._UNKNOWNS
-    assert unknown.shape == (venue_legs.VENUES_MAX, len(venue_legs.NoNumber))
+    assert unknown.shape == (VENUES_MAX, len(venue_legs.NoNumber))
     assert not unknown[:, 0].any()
     with np.errstate(over="ignore"):
         singles = unknown[:, 1:]
-        pairs = [singles[a][:, None] + singles[b][None, :] for a, b in combinations(range(venue_legs.VENUES_MAX), 2)]
+        pairs = [singles[a][:, None] + singles[b][None, :] for a, b in combinations(range(VENUES_MAX), 2)]
         threes = [
             singles[a][:, None, None] + singles[b][None, :, None] + singles[c][None, None, :] for a, b, c in combinations(range(16), 3)
         ]
