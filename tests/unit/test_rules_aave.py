@@ -238,6 +238,7 @@ def test_linear_interest_rounds_the_share_of_the_year_first() -> None:
 def test_a_supplied_balance_is_rounded_in_rays_and_then_in_units() -> None:
     """0.4999999996 of a unit: a ray's billionth rounds it to 0.5, and that to 1."""
     assert aave_v3.accrued_balance(1, 4_999_999_996 * 10**17, 0, 0) == 1
+    assert aave_v3.accrued_balance(1, 4_999_999_995 * 10**17, 0, 0) == 1
     assert aave_v3.accrued_balance(1, 4_999_999_994 * 10**17, 0, 0) == 0
     assert aave_v3.accrued_balance(3, 5 * 10**26, 0, 0) == 2
 

@@ -51,7 +51,9 @@ def test_an_auction_goes_on_until_the_account_has_the_buffer_too() -> None:
 
 def test_nothing_is_sold_of_a_healthy_account_and_all_of_a_bankrupt_one() -> None:
     assert _auction(180.0, 150.0)["fraction"] == 0.0
+    assert _auction(180.5, 150.0)["fraction"] == 0.0
     assert _auction(179.5, 150.0)["fraction"] > 0.0
+    assert _auction(0.0, 0.0)["fraction"] == 0.0  # there is nothing
     found = _auction(-1.0, 150.0)
     assert (found["fraction"], found["bid"]) == (1.0, 0.0)
 
