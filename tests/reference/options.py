@@ -49,7 +49,7 @@ DELTA_ERROR_MEDIAN_MAX: Final = 1e-4
 PRICE_ROUNDING_BTC: Final = 0.5e-8
 SIGMA_ROUNDING: Final = 0.5e-4
 DELTA_ROUNDING: Final = 0.5e-5
-FORWARD_DRIFT_USD: Final = 5.0  # about 5 basis points
+FORWARD_DRIFT: Final = 5.5e-4  # of the forward: 5 USD of 9,100
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,8 @@ def errors(quote: Quote) -> Errors:
         delta=abs(delta - quote.delta),
         vega_usd=abs(vega / 100.0 - quote.vega_usd),
         rho_usd=abs(t * (forward * delta - price_usd) / 100.0 - quote.rho_usd),
-        price_allowed_btc=PRICE_ROUNDING_BTC + SIGMA_ROUNDING * vega / forward + FORWARD_DRIFT_USD * slope_btc_per_usd,
-        delta_allowed=DELTA_ROUNDING + abs(bumped - delta) + FORWARD_DRIFT_USD * gamma,
+        price_allowed_btc=PRICE_ROUNDING_BTC + SIGMA_ROUNDING * vega / forward + FORWARD_DRIFT * forward * slope_btc_per_usd,
+        delta_allowed=DELTA_ROUNDING + abs(bumped - delta) + FORWARD_DRIFT * forward * gamma,
     )
 
 

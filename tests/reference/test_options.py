@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,16 @@ def _with_one_row_changed(folder: Path, change: Callable[[dict[str, str]], None]
         writer.writeheader()
         writer.writerows(rows)
     return options.deribit_full_greeks(folder)
+
+
+def test_what_is_allowed_is_a_share_of_the_forward() -> None:
+    """The same option at ten times the prices is worth as many coins, and may be off by as many."""
+    quotes, _ = options.read_quotes(options.CARRIED / "options" / "deribit_full_greeks_2020_05" / "btc_20200514.csv")
+    for quote in quotes[:20]:
+        allowed = options.errors(quote)
+        dear = options.errors(replace(quote, forward_usd=10.0 * quote.forward_usd, strike_usd=10.0 * quote.strike_usd))
+        assert dear.price_allowed_btc == pytest.approx(allowed.price_allowed_btc, rel=1e-9)
+        assert dear.delta_allowed == pytest.approx(allowed.delta_allowed, rel=1e-9)
 
 
 @pytest.mark.parametrize(("column", "off_by"), [("mark_price", 0.001), ("delta", 0.01), ("mark_iv", 2.0), ("underlying_price", 50.0)])
