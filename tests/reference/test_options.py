@@ -87,6 +87,15 @@ def test_a_wrong_span_row_fails(tmp_path: Path) -> None:
     assert failed == ["future, scenario 4 (+1/3;down)", "call, scenario 4 (+1/3;down)", "call, 14 inner rows"]
 
 
+def test_arrays_of_another_option_are_left_out_by_name(tmp_path: Path) -> None:
+    """The rule itself (tests.reference.span_requirements) reads any; the engine's price curve is fitted to this call."""
+    (tmp_path / "margin").mkdir()
+    text = (options.CARRIED / "margin" / "span_sp500_risk_arrays.csv").read_text()
+    (tmp_path / "margin" / "span_sp500_risk_arrays_put.csv").write_text(text.replace("dec410_call", "dec400_put"))
+    [result] = options.span_sp500(tmp_path)
+    assert (result.case, result.left_out) == ("span_sp500_risk_arrays_put", True)
+
+
 INNER, EXTREMES = set(range(14)), {14, 15}
 DOWN = {number for number in INNER if options.SPAN_STEPS[number][1] == "down"}
 UNMOVED = {0, 1}
