@@ -98,11 +98,11 @@ class DerivedMarket(ObservedMarket):
         return float(self.marks.mark[asset]) if self.marks.status[asset] == 0 else None
 
     def depth_usd(self, asset: int) -> float:
-        """The observed depth if it is fresh, else the class's floor."""
+        """The observed depth if it is fresh, else the class's floor or what was observed last, whichever is less."""
         return float(self.inputs.depth_usd[asset])
 
     def spread_bps(self, asset: int) -> float:
-        """The observed spread if it is fresh, else the floor."""
+        """The observed spread if it is fresh, else the floor or what was observed last, whichever is more."""
         return float(self.inputs.spread_bps[asset])
 
     def is_suspended(self, asset: int) -> bool:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from engine import breakers
 from engine.breakers import Breakers
 from engine.jit import kernel
-from engine.market_arrays import DEPTH_AGE, SUSPEND_DEPTH_USD, SUSPEND_UPTIME, Depths, Settings, Touched
+from engine.market_arrays import DEPTH_AGE, DEPTH_FLOOR_USD, SUSPEND_DEPTH_USD, SUSPEND_UPTIME, Depths, Settings, Touched
 from engine.marks import NEVER_NS, Marks
 from engine.maths import exp_
 from engine.universe import AssetArrays
@@ -21,11 +21,23 @@ SUSPEND_RESET: Final = 0.8
 
 
 @kernel
-def fresh_depth_usd(asset: int, asset_class: int, depths: Depths, now_ns: int, settings: Settings) -> float:
-    """The observed depth, nan if none is fresh."""
-    if depths.time_ns[asset] == NEVER_NS or now_ns - depths.time_ns[asset] > settings.class_ages_ns[asset_class, DEPTH_AGE]:
+def measured_depth_usd(asset: int, depths: Depths) -> float:
+    """The newest observed depth, however old it is; nan if there never was one."""
+    if depths.time_ns[asset] == NEVER_NS:
         return math.nan
     return float(max(depths.depth_usd[asset], DEPTH_MIN_USD))
+
+
+@kernel
+def depth_in_force(asset: int, asset_class: int, depths: Depths, now_ns: int, settings: Settings) -> tuple[float, float]:
+    """USD and spread in bps: as observed while that is fresh, then the floors, but never better than what was observed last."""
+    floor, spread = float(settings.classes[asset_class, DEPTH_FLOOR_USD]), settings.spread_floor_bps
+    measured = measured_depth_usd(asset, depths)
+    if math.isnan(measured):
+        return floor, spread
+    if now_ns - depths.time_ns[asset] <= settings.class_ages_ns[asset_class, DEPTH_AGE]:
+        return measured, float(depths.spread_bps[asset])
+    return min(measured, floor), max(float(depths.spread_bps[asset]), spread)
 
 
 @kernel
@@ -52,7 +64,7 @@ def advance_eligibility(
             touched.mark_state[a] = True
         if not settings.breakers_enabled:
             continue
-        value = _unfit(a, assets.asset_class[a], up, depths, now_ns, settings)
+        value = _unfit(a, assets.asset_class[a], up, depths, settings)
         told, state = touched.eligibility_breaker, touched.mark_state
         breakers.advance_noted(a, value, SUSPEND_TRIP, SUSPEND_RESET, settings.cooldown_ns, now_ns, eligibility, told, state)
         if told[a]:
@@ -60,10 +72,10 @@ def advance_eligibility(
 
 
 @kernel
-def _unfit(asset: int, asset_class: int, uptime: float, depths: Depths, now_ns: int, settings: Settings) -> float:
-    """What the breaker looks at: above 1 the asset is suspended."""
+def _unfit(asset: int, asset_class: int, uptime: float, depths: Depths, settings: Settings) -> float:
+    """What the breaker looks at: above 1 the asset is suspended. Silence is no measurement: what was measured last stands."""
     value = 0.0
-    depth = fresh_depth_usd(asset, asset_class, depths, now_ns, settings)
+    depth = measured_depth_usd(asset, depths)
     if not math.isnan(depth):
         value = settings.classes[asset_class, SUSPEND_DEPTH_USD] / depth
     least = settings.classes[asset_class, SUSPEND_UPTIME]

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from engine import breakers, volatility
 from engine.breakers import CLOSED, Breakers, MoveSamples
-from engine.eligibility import fresh_depth_usd
+from engine.eligibility import depth_in_force
 from engine.jit import kernel
 from engine.market_arrays import (
-    DEPTH_FLOOR_USD,
     MARK_AGE,
     SIGMA_CAP,
     SIGMA_FLOOR,
@@ -168,12 +167,7 @@ def derive_assets(
             bounds.status[a] = bound_status
             bounds.bound[a] = bound
             touched.asset[a] = True
-        depth = settings.classes[asset_class, DEPTH_FLOOR_USD]
-        spread = settings.spread_floor_bps
-        observed = fresh_depth_usd(a, asset_class, depths, now_ns, settings)
-        if not math.isnan(observed):
-            depth = observed
-            spread = depths.spread_bps[a]
+        depth, spread = depth_in_force(a, asset_class, depths, now_ns, settings)
         if depth != inputs.depth_usd[a] or spread != inputs.spread_bps[a]:
             inputs.depth_usd[a] = depth
             inputs.spread_bps[a] = spread

@@ -238,9 +238,8 @@ class Market:
         known = self.price(asset) is not None
         self.uptimes[asset] = fear.uptime(self.uptimes.get(asset, 1.0), known, seconds, self.parameters["uptime_tau_s"])
         value = 0.0
-        seen = self._fresh_depth(asset)
-        if seen is not None:
-            value = row["suspend_depth_usd"] / max(seen["depth_usd"], DEPTH_MIN_USD)
+        if asset in self.depths:
+            value = row["suspend_depth_usd"] / max(self.depths[asset]["depth_usd"], DEPTH_MIN_USD)
         if row["suspend_uptime"] > 0:
             value = max(value, (1 - self.uptimes[asset]) / (1 - row["suspend_uptime"]))
         self._step("eligibility", asset, value, 1.0, ELIGIBILITY_RESET)
@@ -381,17 +380,16 @@ class Market:
             if name == underlying and self.clock_ns - message["time_ns"] <= limit_ns and expiry > self.clock_ns
         }
 
-    def _fresh_depth(self, asset: str) -> Message | None:
-        limit_s = self._class(asset)["max_age_s"] * self.parameters["depth_age_multiple"]
-        seen = self.depths.get(asset)
-        return seen if seen is not None and self.clock_ns - seen["time_ns"] <= limit_s * NANOSECONDS else None
-
     def _depth(self, asset: str) -> tuple[float, float]:
-        """USD on the bid side, and the spread."""
-        seen = self._fresh_depth(asset)
+        """USD on the bid side, and the spread; what is too old counts only where it is worse than the floors."""
+        floors = self._class(asset)["depth_floor_usd"], self.parameters["spread_floor_bps"]
+        seen = self.depths.get(asset)
         if seen is None:
-            return self._class(asset)["depth_floor_usd"], self.parameters["spread_floor_bps"]
-        return max(seen["depth_usd"], DEPTH_MIN_USD), seen["spread_bps"]
+            return floors
+        depth, spread = max(seen["depth_usd"], DEPTH_MIN_USD), seen["spread_bps"]
+        limit_s = self._class(asset)["max_age_s"] * self.parameters["depth_age_multiple"]
+        is_fresh = self.clock_ns - seen["time_ns"] <= limit_s * NANOSECONDS
+        return (depth, spread) if is_fresh else (min(depth, floors[0]), max(spread, floors[1]))
 
     def _fresh_value(self, key: InstrumentKey, measure: str) -> float:
         """Of a rate or a basis; 0 where none is known that is young enough."""

@@ -68,14 +68,15 @@ def test_a_suspension_ends_after_its_cool_down() -> None:
     assert flat(market)[0] == flat(market)[1] > 0.05  # fades away
 
 
-def test_a_depth_that_is_stale_suspends_nothing() -> None:
-    market = a_market(suspend_depth_usd=10_000.0)
-    depth(market, 1.0)
-    for _ in range(5):
-        market.tick(market.clock_ns + 60 * SECOND)  # no revaluation: nothing is looked at
-    market.tick(market.clock_ns + SECOND)
-    market.revalue()
-    assert market.eligibility_breakers.state[BTC] == CLOSED
+def test_silence_about_depth_neither_suspends_nor_ends_a_suspension() -> None:
+    thin, deep = a_market(suspend_depth_usd=10_000.0), a_market(suspend_depth_usd=10_000_000.0)
+    depth(thin, 9_000.0)
+    depth(deep, 20_000_000.0)  # and the floor of the class is 100,000
+    for market in (thin, deep):
+        for _ in range(20):
+            tick(market, 60)
+    assert thin.eligibility_breakers.state[BTC] == TRIPPED
+    assert deep.eligibility_breakers.state[BTC] == CLOSED
 
 
 def test_uptime_fades_while_the_mark_is_unknown() -> None:

@@ -390,8 +390,7 @@ def test_fitness_as_collateral(seed: int, enabled: bool) -> None:
             if elapsed_ns > 0:
                 ups[a] = ups[a] * kept + (1 - kept) * (marks.status[a] == 0)
             row = settings.classes[assets.asset_class[a]]
-            fresh = depths.time_ns[a] != NEVER_NS and NOW - depths.time_ns[a] <= 600 * SECOND
-            thin = row[SUSPEND_DEPTH_USD] / max(depths.depth_usd[a], 1.0) if fresh else 0.0
+            thin = row[SUSPEND_DEPTH_USD] / max(depths.depth_usd[a], 1.0) if depths.time_ns[a] != NEVER_NS else 0.0
             down = (1 - ups[a]) / (1 - row[SUSPEND_UPTIME]) if row[SUSPEND_UPTIME] > 0 else 0.0
             if enabled and advance(a, max(thin, down), 1.0, 0.8, 300 * SECOND, NOW, expected):
                 marked.eligibility_breaker[a] = marked.asset[a] = True
