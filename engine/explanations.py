@@ -32,7 +32,7 @@ class HaircutTerms(Struct, frozen=True, kw_only=True):
     instrument: str
     asset: str
     chain: str
-    value_usd: float  # at the value price
+    value_usd: float  # at the value price, with what open orders may buy
     eligible: bool  # by its definition
     base: float
     security: float
@@ -94,15 +94,22 @@ def haircut_rates(market: Market, asset: int, chain: int, level: int = MAINTENAN
 
 
 def haircut_terms(
-    market: Market, instrument: Sequence[int], quantity: Sequence[int], cash: Sequence[int], level: int = MAINTENANCE_LEVEL
+    market: Market,
+    instrument: Sequence[int],
+    quantity: Sequence[int],
+    cash: Sequence[int],
+    level: int = MAINTENANCE_LEVEL,
+    *,
+    ordered: Sequence[bool] = (),
 ) -> list[HaircutTerms]:
-    """The haircut of each positive spot position of an account that can be valued, in slot order.
+    """The haircut of each spot position that is positive, or may become so, of an account that can be valued, in slot order.
 
-    `quantity` without what is leaving. Sum of `lost_usd`: what the equity of the level is below the value of everything.
+    `quantity` without what is leaving, of spot with what open orders may buy; `ordered`: in which slots orders count, () for none. Sum of `lost_usd`: what the equity of the level is below the value of everything.
     """
     universe = market.universe
     terms = universe.instrument_arrays
-    chains = {int(terms.chain[i]) for i, q, c in zip(instrument, quantity, cash, strict=True) if q != 0 or c != 0}
+    placed = ordered or [False] * len(instrument)
+    chains = {int(terms.chain[i]) for i, q, c, o in zip(instrument, quantity, cash, placed, strict=True) if q != 0 or c != 0 or o}
     held = [
         (slot, int(i), int(q) * float(market.tables.instrument_float[i, UNIT_LONG]))
         for slot, (i, q) in enumerate(zip(instrument, quantity, strict=True))

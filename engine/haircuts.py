@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from engine.jit import kernel
 from engine.tables import (
     ASSET,
+    BUY,
     CAP_USD,
     CHAIN,
     CONTRACT,
@@ -28,14 +29,16 @@ def haircut_losses(
     count: int,
     instrument: NDArray[np.int32],
     quantity: NDArray[np.int64],
+    has_pending: bool,
+    pending: NDArray[np.int64],
     chains: int,
     tables: RiskTables,
 ) -> tuple[float, float]:
     """USD taken off an account's spot collateral, at maintenance and at initial volatility.
 
-    `chains` has the bits of the chains where the account has a position. The part of an asset over its cap, in slot order, is lost whole.
+    `chains` has the bits of the chains where the account has a position or an open order. The part of an asset over its cap, in slot order, is lost whole.
     What its definition makes not eligible on its chain has what those before it left of the cap, and uses up none of it; its haircut is 1,
-    to which it rises slowly at maintenance.
+    to which it rises slowly at maintenance. What open orders may buy counts as held: it is paid for at its price, and lost by its haircut.
     """
     ints = tables.instrument_int
     floats = tables.instrument_float
@@ -44,15 +47,16 @@ def haircut_losses(
     lost_initial = 0.0
     for slot in range(count):
         i = instrument[slot]
-        if ints[i, CONTRACT] != SPOT or quantity[slot] <= 0:
+        lots = _most_lots(slot, i, quantity, has_pending, pending, tables)
+        if lots <= 0.0:
             continue
-        value = quantity[slot] * floats[i, UNIT_LONG]
+        value = lots * floats[i, UNIT_LONG]
         earlier = 0.0
         on_chain = 0.0
         for other in range(count):
             k = instrument[other]
-            if ints[k, ASSET] == ints[i, ASSET] and ints[k, CONTRACT] == SPOT and quantity[other] > 0:
-                held = quantity[other] * floats[k, UNIT_LONG]
+            if ints[k, ASSET] == ints[i, ASSET]:
+                held = max(_most_lots(other, k, quantity, has_pending, pending, tables), 0.0) * floats[k, UNIT_LONG]
                 if other < slot and ints[k, ELIGIBLE] != 0:
                     earlier += held
                 if ints[k, CHAIN] == ints[i, CHAIN]:
@@ -68,3 +72,13 @@ def haircut_losses(
         counted = floats[i, STABLE_LONG] * (floats[i, RECOGNISED + 1] * (1.0 - min(1.0, max(0.0, haircut_initial))))
         lost_initial += value - inside * counted
     return lost, lost_initial
+
+
+@kernel(inline=True)
+def _most_lots(
+    slot: int, instrument: int, quantity: NDArray[np.int64], has_pending: bool, pending: NDArray[np.int64], tables: RiskTables
+) -> float:
+    """Of a spot balance with all that is to be bought bought; 0 of what is no spot."""
+    if tables.instrument_int[instrument, CONTRACT] != SPOT:
+        return 0.0
+    return float(quantity[slot]) + (float(pending[slot, BUY]) if has_pending else 0.0)

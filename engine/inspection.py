@@ -20,6 +20,7 @@ from engine.parameters import MODES
 from engine.postings import NO_VENUE, UNNUMBERED
 from engine.reasons import Cause, State, Unknown
 from engine.reporting import refusals_in_words, refusals_of
+from engine.requirement import is_ordered
 from engine.rows import Life
 from engine.rules.choice import margins
 from engine.tables import (
@@ -31,6 +32,7 @@ from engine.tables import (
     NOTIONAL,
     PENDING,
     SELL,
+    SPOT,
     UNIT_LONG,
     UNIT_SHORT,
     UNIT_UNKNOWN,
@@ -134,7 +136,7 @@ def explain_account(book: Book, name: str) -> AccountReport | None:
     faults = {market.universe.venues[of_venue.venue].name: of_venue.fault for of_venue in rows if of_venue.fault}
     known = state is not State.UNKNOWN
     health = c.health[a]
-    collateral = haircut_terms(market, *slots) if known else []
+    collateral = _collateral(book, a, *slots) if known else []
 
     def usd(column: int) -> float | None:
         return float(health[column]) if known else None
@@ -203,6 +205,18 @@ def _leverage(book: Book, a: int, collateral: list[HaircutTerms]) -> AccountLeve
     worth = sum(terms.value_usd for terms in collateral)
     lent = 1.0 - sum(terms.lost_usd for terms in collateral) / worth if worth > 0.0 else 0.0
     return account_leverage(market, c.instrument[a, held], c.quantity[a, held], c.cash[a, held], lent=lent, reference=reference_of(market))
+
+
+def _collateral(book: Book, a: int, instrument: list[int], there: list[int], cash: list[int]) -> list[HaircutTerms]:
+    """Haircuts with open orders filled as they take most."""
+    c, market = book.accounts.columns, book.market
+    row = int(c.pending_row[a])
+    if row < 0:
+        return haircut_terms(market, instrument, there, cash)
+    ordered = [is_ordered(slot, i, c.pending[row], market.tables.instrument_int) for slot, i in enumerate(instrument)]
+    contract = market.universe.instrument_arrays.contract
+    most = [lots + (int(c.pending[row, slot, BUY]) if contract[instrument[slot]] == SPOT else 0) for slot, lots in enumerate(there)]
+    return haircut_terms(market, instrument, most, cash, ordered=ordered)
 
 
 def _position(book: Book, a: int, slot: int, there: int) -> PositionReport:

@@ -160,13 +160,13 @@ def evaluate(
             worth = units * floats[i, CASH_VALUE]
             value += worth
             collateral += max(worth, 0.0)
-        if lots != 0 or units != 0:
+        if lots != 0 or units != 0 or ordered:
             chains |= np.int64(1) << np.int64(ints[i, CHAIN])
     if unknown != 0:
         for k in range(OUT):
             out[k] = math.nan
         return unknown
-    lost, lost_initial = haircut_losses(count, instrument, lots_held, int(chains), tables)
+    lost, lost_initial = haircut_losses(count, instrument, lots_held, has_pending, pending, int(chains), tables)
     held_groups = hold_groups(count, instrument, lots_held, cash, has_pending, pending, tables)
     parts = divide(count, instrument, tables.settings_int[DECISION_MODE], tables)
     requirement = 0.0
@@ -181,7 +181,7 @@ def evaluate(
         for part in range(parts):
             loss, binding = requirement_of_part(count, instrument, cash, has_pending, pending, tables, held_groups, level, part)
             total += loss
-        total += add_on_of_size(count, instrument, cash, tables, held_groups, level)
+        total += add_on_of_size(count, instrument, cash, has_pending, pending, tables, held_groups, level)
         if level == MAINTENANCE_LEVEL:
             requirement = total
             driver = binding if parts == 1 else NO_SCENARIO
@@ -221,7 +221,7 @@ def requirements_by_mode(
         for part in range(divide(count, instrument, mode, tables)):
             loss, _ = requirement_of_part(count, instrument, cash, has_pending, pending, tables, held, MAINTENANCE_LEVEL, part)
             total += loss
-        out[mode] = total + add_on_of_size(count, instrument, cash, tables, held, MAINTENANCE_LEVEL)
+        out[mode] = total + add_on_of_size(count, instrument, cash, has_pending, pending, tables, held, MAINTENANCE_LEVEL)
 
 
 @kernel
@@ -250,7 +250,7 @@ def break_down(
         total += loss
         for piece in range(PIECES):
             out[piece] += tables.pieces[piece]
-    out[CONCENTRATION] = add_on_of_size(count, instrument, cash, tables, held, level)
+    out[CONCENTRATION] = add_on_of_size(count, instrument, cash, has_pending, pending, tables, held, level)
     return float(total + out[CONCENTRATION])
 
 

@@ -103,6 +103,18 @@ def is_ordered(slot: int, instrument: int, pending: NDArray[np.int64], ints: NDA
 
 
 @kernel(inline=True)
+def middle_lots(slot: int, pending: NDArray[np.int64]) -> float:
+    """Lots by which open orders move a position on average; what may become of it lies `reach_lots` on either side of that."""
+    return 0.5 * (float(pending[slot, BUY]) - float(pending[slot, SELL]))
+
+
+@kernel(inline=True)
+def reach_lots(slot: int, pending: NDArray[np.int64]) -> float:
+    """Half of what lies between the position with all its sells and the one with all its buys filled."""
+    return 0.5 * (float(pending[slot, BUY]) + float(pending[slot, SELL]))
+
+
+@kernel(inline=True)
 def _hold(group: int, held: int, tables: RiskTables) -> int:
     """Insert a group into the increasing list of those held, if it isn't there; the new length."""
     if group < 0 or tables.place[group] != 0:
@@ -156,8 +168,10 @@ def hold_groups(
         marks[slot, SLOT_GROUP] = g
         if ints[i, IS_DERIVATIVE] != 0:
             lots = abs(float(quantity[slot]))
-            sums[g, GROSS] += lots * floats[i, EXPOSURE]
             sums[g, LIMITED] += lots * floats[i, NOTIONAL]
+            if has_pending and is_ordered(slot, i, pending, ints):
+                lots = abs(float(quantity[slot]) + middle_lots(slot, pending)) + reach_lots(slot, pending)
+            sums[g, GROSS] += lots * floats[i, EXPOSURE]
     for g in range(held):
         place[marks[g, HELD_GROUP]] = 0
     return held
@@ -193,10 +207,20 @@ def divide(count: int, instrument: NDArray[np.int32], mode: int, tables: RiskTab
 
 
 @kernel(inline=True)
-def add_on_of_size(count: int, instrument: NDArray[np.int32], cash: NDArray[np.int64], tables: RiskTables, held: int, level: int) -> float:
+def add_on_of_size(
+    count: int,
+    instrument: NDArray[np.int32],
+    cash: NDArray[np.int64],
+    has_pending: bool,
+    pending: NDArray[np.int64],
+    tables: RiskTables,
+    held: int,
+    level: int,
+) -> float:
     """Concentration of the whole account, the same in every mode: x times the depth takes x times as long to close.
 
-    How long goes by all derivatives of a group, how much is at stake meanwhile by what is open of it, hedges and collateral counted.
+    How long goes by all derivatives of a group, how much is at stake meanwhile by what is open of it, hedges and collateral counted; either
+    with open orders filled as they make it most.
     """
     sums = tables.scratch
     factor = tables.settings[CONCENTRATION_K]
@@ -206,25 +230,37 @@ def add_on_of_size(count: int, instrument: NDArray[np.int32], cash: NDArray[np.i
         row = tables.group_float[level, tables.scratch_int[g, HELD_GROUP]]
         longer = math.sqrt(gross) * row[THIN] - 1.0
         if longer > 0.0:
-            left = min(gross, abs(_net_exposure(count, instrument, cash, tables, g)))
+            left = min(gross, _net_exposure(count, instrument, cash, has_pending, pending, tables, g))
             total += min(left, factor * left * row[SCAN] * longer)
     return total
 
 
 @kernel
-def _net_exposure(count: int, instrument: NDArray[np.int32], cash: NDArray[np.int64], tables: RiskTables, g: int) -> float:
-    """USD that an account gains for a rise of 100 % of held group `g`, at today's slope: D_g of all its positions."""
+def _net_exposure(
+    count: int,
+    instrument: NDArray[np.int32],
+    cash: NDArray[np.int64],
+    has_pending: bool,
+    pending: NDArray[np.int64],
+    tables: RiskTables,
+    g: int,
+) -> float:
+    """USD that an account gains or loses for a rise of 100 % of held group `g`, at today's slope: |D_g| of all it has or may come to have."""
     floats = tables.instrument_float
     marks = tables.scratch_int
     net = 0.0
+    reach = 0.0
     for slot in range(count):
         i = instrument[slot]
         lots = tables.lots[slot]
         if marks[slot, SLOT_GROUP] == g:
             net += lots * ((floats[i, DELTA_LONG] if lots > 0 else floats[i, DELTA_SHORT]) + floats[i, OPTION_DELTA])
+            if has_pending and is_ordered(slot, i, pending, tables.instrument_int):
+                net += middle_lots(slot, pending) * floats[i, ORDER_DELTA]
+                reach += reach_lots(slot, pending) * abs(floats[i, ORDER_DELTA])
         if marks[slot, SLOT_QUOTE_GROUP] == g:
             net += cash[slot] * floats[i, CASH_DELTA]
-    return float(net)
+    return float(abs(net) + reach)
 
 
 @kernel(inline=True)
@@ -272,8 +308,11 @@ def requirement_of_part(
                 optional = True
                 marks[g, HELD_CURVED] = 1
                 delta = lots * floats[i, OPTION_DELTA]
-                if lots < 0:
-                    minimum -= lots * floats[i, SHORT_MINIMUM]
+                short = -float(lots)
+                if has_pending and is_ordered(slot, i, pending, ints):
+                    short += float(pending[slot, SELL])
+                if short > 0.0:
+                    minimum += short * floats[i, SHORT_MINIMUM]
             sums[g, HAIRCUT_LOSS] += delta * floats[i, VOL_HAIRCUT + level]
             if ints[i, BAND] >= 0:
                 banded = True
@@ -300,17 +339,29 @@ def requirement_of_part(
     pieces[SHORT_OPTIONS] = minimum
     total = max(loss, minimum)
     if banded:
-        total += _add_ons(count, instrument, tables, held, level, part, optional)
+        total += _add_ons(count, instrument, has_pending, pending, tables, held, level, part, optional)
     return total, driver
 
 
 @kernel(inline=True)
-def _add_ons(count: int, instrument: NDArray[np.int32], tables: RiskTables, held: int, level: int, part: int, optional: bool) -> float:
-    """Basis, vega by tenor and gap of one part: net within a group and band, never across."""
+def _add_ons(
+    count: int,
+    instrument: NDArray[np.int32],
+    has_pending: bool,
+    pending: NDArray[np.int64],
+    tables: RiskTables,
+    held: int,
+    level: int,
+    part: int,
+    optional: bool,
+) -> float:
+    """Basis, vega by tenor and gap of one part: net within a group and band, never across; each with open orders at their worst for it."""
     floats = tables.instrument_float
     ints = tables.instrument_int
     sums = tables.scratch
     marks = tables.scratch_int
+    basis = 0.0
+    vega = 0.0
     for g in range(held):
         for column in range(CURVATURE_UP, PROFIT):
             sums[g, column] = 0.0
@@ -321,13 +372,19 @@ def _add_ons(count: int, instrument: NDArray[np.int32], tables: RiskTables, held
         if g < 0 or band < 0 or marks[slot, SLOT_PART] != part:
             continue
         lots = float(tables.lots[slot])
+        if has_pending and is_ordered(slot, i, pending, ints):
+            lots += middle_lots(slot, pending)
+            reach = reach_lots(slot, pending)
+            basis += reach * abs(floats[i, BASIS_CHARGE])
+            if ints[i, SCAN_ROW] >= 0:
+                vega += reach * abs(floats[i, VEGA_CHARGE])
+                sums[g, CURVATURE_UP] += reach * abs(floats[i, GAP_UP + level])
+                sums[g, CURVATURE_DOWN] += reach * abs(floats[i, GAP_DOWN + level])
         sums[g, BASIS + band] += lots * floats[i, BASIS_CHARGE]
         if ints[i, SCAN_ROW] >= 0:
             sums[g, VEGA + band] += lots * floats[i, VEGA_CHARGE]
             sums[g, CURVATURE_UP] += lots * floats[i, GAP_UP + level]
             sums[g, CURVATURE_DOWN] += lots * floats[i, GAP_DOWN + level]
-    basis = 0.0
-    vega = 0.0
     gap = 0.0
     for g in range(held):
         for band in range(TENOR_BANDS):

@@ -84,20 +84,24 @@ class Account:
         return sum((self.valuer.value(key, position) for key, position in self.positions.items()), 0.0)
 
     def equity(self, level: str) -> float:
-        lost = sum((one.usd - self.counted_usd(one, level) for one in self.collateral()), 0.0)
+        lost = sum((one.usd - self.counted_usd(one, level) for one in self.collateral(ordered=True)), 0.0)
         return self.unhaircut() - lost - (self.dearer_debts_usd() if level == INITIAL else 0.0)
 
     # ---- collateral ---------------------------------------------------------------------------------------------------------------
 
-    def collateral(self) -> list[Collateral]:
-        """Positive spot balances, in slot order; what lies where its asset isn't eligible uses nothing of the asset's cap."""
+    def collateral(self, *, ordered: bool = False) -> list[Collateral]:
+        """Positive spot balances, in slot order, or those that they would be with all buys filled.
+
+        What lies where its asset isn't eligible uses nothing of the asset's cap.
+        """
         found: list[Collateral] = []
         used: dict[str, float] = {}
         for key, position in self.positions.items():
-            if self.universe.contract(key) != "spot" or position.quantity <= 0:
+            lots = position.quantity + (self.valuer.orders(key, position)[0] if ordered else 0)
+            if self.universe.contract(key) != "spot" or lots <= 0:
                 continue
             asset, chain = self.universe.instruments[key]["underlying"], self.universe.chain_of(key)
-            usd = position.quantity * self.valuer.lot_usd(key, position.quantity)
+            usd = lots * self.valuer.lot_usd(key, lots)
             cap = self.universe.assets[asset].get("cap_usd_per_account", 1e15)
             inside = min(usd, max(cap - used.get(asset, 0.0), 0.0))
             if self.universe.eligible(asset, chain):
@@ -106,7 +110,7 @@ class Account:
         return found
 
     def counted_usd(self, one: Collateral, level: str) -> float:
-        lying = sum(other.usd for other in self.collateral() if (other.asset, other.chain) == (one.asset, one.chain))
+        lying = sum(other.usd for other in self.collateral(ordered=True) if (other.asset, other.chain) == (one.asset, one.chain))
         inside = one.inside_usd
         if level == INITIAL:
             inside *= self.valuer.initial_lot_usd(one.key, 1) / self.valuer.lot_usd(one.key, 1)
@@ -128,9 +132,10 @@ class Account:
         return min(max(float(total), 0.0), 1.0)
 
     def is_elsewhere(self, chain: str) -> bool:
-        """Whether the account has a position that can't be reached at once from there."""
+        """Whether the account has, or has ordered, something that can't be reached at once from there."""
         return any(
-            (position.quantity or position.cash) and not self.universe.same_place(chain, self.universe.chain_of(key))
+            (position.quantity or position.cash or self.valuer.orders(key, position) != (0, 0))
+            and not self.universe.same_place(chain, self.universe.chain_of(key))
             for key, position in self.positions.items()
         )
 

@@ -17,6 +17,7 @@ REGIMES = ("observed", "high", "low")
 # A profile is the gain in USD by scenario: the grid's columns 2k + v, then the extreme rise and the extreme fall.
 Profile = list[float]
 Held = list[tuple[InstrumentKey, Position]]
+Ends = tuple[int, int]  # lots: the fewest and the most that open orders can make of a position
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,25 @@ class AddOns:
     basis: float
     vega: float
     gap: float
+
+
+@dataclass
+class Reach:
+    """A sum over positions of which each may end anywhere between two numbers of lots."""
+
+    lowest: float = 0.0
+    highest: float = 0.0
+
+    def add(self, ends: Ends, usd: float) -> None:
+        """`usd`: of one lot."""
+        low, high = sorted(lots * usd for lots in ends)
+        self.lowest += low
+        self.highest += high
+
+    @property
+    def largest(self) -> float:
+        """On either side of nothing."""
+        return max(self.highest, -self.lowest)
 
 
 class Grid:
@@ -176,15 +196,21 @@ class Grid:
 
     # ---- add-ons ------------------------------------------------------------------------------------------------------------------
 
-    def derivatives(self, held: Held) -> list[tuple[InstrumentKey, int, str]]:
+    def derivatives(self, held: Held) -> list[tuple[InstrumentKey, Ends, str]]:
         """(instrument, lots, risk group) of what add-ons look at: nothing that has expired."""
         found = []
         for key, position in held:
             group = self.universe.group_of(self.universe.instruments[key]["underlying"])
-            if position.quantity and self.universe.contract(key) in DERIVATIVES and not self.valuer.past_expiry(key):
+            ends = self.ends(key, position)
+            if ends != (0, 0) and self.universe.contract(key) in DERIVATIVES and not self.valuer.past_expiry(key):
                 assert group is not None, "a derivative's underlying is not cash"
-                found.append((key, position.quantity, group))
+                found.append((key, ends, group))
         return found
+
+    def ends(self, key: InstrumentKey, position: Position) -> Ends:
+        """Lots with all that is to be sold sold, and with all that is to be bought bought."""
+        buy, sell = self.valuer.orders(key, position)
+        return position.quantity - sell, position.quantity + buy
 
     def band(self, key: InstrumentKey) -> int:
         if self.universe.contract(key) in PERPETUALS:
@@ -202,25 +228,24 @@ class Grid:
     def add_ons(self, held: Held) -> AddOns:
         p = self.parameters
         minimum = 0.0
-        exposures: dict[tuple[str, int], float] = {}
-        vegas: dict[tuple[str, int], float] = {}
-        jumps: dict[str, tuple[float, float]] = {}
-        for key, quantity, group in self.derivatives(held):
+        exposures: dict[tuple[str, int], Reach] = {}
+        vegas: dict[tuple[str, int], Reach] = {}
+        jumps: dict[tuple[str, int], Reach] = {}
+        for key, ends, group in self.derivatives(held):
             place = group, self.band(key)
-            exposures[place] = exposures.get(place, 0.0) + quantity * self.exposure_usd(key)
+            exposures.setdefault(place, Reach()).add(ends, self.exposure_usd(key))
             if self.universe.contract(key) not in OPTIONS:
                 continue
-            if quantity < 0:
-                minimum += p["short_option_minimum"] * -quantity * self.valuer.notional_lot_usd(key)
-            vegas[place] = vegas.get(place, 0.0) + quantity * self.vega_charge_usd(key)
-            up, down = self.curvature_usd(key, group)
-            before = jumps.get(group, (0.0, 0.0))
-            jumps[group] = before[0] - quantity * up, before[1] - quantity * down
+            minimum += p["short_option_minimum"] * max(0, -ends[0]) * self.valuer.notional_lot_usd(key)
+            vegas.setdefault(place, Reach()).add(ends, self.vega_charge_usd(key))
+            for direction, gain in enumerate(self.curvature_usd(key, group)):
+                jumps.setdefault((group, direction), Reach()).add(ends, -gain)
+        worst = {group: max(0.0, *(jumps[group, direction].highest for direction in (0, 1))) for group, _ in jumps}
         return AddOns(
             short_minimum=minimum,
-            basis=sum(abs(exposure) * p["basis_bps"][band] * 1e-4 for (_, band), exposure in exposures.items()),
-            vega=sum(map(abs, vegas.values())),
-            gap=p["gap_fraction"] * sum(max(0.0, *both) for both in jumps.values()),
+            basis=sum(reach.largest * p["basis_bps"][band] * 1e-4 for (_, band), reach in exposures.items()),
+            vega=sum(reach.largest for reach in vegas.values()),
+            gap=p["gap_fraction"] * sum(worst.values()),
         )
 
     def vega_charge_usd(self, key: InstrumentKey) -> float:
@@ -240,24 +265,28 @@ class Grid:
         """Of a whole account: what lies beyond the depth takes longer to close, and the price moves what is open meanwhile."""
         held = list(held)
         sizes: dict[str, float] = {}
-        for key, quantity, group in self.derivatives(held):
+        for key, ends, group in self.derivatives(held):
             is_option = self.universe.contract(key) in OPTIONS
-            usd = abs(quantity) * (abs(self.valuer.option_delta_usd(key)) if is_option else self.valuer.notional_lot_usd(key))
+            usd = max(map(abs, ends)) * (abs(self.valuer.option_delta_usd(key)) if is_option else self.valuer.notional_lot_usd(key))
             sizes[group] = sizes.get(group, 0.0) + usd
         thins, k = self.valuer.view.thins[self.level], float(self.parameters["concentration_k"])
         total = 0.0
         for group, usd in sizes.items():
-            open_usd = min(usd, abs(self.net_usd(held, group)))
+            open_usd = min(usd, self.net_usd(held, group))
             total += min(open_usd, k * open_usd * self.scan_range(group) * max(0.0, math.sqrt(usd) * thins[group] - 1))
         return total
 
     def net_usd(self, held: Held, group: str) -> float:
-        """What everything held gains when the group's price doubles, at today's slope."""
-        net = 0.0
+        """What everything held gains or loses when the group's price doubles, at today's slope; open orders filled as they make it most."""
+        net = Reach()
         for key, position in held:
             instrument = self.universe.instruments[key]
             if position.quantity and self.universe.group_of(instrument["underlying"]) == group:
-                net += self.valuer.delta_usd(key, position.quantity)
+                net.add((1, 1), self.valuer.delta_usd(key, position.quantity))
+            buy, sell = self.valuer.orders(key, position)
+            if (buy or sell) and self.universe.group_of(instrument["underlying"]) == group:
+                is_option = self.universe.contract(key) in OPTIONS
+                net.add((-sell, buy), self.valuer.option_delta_usd(key) if is_option else self.valuer.order_delta_usd(key))
             if position.cash and self.universe.group_of(instrument["quote"]) == group:
-                net += position.cash * self.valuer.cash_unit_usd(key)
-        return net
+                net.add((1, 1), position.cash * self.valuer.cash_unit_usd(key))
+        return net.largest

@@ -3,7 +3,7 @@
 import math
 import random
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -88,7 +88,7 @@ def test_the_levels_are_in_order(seed: int) -> None:
 @everyday
 @given(SEEDS)
 def test_open_orders_count_at_the_worst_of_what_may_become_of_them(seed: int) -> None:
-    """No fill of some of their lots at their prices needs more in the scenarios, filled and unfilled ones together.
+    """No fill of some of their lots at their prices needs more, in any mode, or loses more by haircuts, filled and unfilled ones together.
 
     Of what is paid for in another thing than dollars only inverse perpetuals and futures: what a coin paid away no longer risks isn't said.
     """
@@ -96,9 +96,10 @@ def test_open_orders_count_at_the_worst_of_what_may_become_of_them(seed: int) ->
     for account in random_accounts(seed):
         before, after, none = account_in_orders(account, dice)
         for level in LEVELS:
-            worst = scanned(before, level)
-            assert scanned(none, level) <= worst + slack(account)
-            assert scanned(after, level) <= worst + slack(account) + slack(after) + a_unit_of_each_coin(after)
+            for needed in (scanned, lost, *(partial(Account.requirement, mode=mode) for mode in MODES)):
+                worst = needed(before, level)
+                assert needed(none, level) <= worst + slack(account)
+                assert needed(after, level) <= worst + slack(account) + slack(after) + 2 * a_unit_of_each_coin(after)
 
 
 def a_unit_of_each_coin(account: Account) -> float:
@@ -122,6 +123,11 @@ def account_in_orders(account: Account, dice: random.Random) -> tuple[Account, A
             those[key] = now
     before, after, none = (Account(account.universe, account.view, those) for those in positions)
     return before, after, none
+
+
+def lost(account: Account, level: str) -> float:
+    """By haircuts, and not by the initial level's prices of debts."""
+    return account.unhaircut() - account.equity(level) - (account.dearer_debts_usd() if level == INITIAL else 0.0)
 
 
 def scanned(account: Account, level: str) -> float:

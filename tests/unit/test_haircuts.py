@@ -64,8 +64,22 @@ def test_cash_alone_is_a_position_too_and_so_is_a_single_lot(market: Market) -> 
     for lots in (1, -1):
         single = Account(market, [("vault-one", "BTC", 100, 0), ("venue-two", "BTC-perp", lots, 0)])
         assert lost(single) == pytest.approx(lost(with_cash), rel=1e-12)
-    without.expect(1, buy=1)  # an order is not there yet
-    assert lost(without) < lost(with_cash)
+    for order in ({"buy": 1}, {"sell": 1}):
+        without.expect(1, **order)  # it may be filled at any time
+        assert lost(without) == pytest.approx(lost(with_cash), rel=1e-12)
+
+
+def test_what_an_order_may_buy_has_its_haircut_at_once(market: Market) -> None:
+    held = Account(market, [("vault-one", "BTC", 300, 0)])
+    ordered = Account(market, [("vault-one", "BTC", 100, 0)])
+    ordered.expect(0, buy=200, sell=50)
+    assert lost(ordered) == pytest.approx(lost(held), rel=1e-12)
+    assert ordered.value()[1][UNHAIRCUT] == pytest.approx(100_000.0)
+    short = Account(market, [("vault-one", "BTC", -100, 0)])
+    short.expect(0, buy=400)
+    assert lost(short) == pytest.approx(lost(held), rel=1e-12)
+    short.expect(0, buy=100)
+    assert lost(short) == 0.0
 
 
 def test_an_atomic_group_is_one_place(market: Market) -> None:

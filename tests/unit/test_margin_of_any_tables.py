@@ -5,6 +5,7 @@ Whatever a market can hardly be brought to (correlations of one direction, level
 
 import math
 import random
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -253,13 +254,18 @@ class Plain:
         return [slot for slot in self.slots if slot.lots > 0 and self.number(slot, t.CONTRACT) == t.SPOT]
 
     def lost(self, level: int) -> float:
+        """With all that spot orders may buy bought."""
         total, used = 0.0, dict.fromkeys(range(ASSETS), 0.0)
-        for slot in self.balances():
+        spot = [slot._replace(lots=slot.lots + slot.buy) for slot in self.slots if self.number(slot, t.CONTRACT) == t.SPOT]
+        balances = [slot for slot in spot if slot.lots > 0]
+        for slot in balances:
             asset, chain = self.number(slot, t.ASSET), self.number(slot, t.CHAIN)
-            lying = [one for one in self.balances() if (self.number(one, t.ASSET), self.number(one, t.CHAIN)) == (asset, chain)]
+            lying = [one for one in balances if (self.number(one, t.ASSET), self.number(one, t.CHAIN)) == (asset, chain)]
             haircut = self.usd(slot, t.HAIRCUT_FLAT + level) + self.usd(slot, t.SIZE + level) * math.sqrt(sum(map(self.value, lying)))
             if any(
-                not int(self.tables.atomic_chains[chain]) >> self.number(one, t.CHAIN) & 1 for one in self.slots if one.lots or one.cash
+                not int(self.tables.atomic_chains[chain]) >> self.number(one, t.CHAIN) & 1
+                for one in self.slots
+                if one.lots or one.cash or one.ordered
             ):
                 haircut += self.usd(slot, t.LATENCY + level)
             inside = min(self.value(slot), max(self.usd(slot, t.CAP_USD) - used[asset], 0.0))
@@ -358,44 +364,55 @@ class Plain:
         venues = sorted({self.number(slot, t.VENUE) for slot in self.slots})
         return [[slot for slot in self.slots if self.number(slot, t.VENUE) == venue] for venue in venues]
 
+    @staticmethod
+    def largest(slots: list[Slot], usd: Callable[[Slot], float]) -> float:
+        """Of the sum of lots * usd, as orders may be filled, the one that is highest."""
+        return sum(max((slot.lots - slot.sell) * usd(slot), (slot.lots + slot.buy) * usd(slot)) for slot in slots)
+
     def by_band(self, part: list[Slot], column: int, slots: list[Slot]) -> float:
-        sums: dict[tuple[int, int], float] = {}
+        bands: dict[tuple[int, int], list[Slot]] = {}
         for slot in slots:
             if slot in part and self.number(slot, t.BAND) >= 0:
-                key = self.number(slot, t.GROUP), self.number(slot, t.BAND)
-                sums[key] = sums.get(key, 0.0) + slot.lots * self.usd(slot, column)
-        return sum(map(abs, sums.values()))
+                bands.setdefault((self.number(slot, t.GROUP), self.number(slot, t.BAND)), []).append(slot)
+        return sum(
+            max(self.largest(one, lambda s: self.usd(s, column)), self.largest(one, lambda s: -self.usd(s, column)))
+            for one in bands.values()
+        )
 
     def gap(self, options: list[Slot], level: int) -> float:
         total = 0.0
         for group in GROUPS:
             mine = [slot for slot in options if self.number(slot, t.GROUP) == group]
-            total += max(0.0, *(sum(slot.lots * self.usd(slot, column + level) for slot in mine) for column in (t.GAP_UP, t.GAP_DOWN)))
+            up, down = (self.largest(mine, lambda s, c=column + level: self.usd(s, c)) for column in (t.GAP_UP, t.GAP_DOWN))
+            total += max(0.0, up, down)
         return self.setting(t.GAP_FRACTION) * total
 
-    def of_derivatives(self, group: int, column: int) -> float:
+    def of_derivatives(self, group: int, column: int, *, ordered: bool = False) -> float:
         mine = [slot for slot in self.slots if self.number(slot, t.IS_DERIVATIVE) and self.number(slot, t.GROUP) == group]
-        return sum(abs(slot.lots) * self.usd(slot, column) for slot in mine)
+        lots = {slot: max(abs(slot.lots + slot.buy), abs(slot.lots - slot.sell)) if ordered else abs(slot.lots) for slot in mine}
+        return sum(lots[slot] * self.usd(slot, column) for slot in mine)
 
     def concentration(self, level: int) -> float:
         total = 0.0
         for group in GROUPS:
-            gross = self.of_derivatives(group, t.EXPOSURE)
+            gross = self.of_derivatives(group, t.EXPOSURE, ordered=True)
             longer = max(0.0, math.sqrt(gross) * self.of_group(group, level, t.THIN) - 1)
-            left = min(gross, abs(self.net(group)))
+            left = min(gross, self.net(group))
             total += min(left, self.setting(t.CONCENTRATION_K) * left * self.of_group(group, level, t.SCAN) * longer)
         return total
 
     def net(self, group: int) -> float:
-        """Of all slots, options at their delta and cash in coin counted."""
-        total = 0.0
+        """Of all slots, options at their delta and cash in coin counted, and open orders as they make it largest on either side."""
+        total, more, less = 0.0, 0.0, 0.0
         for slot in self.slots:
             if self.number(slot, t.GROUP) == group:
                 slope = self.usd(slot, t.DELTA_LONG if slot.lots > 0 else t.DELTA_SHORT)
                 total += slot.lots * (slope + self.usd(slot, t.OPTION_DELTA))
+                more += max(slot.buy * self.usd(slot, t.ORDER_DELTA), -slot.sell * self.usd(slot, t.ORDER_DELTA))
+                less += max(-slot.buy * self.usd(slot, t.ORDER_DELTA), slot.sell * self.usd(slot, t.ORDER_DELTA))
             if self.number(slot, t.QUOTE_GROUP) == group:
                 total += slot.cash * self.usd(slot, t.CASH_DELTA)
-        return total
+        return max(total + more, less - total)
 
     def pieces(self, mode: int, level: int) -> list[float]:
         """In the order of PIECE_NAMES, summed over the parts; at the end the requirement."""
@@ -403,7 +420,7 @@ class Plain:
         for part in self.parts(mode):
             options = [slot for slot in part if self.number(slot, t.SCAN_ROW) >= 0]
             worst = max([0.0, *(one.loss for one in self.scenarios(part, level))])
-            minimum = sum(-slot.lots * self.usd(slot, t.SHORT_MINIMUM) for slot in options if slot.lots < 0)
+            minimum = sum(max(slot.sell - slot.lots, 0) * self.usd(slot, t.SHORT_MINIMUM) for slot in options)
             basis, vega = self.by_band(part, t.BASIS_CHARGE, part), self.by_band(part, t.VEGA_CHARGE, options)
             gap = self.gap(options, level)
             sums = [sum(pair) for pair in zip(sums, (worst, minimum, basis, vega, gap, 0.0), strict=True)]
@@ -477,7 +494,9 @@ def agrees(book: Book) -> None:
     held = hold_groups(book.count, book.instrument, tables.lots, book.cash, book.has_pending, book.pending, tables)
     assert tables.scratch_int[:held, t.HELD_GROUP].tolist() == groups
     assert not tables.place.any()
-    assert tables.scratch[:held, t.GROSS] == pytest.approx([plain.of_derivatives(group, t.EXPOSURE) for group in groups], rel=1e-12)
+    assert tables.scratch[:held, t.GROSS] == pytest.approx(
+        [plain.of_derivatives(group, t.EXPOSURE, ordered=True) for group in groups], rel=1e-12
+    )
     assert tables.scratch[:held, t.LIMITED] == pytest.approx([plain.of_derivatives(group, t.NOTIONAL) for group in groups], rel=1e-12)
     for number, slot in enumerate(plain.slots):
         places = groups.index(plain.number(slot, t.GROUP)) if plain.number(slot, t.GROUP) >= 0 and (slot.lots or slot.ordered) else -1

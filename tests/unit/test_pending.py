@@ -248,7 +248,10 @@ def test_an_account_shows_what_is_pending() -> None:
     (position,) = report.positions
     assert (position.lots, position.buy_lots, position.sell_lots, position.leaving_lots) == (1_000, 2, 3, 400)
     assert position.value_usd == pytest.approx(600 * 0.001 * 100_000.0)
-    assert report.collateral[0].value_usd == position.value_usd
+    (terms,) = report.collateral
+    assert terms.value_usd == pytest.approx(602 * 0.001 * 100_000.0)  # with what the order may buy
+    assert report.unhaircut_usd is not None and report.equity_usd is not None
+    assert terms.lost_usd == pytest.approx(report.unhaircut_usd - report.equity_usd)
 
 
 # ---- restored -------------------------------------------------------------------------------------------------------------------------

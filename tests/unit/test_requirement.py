@@ -194,6 +194,27 @@ def test_an_order_where_nothing_is_held_is_a_position_that_may_come(plain: Marke
     assert maintenance(of_a_coin) == pytest.approx(100_000.0 * SCAN, rel=1e-12)
 
 
+@pytest.mark.parametrize("name", ["BTC-perp", CALL, PUT, "BTC-7-120000-C"])
+def test_what_an_order_may_become_has_its_add_ons_at_once(name: str) -> None:
+    market = new_market(
+        {"basis_bps": (25.0,) * 6, "vega_shock": 0.03, "gap_fraction": 0.15, "short_option_minimum": 0.4, "concentration_k": 1.0}
+    )
+
+    def held(lots: int) -> dict[str, float]:
+        return Account(market, [("venue-one", name, lots, 0)]).pieces()
+
+    def ordered(lots: int, buy: int, sell: int) -> dict[str, float]:
+        account = Account(market, [("venue-one", name, lots, 0)])
+        account.expect(0, buy=buy, sell=sell)
+        return account.pieces()
+
+    for lots, buy, sell in ((0, 3_000, 0), (0, 0, 3_000), (1_000, 500, 4_000), (-1_000, 4_000, 500), (-1_000, 500, 500)):
+        low, high = held(lots - sell), held(lots + buy)
+        worst = ordered(lots, buy, sell)
+        for piece in ("short_option_minimum", "basis", "vega", "gap", "concentration"):
+            assert worst[piece] == pytest.approx(max(low[piece], high[piece]), rel=1e-9, abs=1e-6), piece
+
+
 def test_an_order_in_what_cannot_be_valued_makes_the_account_unknown() -> None:
     market = new_market(implied=False)
     account = Account(market, [("venue-one", CALL, 0, 0), ("venue-one", "BTC-perp", 1, 0)])
