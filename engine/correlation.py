@@ -25,11 +25,11 @@ class Covariances(NamedTuple):
 
     covariance: NDArray[np.float64]  # [ASSETS_MAX, ASSETS_MAX]
     grid_mark: NDArray[np.float64]  # mark at the last grid point, 0: was unknown
-    move: NDArray[np.float64]  # scratch of `observe`
+    work: NDArray[np.float64]  # [3, ASSETS_MAX] scratch of `observe`
 
 
 def new_covariances() -> Covariances:
-    return Covariances(np.zeros((ASSETS_MAX, ASSETS_MAX)), np.zeros(ASSETS_MAX), np.zeros(ASSETS_MAX))
+    return Covariances(np.zeros((ASSETS_MAX, ASSETS_MAX)), np.zeros(ASSETS_MAX), np.zeros((3, ASSETS_MAX)))
 
 
 def moves_with_market(asset_class: int) -> bool:
@@ -50,19 +50,66 @@ def start(group: int, sigma_ref: float, with_market: NDArray[np.bool_], prior: f
 
 @kernel
 def observe(count: int, marks: NDArray[np.float64], keep: float, first: bool, state: Covariances) -> None:
-    """A grid point: `marks` [count] of the groups' own assets, 0 where unknown. The first one only sets the reference."""
+    """A grid point: `marks` [count] of the groups' own assets, 0 where unknown. The first one only sets the reference.
+
+    A move that is not known is no move of nothing: it would wear the group's correlations away. What is expected of it stands in its place;
+    of nobody's moves nothing follows.
+    """
+    seen = state.work[0]  # nan: not known
+    move = state.work[1]
+    known = 0
     for g in range(count):
-        state.move[g] = 0.0
+        seen[g] = math.nan
         if marks[g] > 0.0 and state.grid_mark[g] > 0.0:
-            state.move[g] = log_(marks[g] / state.grid_mark[g])
+            seen[g] = log_(marks[g] / state.grid_mark[g])
+            known += 1
+        move[g] = seen[g]
         state.grid_mark[g] = marks[g]
-    if first:
+    if first or known == 0:
         return
     for g in range(count):
+        left = 0.0
+        if math.isnan(seen[g]):
+            move[g], left = _expected_move(g, count, seen, state)
+        state.work[2, g] = left
+    for g in range(count):
         for h in range(g + 1):
-            value = keep * state.covariance[g, h] + (1.0 - keep) * (state.move[g] * state.move[h])
+            value = keep * state.covariance[g, h] + (1.0 - keep) * (move[g] * move[h])
+            if h == g:
+                value += (1.0 - keep) * state.work[2, g]
             state.covariance[g, h] = value
             state.covariance[h, g] = value
+
+
+@kernel
+def _expected_move(group: int, count: int, seen: NDArray[np.float64], state: Covariances) -> tuple[float, float]:
+    """What the moves that were seen lead one to expect of another group's, and the variance that they leave open.
+
+    Regression on one sum: of the moves seen, each times what it alone would lead one to expect. Any such stand-in keeps the covariance
+    positive semi-definite, where leaving out a group's pairs alone would not.
+    """
+    covariance = state.covariance
+    total = 0.0
+    shared = 0.0
+    variance = 0.0
+    for h in range(count):
+        if math.isnan(seen[h]) or not covariance[h, h] > 0.0:
+            continue
+        weight = covariance[group, h] / covariance[h, h]
+        if weight == 0.0:
+            continue
+        total += weight * seen[h]
+        shared += weight * covariance[group, h]
+        with_others = 0.0
+        for k in range(count):
+            if not math.isnan(seen[k]) and covariance[k, k] > 0.0:
+                with_others += covariance[h, k] * (covariance[group, k] / covariance[k, k])
+        variance += weight * with_others
+    own = float(covariance[group, group])
+    if not variance > 0.0:
+        return 0.0, own
+    slope = shared / variance
+    return slope * total, max(own - slope * shared, 0.0)
 
 
 @kernel

@@ -104,7 +104,8 @@ def haircut_terms(
 ) -> list[HaircutTerms]:
     """The haircut of each spot position that is positive, or may become so, of an account that can be valued, in slot order.
 
-    `quantity` without what is leaving, of spot with what open orders may buy; `ordered`: in which slots orders count, () for none. Sum of `lost_usd`: what the equity of the level is below the value of everything.
+    `quantity` without what is leaving, of spot with what open orders may buy; `ordered`: in which slots orders count, () for none.
+    Sum of `lost_usd`: what the equity of the level is below the value of everything.
     """
     universe = market.universe
     terms = universe.instrument_arrays

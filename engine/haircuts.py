@@ -36,9 +36,10 @@ def haircut_losses(
 ) -> tuple[float, float]:
     """USD taken off an account's spot collateral, at maintenance and at initial volatility.
 
-    `chains` has the bits of the chains where the account has a position or an open order. The part of an asset over its cap, in slot order, is lost whole.
-    What its definition makes not eligible on its chain has what those before it left of the cap, and uses up none of it; its haircut is 1,
-    to which it rises slowly at maintenance. What open orders may buy counts as held: it is paid for at its price, and lost by its haircut.
+    `chains` has the bits of the chains where the account has a position or an open order. The part of an asset over its cap, in slot order,
+    is lost whole. What its definition makes not eligible on its chain has what those before it left of the cap, and uses up none of it; its
+    haircut is 1, to which it rises slowly at maintenance. What open orders may buy counts as held: it is paid for at its price, and costs
+    its haircut.
     """
     ints = tables.instrument_int
     floats = tables.instrument_float

@@ -245,7 +245,7 @@ def _net_exposure(
     tables: RiskTables,
     g: int,
 ) -> float:
-    """USD that an account gains or loses for a rise of 100 % of held group `g`, at today's slope: |D_g| of all it has or may come to have."""
+    """USD that an account gains or loses for a rise of 100 % of held group `g`, at today's slope: |D_g| with orders at their worst."""
     floats = tables.instrument_float
     marks = tables.scratch_int
     net = 0.0

@@ -1,6 +1,7 @@
 """How much marks move, alone and together: one asset's volatility, all groups' correlations, and implied volatilities between expiries."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from streams.shadow.correlation import shrunk
@@ -112,12 +113,32 @@ class Correlations:
             moves: dict[str, float] = {}
             for group, mark in marks.items():
                 last = self.at_last_point.get(group)
-                moves[group] = math.log(mark / last) if mark is not None and last is not None else 0.0
-            for g, h in self.covariance:
-                self.covariance[g, h] = keep * self.covariance[g, h] + (1 - keep) * moves[g] * moves[h]
+                if mark is not None and last is not None:
+                    moves[group] = math.log(mark / last)
+            if moves:
+                self._sample(marks, moves, keep)
         self.minute = minute
         self.at_last_point = dict(marks)
         return True
+
+    def _sample(self, groups: Iterable[str], seen: dict[str, float], keep: float) -> None:
+        """One of all groups; of those that were not seen to move what is expected of them, and what that leaves open."""
+        expected = {u: self.expected(u, seen) for u in groups if u not in seen}
+        moves = seen | {u: move for u, (move, _) in expected.items()}
+        for g, h in self.covariance:
+            left = expected[g][1] if g == h and g in expected else 0.0
+            self.covariance[g, h] = keep * self.covariance[g, h] + (1 - keep) * (moves[g] * moves[h] + left)
+
+    def expected(self, u: str, seen: dict[str, float]) -> tuple[float, float]:
+        """Of u's move the mean and the variance, given the sum of the moves seen, each by its own slope."""
+        c = self.covariance
+        slopes = {h: c[u, h] / c[h, h] for h in seen if c[h, h] > 0}
+        shared = sum(slope * c[u, h] for h, slope in slopes.items())
+        variance = sum(slopes[h] * slopes[k] * c[h, k] for h in slopes for k in slopes)
+        if variance <= 0:
+            return 0.0, c[u, u]
+        total = sum(slope * seen[h] for h, slope in slopes.items())
+        return shared / variance * total, max(c[u, u] - shared * shared / variance, 0.0)
 
     def rho(self, g: str, h: str, prior: float, shrink: float) -> float:
         if g == h:

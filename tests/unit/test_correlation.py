@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from engine import correlation
 from engine.correlation import GRID_YEARS, moves_with_market, new_covariances
@@ -12,6 +13,7 @@ WITH_MARKET = np.array([True, True, False, True])
 SIGMAS = (0.8, 0.9, 0.05, 1.2)
 PRIOR = 0.6
 
+Floats = NDArray[np.float64]
 CALM = np.zeros((2, 4))
 
 
@@ -41,34 +43,75 @@ def test_at_the_start_it_is_the_prior(shrink: float) -> None:
     assert started().covariance[3, 3] == 1.2 * 1.2 * GRID_YEARS
 
 
+def with_expected(moves: Floats, covariance: Floats) -> tuple[Floats, Floats]:
+    """Moves with what is expected of those that are nan, and the variances that this leaves open; by matrices."""
+    seen = ~np.isnan(moves)
+    full, left = moves.copy(), np.zeros(len(moves))
+    for u in np.flatnonzero(~seen):
+        slopes = covariance[u, seen] / np.diag(covariance)[seen]
+        shared, spread = slopes @ covariance[u, seen], slopes @ covariance[np.ix_(seen, seen)] @ slopes
+        full[u], left[u] = (
+            (shared / spread * (slopes @ moves[seen]), covariance[u, u] - shared**2 / spread) if spread else (0.0, covariance[u, u])
+        )
+    return full, left
+
+
 def test_the_grid_against_numpy() -> None:
     state = started()
     rng = np.random.default_rng(4)
-    marks = np.array([100.0, 50.0, 1.0, 3.0])
+    marks, told = np.array([100.0, 50.0, 1.0, 3.0]), np.array([100.0, 50.0, 1.0, 3.0])
     expected = state.covariance[:4, :4].copy()
     correlation.observe(4, marks, 0.97, True, state)
     np.testing.assert_array_equal(state.covariance[:4, :4], expected)  # the first point is a reference
-    for step in range(50):
-        new = marks * np.exp(rng.normal(0, 0.001, 4) + rng.normal(0, 0.001))
-        if step % 7 == 3:
-            new[1] = 0.0  # unknown: no move to it, nor from it
-        moves = np.log(np.where((new > 0) & (marks > 0), new / np.where(marks > 0, marks, 1.0), 1.0))
-        expected = 0.97 * expected + 0.03 * np.outer(moves, moves)
-        correlation.observe(4, new, 0.97, False, state)
-        marks = np.where(new > 0, new, 0.0)
-        np.testing.assert_allclose(state.covariance[:4, :4], expected, rtol=1e-12, atol=1e-20)
-        if step % 7 == 3:
-            marks = np.array([marks[0], 0.0, marks[2], marks[3]])
-            restart = marks.copy()
-            restart[1] = 50.0
-            correlation.observe(4, restart, 0.97, False, state)
-            moves = np.zeros(4)
-            expected = 0.97 * expected
-            marks = restart
+    for step in range(60):
+        marks = marks * np.exp(rng.normal(0, 0.001, 4) + rng.normal(0, 0.001))
+        now = marks.copy()
+        now[{3: [1], 4: [1, 3], 5: [0, 1, 2]}.get(step % 7, [])] = 0.0  # unknown
+        moves = np.where((now > 0) & (told > 0), np.log(np.maximum(now, 1e-9) / np.maximum(told, 1e-9)), np.nan)
+        if not np.isnan(moves).all():
+            full, left = with_expected(moves, expected)
+            expected = 0.97 * expected + 0.03 * (np.outer(full, full) + np.diag(left))
+        correlation.observe(4, now, 0.97, False, state)
+        told = now
+        np.testing.assert_allclose(state.covariance[:4, :4], expected, rtol=1e-10, atol=1e-20)
     deviations = np.sqrt(np.diag(expected))
     rho = 0.7 * expected / np.outer(deviations, deviations) + 0.3 * np.where(np.outer(WITH_MARKET, WITH_MARKET), PRIOR, 0.0)
     np.fill_diagonal(rho, 1.0)
     np.testing.assert_allclose(correlations(state, 0.3), rho, rtol=1e-10, atol=1e-14)
+
+
+def test_an_outage_wears_no_correlation_away() -> None:
+    """Five hours without a price of group 1, while the others move as they did: taken for no moves, 0.6 would become 0.1."""
+    state, rng = started(), np.random.default_rng(6)
+    shape = np.linalg.cholesky(state.covariance[:4, :4])
+    marks = np.ones(4)
+    correlation.observe(4, marks, 0.99, True, state)
+    before = state.covariance[:4, :4].copy()
+    for _ in range(300):
+        marks = marks * np.exp(shape @ rng.choice((-1.0, 1.0), 4))
+        correlation.observe(4, np.where(np.arange(4) == 1, 0.0, marks), 0.99, False, state)
+    assert correlations(state, 0.0)[0, 1] == pytest.approx(PRIOR, abs=0.1)
+    assert state.covariance[1, 1] == pytest.approx(before[1, 1], rel=0.15)
+
+
+def test_where_nobody_was_seen_to_move_all_stays() -> None:
+    state = started()
+    before = state.covariance.copy()
+    correlation.observe(4, np.ones(4), 0.9, True, state)
+    for marks in (np.zeros(4), np.zeros(4), np.full(4, 2.0)):  # none is known, then none is known from before
+        correlation.observe(4, marks, 0.9, False, state)
+        np.testing.assert_array_equal(state.covariance, before)
+    correlation.observe(4, np.full(4, 2.0), 0.9, False, state)  # all seen, and none moved
+    np.testing.assert_allclose(state.covariance, 0.9 * before)
+
+
+def test_one_that_is_related_to_nobody_keeps_its_variance() -> None:
+    state = started()
+    before = float(state.covariance[2, 2])
+    correlation.observe(4, np.ones(4), 0.9, True, state)
+    correlation.observe(4, np.array([1.1, 1.2, 0.0, 0.9]), 0.9, False, state)
+    assert state.covariance[2, 2] == pytest.approx(before, rel=1e-14)
+    assert state.covariance[2, [0, 1, 3]].tolist() == [0.0, 0.0, 0.0]
 
 
 def test_correlations_stay_positive_semi_definite() -> None:
@@ -76,9 +119,10 @@ def test_correlations_stay_positive_semi_definite() -> None:
     rng = np.random.default_rng(8)
     marks = np.ones(4)
     correlation.observe(4, marks, 0.9, True, state)
-    for _ in range(200):
+    for step in range(400):
         marks = marks * np.exp(rng.normal(0, 0.01, 4) + rng.normal(0, 0.05))
-        correlation.observe(4, marks, 0.9, False, state)
+        known = rng.random(4) < (0.5 if step % 20 < 10 else 1.0)
+        correlation.observe(4, np.where(known, marks, 0.0), 0.9, False, state)
         rho = correlations(state, 0.2)
         assert np.abs(rho).max() == 1.0
         assert np.linalg.eigvalsh(rho).min() > -1e-12

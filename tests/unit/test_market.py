@@ -421,6 +421,7 @@ def test_cause_tables_tell_price_from_haircut_from_regime() -> None:
     assert under(second) == pytest.approx(before, rel=1e-15)  # depth is a haircut input: still the previous one
     advance(market, 1)
     assert under(market.tables)[0] > before[0]  # slowly
+    tell_prices(market, PRICES, market.clock_ns)
     advance(market, 60)  # the correlation grid and maintenance volatility move
     tell_prices(market, {"ETH": 4_010.0, "BTC": 100_300.0}, market.clock_ns)
     advance(market, 60)

@@ -250,8 +250,8 @@ def test_an_account_shows_what_is_pending() -> None:
     assert position.value_usd == pytest.approx(600 * 0.001 * 100_000.0)
     (terms,) = report.collateral
     assert terms.value_usd == pytest.approx(602 * 0.001 * 100_000.0)  # with what the order may buy
-    assert report.unhaircut_usd is not None and report.equity_usd is not None
-    assert terms.lost_usd == pytest.approx(report.unhaircut_usd - report.equity_usd)
+    assert report.unhaircut_usd is not None
+    assert report.equity_usd == pytest.approx(report.unhaircut_usd - terms.lost_usd)
 
 
 # ---- restored -------------------------------------------------------------------------------------------------------------------------
