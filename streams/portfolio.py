@@ -33,6 +33,7 @@ from streams.json_faults import faults_of
 PORTFOLIO_BYTES_MAX: Final = 4 * 1024 * 1024
 LOT_SIZE: Final = 0.0001  # units, where an instrument does not say; a dollar for inverse perpetuals and futures
 TICK_SIZE: Final = 0.01
+NANOSECOND_DIGITS_MAX: Final = 19
 WHOLE_TOLERANCE: Final = 1e-9  # a quantity is a product of decimals written as doubles
 _LOTS_OF_USD: Final = ("inverse_perpetual", "inverse_future")
 
@@ -158,6 +159,8 @@ def parse_portfolio(content: bytes) -> Portfolio:
         raw = msgspec.json.decode(content)
     except msgspec.DecodeError as error:
         raise PortfolioFault([f"the document: {error}"]) from None
+    except RecursionError:
+        raise PortfolioFault(["the document: it is nested too deeply to be a portfolio"]) from None
     faults = faults_of(raw, Portfolio)
     if faults:
         raise PortfolioFault(faults)
@@ -179,7 +182,7 @@ def rule_of(portfolio: Portfolio, venue: str) -> tuple[str, VenueRule] | None:
 
 def moment_ns(moment: str | int) -> int:
     """Nanoseconds since 1970. Raises ValueError in words for what is no time, or has no zone."""
-    if isinstance(moment, str) and moment.isdigit():
+    if isinstance(moment, str) and moment.isascii() and moment.isdigit() and len(moment) <= NANOSECOND_DIGITS_MAX:
         moment = int(moment)
     if isinstance(moment, int):
         if not 0 < moment <= 2**62:
@@ -237,6 +240,11 @@ def _position_faults(portfolio: Portfolio) -> list[str]:
             lots_of(held, terms[key])
         except ValueError as error:
             found.append(f"{path}.quantity: {error}")
+            continue
+        try:
+            cash_quote_of(held, terms[key])
+        except ValueError as error:
+            found.append(f"{path}.entry_price: {error}")
     return found
 
 
@@ -276,19 +284,23 @@ def lots_of(held: Held, instrument: InstrumentDefinition) -> int:
     if held.quantity is None:
         return held.lots or 0
     lots = held.quantity / instrument.lot_size
-    whole = round(lots)
-    if abs(whole) > 2**62:
+    if not abs(lots) <= 2**62:
         raise ValueError(f"{held.quantity:g} is more lots of {instrument.lot_size:g} than can be held")
+    whole = round(lots)
     if abs(lots - whole) > WHOLE_TOLERANCE * max(1.0, abs(lots)):
         raise ValueError(f"{held.quantity:g} is not a whole number of lots of {instrument.lot_size:g}")
     return whole
 
 
 def cash_quote_of(held: Held, instrument: InstrumentDefinition) -> float:
-    """Cash of a position in units of its quote: what was paid at the entry price, and what is told besides."""
+    """Cash of a position in units of its quote: what was paid at the entry price, and what is told besides.
+
+    Raises ValueError in words where that is more than there can be.
+    """
     if held.entry_price is None:
         return held.cash
     units = lots_of(held, instrument) * instrument.lot_size
     paid = -units / held.entry_price if instrument.contract in _LOTS_OF_USD else units * held.entry_price
-    assert math.isfinite(paid)
+    if not math.isfinite(paid):
+        raise ValueError(f"{units:g} at {held.entry_price:g} is more cash than can be held")
     return held.cash - paid

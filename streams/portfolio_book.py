@@ -148,11 +148,11 @@ class _Feed:
             number = self.book.market.universe.instrument_number(held.venue, held.instrument)
             if number is None:
                 continue  # its definition was refused
-            cash = round(cash_quote_of(held, terms) / float(units[number]))
-            if abs(cash) > 2**62:
+            cash = cash_quote_of(held, terms) / float(units[number])
+            if not abs(cash) <= 2**62:
                 self.faults.append(f"positions[{k}].cash: is more than can be held")
                 continue
-            by_venue.setdefault(held.venue, []).append(SnapshotPosition(held.instrument, lots_of(held, terms), cash))
+            by_venue.setdefault(held.venue, []).append(SnapshotPosition(held.instrument, lots_of(held, terms), round(cash)))
             paths.setdefault(held.venue, []).append(f"positions[{k}]")
         told: list[Told] = [
             (

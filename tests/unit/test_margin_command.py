@@ -374,6 +374,31 @@ def test_times(moment: str | int, ns: int) -> None:
             {"positions": [{"venue": "ex", "instrument": "BTC", "quantity": 1e9, "entry_price": 1e15}]},
             ["positions[0].cash: is more than can be held"],
         ),
+        ({"clock": "\u00b2"}, ["clock: '\u00b2' is no time; write 2025-10-10T21:20:00Z, or nanoseconds since 1970"]),
+        ({"clock": "9" * 5_000}, ["clock: '999"]),
+        (
+            {
+                "instruments": [
+                    {"venue": "ex", "name": "TINY", "underlying": "BTC", "lot_size": 1e-300},
+                    {"venue": "ex", "name": "COIN", "underlying": "BTC", "contract": "inverse_perpetual"},
+                ],
+                "positions": [
+                    {"venue": "ex", "instrument": "TINY", "quantity": 1e18},
+                    {"venue": "ex", "instrument": "COIN", "quantity": 1e9, "entry_price": 1e-300},
+                ],
+            },
+            [
+                "positions[0].quantity: 1e+18 is more lots of 1e-300 than can be held",
+                "positions[1].entry_price: 1e+09 at 1e-300 is more cash than can be held",
+            ],
+        ),
+        (
+            {
+                "instruments": [{"venue": "ex", "name": "COIN", "underlying": "BTC", "contract": "inverse_perpetual"}],
+                "positions": [{"venue": "ex", "instrument": "COIN", "quantity": 1, "entry_price": 1e-305}],
+            },
+            ["positions[0].cash: is more than can be held"],
+        ),
     ],
 )
 def test_faults_are_told_at_once_with_their_paths(changes: dict[str, Any], expected: list[str]) -> None:
@@ -387,6 +412,8 @@ def test_what_is_no_portfolio_at_all(tmp_path: Path) -> None:
     for content, why in ((b"{", "Input data was truncated"), (b'{"clock": NaN}', "JSON is malformed"), (b"3", "Expected `object`")):
         with pytest.raises(PortfolioFault, match=why):
             parse_portfolio(content)
+    with pytest.raises(PortfolioFault, match="nested too deeply"):
+        parse_portfolio(b"[" * 100_000)
     large = tmp_path / "large.json"
     large.write_bytes(b" " * (PORTFOLIO_BYTES_MAX + 1))
     with pytest.raises(PortfolioFault, match="more than 4,194,304 bytes"):
