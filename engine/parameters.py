@@ -29,7 +29,8 @@ Usd = Annotated[float, Field(ge=0.0, le=1e15)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # Strict: `grace_s = true` is a slip, and no second.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class ClassParameters(_Frozen):
@@ -139,7 +140,7 @@ class Parameters(_Frozen):
     extreme_fraction: Fraction = 0.35
     # add-ons
     short_option_minimum: Fraction = 0.01
-    basis_bps: tuple[Bps, Bps, Bps, Bps, Bps, Bps] = (25.0, 25.0, 50.0, 75.0, 150.0, 250.0)
+    basis_bps: Annotated[tuple[Bps, Bps, Bps, Bps, Bps, Bps], Field(strict=False)] = (25.0, 25.0, 50.0, 75.0, 150.0, 250.0)
     vega_shock: Annotated[float, Field(ge=0.0, le=1.0)] = 0.03
     gap_fraction: Fraction = 0.15
     concentration_k: Annotated[float, Field(ge=0.0, le=10.0)] = 1.0

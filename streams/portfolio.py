@@ -33,7 +33,7 @@ from streams.json_faults import faults_of
 PORTFOLIO_BYTES_MAX: Final = 4 * 1024 * 1024
 LOT_SIZE: Final = 0.0001  # units, where an instrument does not say; a dollar for inverse perpetuals and futures
 TICK_SIZE: Final = 0.01
-NANOSECOND_DIGITS_MAX: Final = 19
+_DIGITS_OF_TIME: Final = 19  # of nanoseconds since 1970, at most
 WHOLE_TOLERANCE: Final = 1e-9  # a quantity is a product of decimals written as doubles
 _LOTS_OF_USD: Final = ("inverse_perpetual", "inverse_future")
 
@@ -182,7 +182,7 @@ def rule_of(portfolio: Portfolio, venue: str) -> tuple[str, VenueRule] | None:
 
 def moment_ns(moment: str | int) -> int:
     """Nanoseconds since 1970. Raises ValueError in words for what is no time, or has no zone."""
-    if isinstance(moment, str) and moment.isascii() and moment.isdigit() and len(moment) <= NANOSECOND_DIGITS_MAX:
+    if isinstance(moment, str) and moment.isascii() and moment.isdigit() and len(moment) <= _DIGITS_OF_TIME:
         moment = int(moment)
     if isinstance(moment, int):
         if not 0 < moment <= 2**62:

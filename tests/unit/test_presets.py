@@ -171,6 +171,13 @@ def test_every_fault_is_told_at_once_with_its_bound_and_what_was_meant(tmp_path:
         read_parameters(tmp_path / "set.toml")
 
 
+def test_a_value_of_another_type_is_a_slip_whatever_it_might_mean() -> None:
+    told = {"quorum": "2", "scan_k": "3", "grace_s": True, "breakers_enabled": "false", "classes": {"alt": {"scan_cap": "0.5"}}}
+    faults = {fault.key for fault in check_parameters(told).faults}
+    assert faults == {"quorum", "scan_k", "grace_s", "breakers_enabled", "classes.alt.scan_cap"}
+    assert check_parameters({"scan_k": 3, "basis_bps": [1, 2, 3, 4, 5, 6.5], "grace_s": 60}).faults == []
+
+
 def test_what_is_between_a_wrong_key_and_a_right_one_is_not_made_up() -> None:
     """Without its wrong value end_factor would have the default, which is above this initial_factor."""
     faults = check_parameters({"end_factor": "x", "initial_factor": 1.1}).faults
