@@ -45,6 +45,7 @@ from engine.tables import (
     LIMITED,
     MAINTENANCE_LEVEL,
     NOTIONAL,
+    PERPETUAL,
     PIECES,
     POSITIONS_MAX,
     REGIME_NAMES,
@@ -139,6 +140,8 @@ def evaluate(
             code = ints[i, UNIT_UNKNOWN]
             if code != 0 and (unknown == 0 or code < unknown):
                 unknown = code
+        held = 0.0
+        worth = 0.0
         if lots != 0:
             notional = abs(float(lots)) * floats[i, NOTIONAL]
             cost += notional * (floats[i, COST_RATE] + floats[i, IMPACT] * math.sqrt(notional))
@@ -159,6 +162,9 @@ def evaluate(
                 unknown = code
             worth = units * floats[i, CASH_VALUE]
             value += worth
+        if ints[i, CONTRACT] >= PERPETUAL:
+            collateral += max(held + worth, 0.0)  # its cash is what was paid or got for its lots: what it gained is no more than both
+        else:
             collateral += max(worth, 0.0)
         if lots != 0 or units != 0 or ordered:
             chains |= np.int64(1) << np.int64(ints[i, CHAIN])

@@ -182,9 +182,12 @@ class Account:
     # ---- limits -------------------------------------------------------------------------------------------------------------------
 
     def collateral_usd(self) -> float:
-        """Aggregate value of what is held, before haircuts: spot and cash."""
-        cash = (position.cash * self.valuer.cash_unit_usd(key) for key, position in self.positions.items() if position.cash > 0)
-        return sum((one.usd for one in self.collateral()), 0.0) + sum(cash)
+        """Aggregate value of what is held, before haircuts: spot, the cash of spot and loans, and what each derivative gained."""
+        total = sum((one.usd for one in self.collateral()), 0.0)
+        for key, position in self.positions.items():
+            counted = position if self.universe.contract(key) in DERIVATIVES else replace(position, quantity=0)
+            total += max(self.valuer.value(key, counted), 0.0)
+        return total
 
     def limits(self, leeway: float = 1.0) -> int:
         """Bits of the limits, each times `leeway`, that the derivatives are over."""

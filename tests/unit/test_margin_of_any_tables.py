@@ -429,7 +429,10 @@ class Plain:
         return [*sums, total + sums[t.CONCENTRATION]]
 
     def limits(self) -> int:
-        collateral = sum(map(self.value, self.balances())) + sum(max(slot.cash * self.usd(slot, t.CASH_VALUE), 0.0) for slot in self.slots)
+        collateral = sum(map(self.value, self.balances()))
+        for slot in self.slots:
+            lots = self.value(slot) if self.number(slot, t.CONTRACT) not in (t.SPOT, t.LOAN) else 0.0
+            collateral += max(lots + slot.cash * self.usd(slot, t.CASH_VALUE), 0.0)
         derivatives = [slot for slot in self.slots if self.number(slot, t.IS_DERIVATIVE)]
 
         def largest(column: int | None) -> float:

@@ -242,10 +242,13 @@ def test_what_is_leaving_counts_nothing(plain: Market) -> None:
 
 
 def test_position_limits_are_multiples_of_the_collateral() -> None:
-    market = market_with(limit_account=3.0, limit_asset=2.0, limit_venue=2.5)
+    market, usd = market_with(limit_account=3.0, limit_asset=2.0, limit_venue=2.5), 10**6
 
     def passed(*positions: tuple[str, str, int, int]) -> int:
-        status, out = Account(market, [("vault-one", "BTC", 100, 0), *positions]).value()
+        """Bought and sold at the mark; `cash` comes on top."""
+        lot_usd = {"BTC-perp": 1_000, "ETH-perp": 40}
+        paid = [(venue, name, lots, cash - lots * lot_usd.get(name, 0) * usd) for venue, name, lots, cash in positions]
+        status, out = Account(market, [("vault-one", "BTC", 100, 0), *paid]).value()
         assert status == 0
         return int(out[LIMIT])
 
@@ -260,7 +263,15 @@ def test_position_limits_are_multiples_of_the_collateral() -> None:
     assert passed(("venue-one", "BTC-perp", 200, 0), ("venue-two", "ETH-perp", -2_501, 0)) == OVER_ACCOUNT
     assert passed(("venue-one", "BTC-perp", 400, 0)) == OVER_ACCOUNT + OVER_ASSET + OVER_VENUE
     assert passed(("venue-one", "BTC-loan", -10_000, 0)) == 0  # a debt is no derivative
-    alone = Account(market, [("venue-one", "BTC-perp", 1, 0)])
+    gained = ("venue-one", "BTC-perp", -400, 100_000 * usd), ("venue-one", "BTC-perp", 400, 100_000 * usd)
+    assert [passed(one) for one in gained] == [0, 0]
+    lost = ("venue-one", "BTC-perp", -400, -100_000 * usd)
+    assert passed(lost) == OVER_ACCOUNT + OVER_ASSET + OVER_VENUE
+    assert passed(lost, ("venue-two", "USD-loan", 0, 100_000 * usd)) == 0  # a balance; and a loss takes no collateral
+    assert passed(lost, ("venue-two", "ETH-perp", 0, 100_000 * usd)) == 0  # nor what was gained of what is closed
+    assert passed(("venue-one", "BTC-perp", -400, 0)) == OVER_ACCOUNT + OVER_ASSET + OVER_VENUE  # what it was sold for is no collateral
+    assert passed(("venue-one", "BTC-coin", 40_000, 4 * 10**9)) == OVER_ACCOUNT + OVER_ASSET + OVER_VENUE
+    alone = Account(market, [("venue-one", "BTC-perp", 1, -1_000 * usd)])
     assert alone.value()[1][LIMIT] == OVER_ACCOUNT + OVER_ASSET + OVER_VENUE
 
 
