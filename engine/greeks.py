@@ -155,6 +155,8 @@ def _of_lots(market: Market, i: int, lots: int) -> tuple[float, float, float, fl
         if contract == SPOT:  # at the value price, which redemption may bound: the units are what is held all the same
             return units, slope_usd, 0.0, 0.0, 0.0, 0.0
         if contract == LOAN:
+            if lots > 0:
+                return 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
             return units * float(market.values.debt_index[i]), slope_usd, 0.0, 0.0, 0.0, 0.0
         return slope_usd / forward, slope_usd, 0.0, 0.0, 0.0, 0.0
     strike, is_call = float(terms.strike[i]), bool(terms.is_call[i])

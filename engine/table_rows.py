@@ -242,7 +242,9 @@ def _value_instrument(
     bound = bounds.bound[a]
     sigma = inputs.option_sigma[i]
     row[UNIT_LONG] = lot_value(i, True, mark, bound, now_ns, sigma, values, terms)
-    row[UNIT_SHORT] = lot_value(i, False, mark, bound, now_ns, sigma, values, terms) if contract == SPOT else row[UNIT_LONG]
+    row[UNIT_SHORT] = row[UNIT_LONG]
+    if contract == SPOT or contract == LOAN:
+        row[UNIT_SHORT] = lot_value(i, False, mark, bound, now_ns, sigma, values, terms)
     row[STABLE_LONG] = 1.0
     row[STABLE_SHORT] = 1.0
     if expired:
@@ -297,13 +299,16 @@ def lot_value(
 ) -> float:
     """USD of one lot at any known mark of its underlying (docs/model.md, section 3).
 
-    `is_held`: not owed, which decides between mark and redemption `bound` (nan: none) of spot; `sigma` of options.
+    `is_held`: not owed, which decides between mark and redemption `bound` (nan: none) of spot, and is worth nothing of a loan; `sigma` of
+    options.
     """
     contract = terms.contract[i]
     lot_size = terms.lot_size[i]
     if contract == SPOT:
         return float(lot_size * (_lowest_price(mark, bound) if is_held else _highest_price(mark, bound)))
     if contract == LOAN:
+        if is_held:
+            return 0.0  # repaid beyond what was owed: no balance that anybody vouches for
         return float(lot_size * values.debt_index[i] * _highest_price(mark, bound))
     if contract >= FUTURE and terms.expiry_ns[i] <= now_ns:
         return _value_of_expired(i, mark, values.settled[i], terms)

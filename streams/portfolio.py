@@ -237,10 +237,12 @@ def _position_faults(portfolio: Portfolio) -> list[str]:
             found.append(f"{path}.instrument: {held.venue} has no instrument {held.instrument}, and no asset is called so")
             continue
         try:
-            lots_of(held, terms[key])
+            lots = lots_of(held, terms[key])
         except ValueError as error:
             found.append(f"{path}.quantity: {error}")
             continue
+        if lots > 0 and terms[key].contract == "loan":
+            found.append(f"{path}: {held.instrument} is a loan: what is owed is below 0")
         try:
             cash_quote_of(held, terms[key])
         except ValueError as error:

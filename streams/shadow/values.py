@@ -160,7 +160,7 @@ class Valuer:
             case "spot":
                 return lot_size * (self.lowest(underlying) if quantity >= 0 else self.highest(underlying))
             case "loan":
-                return lot_size * self.view.indexes[key] * self.highest(underlying)
+                return lot_size * self.view.indexes[key] * self.highest(underlying) if quantity <= 0 else 0.0
             case "perpetual":
                 return self.traded_usd(key) - lot_size * self.mark(underlying) * self.view.funding[key]
             case "inverse_perpetual":

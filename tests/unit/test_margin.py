@@ -11,6 +11,7 @@ from engine.margin import (
     CLOSE_COST,
     DRIVER,
     EQUITY,
+    EQUITY_INITIAL,
     INITIAL,
     MAINTENANCE,
     UNHAIRCUT,
@@ -67,6 +68,13 @@ def test_a_hedge_across_chains_pays_no_price_charge(market: Market) -> None:
     isolated, protocol, portfolio = account.by_mode()
     assert isolated == protocol == pytest.approx(2 * 100_000.0 * SCAN_MAJOR)
     assert portfolio == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_loan_repaid_beyond_what_was_owed_is_no_collateral() -> None:
+    market = new_market()
+    status, out = Account(market, [("venue-one", "BTC-loan", 500, 0)]).value()
+    assert status == 0
+    assert (out[EQUITY], out[EQUITY_INITIAL], out[UNHAIRCUT], out[MAINTENANCE]) == (0.0, 0.0, 0.0, 0.0)
 
 
 def test_a_loan_grows_by_its_index() -> None:

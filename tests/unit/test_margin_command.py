@@ -374,6 +374,13 @@ def test_times(moment: str | int, ns: int) -> None:
             {"positions": [{"venue": "ex", "instrument": "BTC", "quantity": 1e9, "entry_price": 1e15}]},
             ["positions[0].cash: is more than can be held"],
         ),
+        (
+            {
+                "instruments": [{"venue": "ex", "name": "DEBT", "contract": "loan", "underlying": "BTC"}],
+                "positions": [{"venue": "ex", "instrument": "DEBT", "quantity": 5}],
+            },
+            ["positions[0]: DEBT is a loan: what is owed is below 0"],
+        ),
         ({"clock": "\u00b2"}, ["clock: '\u00b2' is no time; write 2025-10-10T21:20:00Z, or nanoseconds since 1970"]),
         ({"clock": "9" * 5_000}, ["clock: '999"]),
         (
