@@ -220,7 +220,7 @@ def add_on_of_size(
     """Concentration of the whole account, the same in every mode: x times the depth takes x times as long to close.
 
     How long goes by all derivatives of a group, how much is at stake meanwhile by what is open of it, hedges and collateral counted; either
-    with open orders filled as they make it most.
+    with open orders filled as they make it most. What curvature loses beyond the scan range, the gap add-on, grows by as much.
     """
     sums = tables.scratch
     factor = tables.settings[CONCENTRATION_K]
@@ -232,7 +232,39 @@ def add_on_of_size(
         if longer > 0.0:
             left = min(gross, _net_exposure(count, instrument, cash, has_pending, pending, tables, g))
             total += min(left, factor * left * row[SCAN] * longer)
+            lost, most = _curvature_loss(count, instrument, has_pending, pending, tables, g, level)
+            total += min(most, factor * (tables.settings[GAP_FRACTION] * lost) * longer)
     return total
+
+
+@kernel
+def _curvature_loss(
+    count: int,
+    instrument: NDArray[np.int32],
+    has_pending: bool,
+    pending: NDArray[np.int64],
+    tables: RiskTables,
+    g: int,
+    level: int,
+) -> tuple[float, float]:
+    """What the curvature of all options in held group `g` loses in the worse extreme, and their notional: more there is not to lose."""
+    floats = tables.instrument_float
+    up = 0.0
+    down = 0.0
+    notional = 0.0
+    for slot in range(count):
+        i = instrument[slot]
+        if tables.scratch_int[slot, SLOT_GROUP] != g or tables.instrument_int[i, SCAN_ROW] < 0:
+            continue
+        lots = float(tables.lots[slot])
+        reach = 0.0
+        if has_pending and is_ordered(slot, i, pending, tables.instrument_int):
+            lots += middle_lots(slot, pending)
+            reach = reach_lots(slot, pending)
+        up += lots * floats[i, GAP_UP + level] + reach * abs(floats[i, GAP_UP + level])
+        down += lots * floats[i, GAP_DOWN + level] + reach * abs(floats[i, GAP_DOWN + level])
+        notional += (abs(lots) + reach) * floats[i, NOTIONAL]
+    return max(0.0, up, down), notional
 
 
 @kernel

@@ -230,7 +230,7 @@ class Grid:
         minimum = 0.0
         exposures: dict[tuple[str, int], Reach] = {}
         vegas: dict[tuple[str, int], Reach] = {}
-        jumps: dict[tuple[str, int], Reach] = {}
+        options: dict[str, list[tuple[InstrumentKey, Ends, str]]] = {}
         for key, ends, group in self.derivatives(held):
             place = group, self.band(key)
             exposures.setdefault(place, Reach()).add(ends, self.exposure_usd(key))
@@ -238,14 +238,12 @@ class Grid:
                 continue
             minimum += p["short_option_minimum"] * max(0, -ends[0]) * self.valuer.notional_lot_usd(key)
             vegas.setdefault(place, Reach()).add(ends, self.vega_charge_usd(key))
-            for direction, gain in enumerate(self.curvature_usd(key, group)):
-                jumps.setdefault((group, direction), Reach()).add(ends, -gain)
-        worst = {group: max(0.0, *(jumps[group, direction].highest for direction in (0, 1))) for group, _ in jumps}
+            options.setdefault(group, []).append((key, ends, group))
         return AddOns(
             short_minimum=minimum,
             basis=sum(reach.largest * p["basis_bps"][band] * 1e-4 for (_, band), reach in exposures.items()),
             vega=sum(reach.largest for reach in vegas.values()),
-            gap=p["gap_fraction"] * sum(worst.values()),
+            gap=p["gap_fraction"] * sum(map(self.gap_usd, options.values())),
         )
 
     def vega_charge_usd(self, key: InstrumentKey) -> float:
@@ -273,8 +271,20 @@ class Grid:
         total = 0.0
         for group, usd in sizes.items():
             open_usd = min(usd, self.net_usd(held, group))
-            total += min(open_usd, k * open_usd * self.scan_range(group) * max(0.0, math.sqrt(usd) * thins[group] - 1))
+            longer = max(0.0, math.sqrt(usd) * thins[group] - 1)
+            total += min(open_usd, k * open_usd * self.scan_range(group) * longer)
+            options = [one for one in self.derivatives(held) if one[2] == group and self.universe.contract(one[0]) in OPTIONS]
+            most = sum(max(map(abs, ends)) * self.valuer.notional_lot_usd(key) for key, ends, _ in options)
+            total += min(most, k * self.parameters["gap_fraction"] * self.gap_usd(options) * longer)
         return total
+
+    def gap_usd(self, options: list[tuple[InstrumentKey, Ends, str]]) -> float:
+        """What the curvature of options of one group loses in the worse of the extremes."""
+        jumps = Reach(), Reach()
+        for key, ends, group in options:
+            for jump, gain in zip(jumps, self.curvature_usd(key, group), strict=True):
+                jump.add(ends, -gain)
+        return max(0.0, *(jump.highest for jump in jumps))
 
     def net_usd(self, held: Held, group: str) -> float:
         """What everything held gains or loses when the group's price doubles, at today's slope; open orders filled as they make it most."""

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
@@ -93,10 +94,11 @@ def test_open_orders_count_at_the_worst_of_what_may_become_of_them(seed: int) ->
     Of what is paid for in another thing than dollars only inverse perpetuals and futures: what a coin paid away no longer risks isn't said.
     """
     dice = random.Random(seed)
+    measures: list[Callable[[Account, str], float]] = [scanned, lost, *(partial(required, mode) for mode in MODES)]
     for account in random_accounts(seed):
         before, after, none = account_in_orders(account, dice)
         for level in LEVELS:
-            for needed in (scanned, lost, *(partial(Account.requirement, mode=mode) for mode in MODES)):
+            for needed in measures:
                 worst = needed(before, level)
                 assert needed(none, level) <= worst + slack(account)
                 assert needed(after, level) <= worst + slack(account) + slack(after) + 2 * a_unit_of_each_coin(after)
@@ -128,6 +130,10 @@ def account_in_orders(account: Account, dice: random.Random) -> tuple[Account, A
 def lost(account: Account, level: str) -> float:
     """By haircuts, and not by the initial level's prices of debts."""
     return account.unhaircut() - account.equity(level) - (account.dearer_debts_usd() if level == INITIAL else 0.0)
+
+
+def required(mode: str, account: Account, level: str) -> float:
+    return account.requirement(level, mode)
 
 
 def scanned(account: Account, level: str) -> float:

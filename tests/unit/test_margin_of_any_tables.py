@@ -383,7 +383,8 @@ class Plain:
         total = 0.0
         for group in GROUPS:
             mine = [slot for slot in options if self.number(slot, t.GROUP) == group]
-            up, down = (self.largest(mine, lambda s, c=column + level: self.usd(s, c)) for column in (t.GAP_UP, t.GAP_DOWN))
+            up = self.largest(mine, lambda s: self.usd(s, t.GAP_UP + level))
+            down = self.largest(mine, lambda s: self.usd(s, t.GAP_DOWN + level))
             total += max(0.0, up, down)
         return self.setting(t.GAP_FRACTION) * total
 
@@ -399,6 +400,9 @@ class Plain:
             longer = max(0.0, math.sqrt(gross) * self.of_group(group, level, t.THIN) - 1)
             left = min(gross, self.net(group))
             total += min(left, self.setting(t.CONCENTRATION_K) * left * self.of_group(group, level, t.SCAN) * longer)
+            options = [slot for slot in self.slots if self.number(slot, t.SCAN_ROW) >= 0 and self.number(slot, t.GROUP) == group]
+            most = sum(max(abs(slot.lots + slot.buy), abs(slot.lots - slot.sell)) * self.usd(slot, t.NOTIONAL) for slot in options)
+            total += min(most, self.setting(t.CONCENTRATION_K) * self.gap(options, level) * longer)
         return total
 
     def net(self, group: int) -> float:

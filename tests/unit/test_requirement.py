@@ -10,7 +10,7 @@ from engine.margin import EQUITY, EQUITY_INITIAL, LIMIT, MAINTENANCE, OVER_ACCOU
 from engine.market import Market
 from engine.pricing import black76_delta, black76_vega
 from engine.reasons import Unknown
-from engine.tables import MAINTENANCE_LEVEL, OPTION_DELTA
+from engine.tables import EXPOSURE, MAINTENANCE_LEVEL, OPTION_DELTA
 from tests.small_market import DAY, Account, new_market, number_of
 
 BTC, ETH = 100_000.0, 4_000.0
@@ -143,6 +143,21 @@ def test_a_gap_is_owed_by_who_is_short_of_gamma() -> None:
     assert linear.pieces()["gap"] == 0.0
 
 
+def test_the_gap_grows_with_the_time_that_closing_takes() -> None:
+    """A delta-neutral straddle has next to nothing open, and is closed no sooner for that."""
+    market, shallow = market_with(gap_fraction=0.5, concentration_k=1.0), market_with(gap_fraction=0.5)
+    pieces = straddle(market, -1).pieces()
+    lot = sum(abs(market.tables.instrument_float[number_of(market, "venue-one", name), EXPOSURE]) for name in (CALL, PUT))
+    hedge = int(straddle(market, -1).quantity[2])
+    longer = math.sqrt((1_000 * lot + abs(hedge) * 1_000.0) / 100_000.0) - 1.0
+    assert longer > 2.0
+    assert pieces["concentration"] == pytest.approx(pieces["gap"] * longer, rel=0.01)
+    assert straddle(shallow, -1).pieces()["concentration"] == 0.0
+    assert straddle(market, 1).pieces()["concentration"] < 0.01 * pieces["concentration"]
+    huge = Account(market_with(gap_fraction=1.0, concentration_k=10.0), [("venue-one", CALL, -(10**9), 0), ("venue-one", PUT, -(10**9), 0)])
+    assert huge.pieces()["concentration"] <= 3 * 10**9 * 1_000.0  # never more than all of it
+
+
 def test_what_is_larger_than_the_depth_takes_longer_to_close() -> None:
     """1,000,000 USD against a depth of 100,000: ten times as long, sqrt(10) times as far."""
     market = market_with(concentration_k=1.0)
@@ -211,8 +226,11 @@ def test_what_an_order_may_become_has_its_add_ons_at_once(name: str) -> None:
     for lots, buy, sell in ((0, 3_000, 0), (0, 0, 3_000), (1_000, 500, 4_000), (-1_000, 4_000, 500), (-1_000, 500, 500)):
         low, high = held(lots - sell), held(lots + buy)
         worst = ordered(lots, buy, sell)
-        for piece in ("short_option_minimum", "basis", "vega", "gap", "concentration"):
+        for piece in ("short_option_minimum", "basis", "vega", "gap"):
             assert worst[piece] == pytest.approx(max(low[piece], high[piece]), rel=1e-9, abs=1e-6), piece
+        # Of size, what is open and curvature each is taken at its own worst end.
+        both = low["concentration"] + high["concentration"]
+        assert max(low["concentration"], high["concentration"]) * (1 - 1e-9) <= worst["concentration"] <= both * (1 + 1e-9)
 
 
 def test_an_order_in_what_cannot_be_valued_makes_the_account_unknown() -> None:
