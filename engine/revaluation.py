@@ -146,7 +146,7 @@ def derive_assets(
     for a in range(count):
         asset_class = assets.asset_class[a]
         widen = settings.breaker_widen if move.state[a] != CLOSED or jump.state[a] != CLOSED else 1.0
-        month = volatility.implied_of_month(a, now_ns, settings.implied_max_age_ns, implied)
+        month = volatility.implied_of_month(a, now_ns, settings.implied_max_age_ns, settings.half_life_s, implied)
         initial = volatility.target(volatilities.sigma[a], month, widen, settings.classes[asset_class, SIGMA_CAP])
         sigma = volatility.maintenance(initial, volatilities.sigma_maintenance[a], settings.sigma_rise_per_hour, elapsed_ns)
         if sigma != volatilities.sigma_maintenance[a]:

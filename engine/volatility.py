@@ -141,18 +141,31 @@ def implied_of_expiry(underlying: int, expiry_ns: int, now_ns: int, max_age_ns: 
 
 
 @kernel
-def implied_of_month(underlying: int, now_ns: int, max_age_ns: int, implied: ImpliedVolatilities) -> float:
-    """Fresh implied volatility of the expiry nearest to 30 days from now (the earlier of two as near), 0 if none is fresh."""
+def implied_of_month(underlying: int, now_ns: int, max_age_ns: int, half_life_s: float, implied: ImpliedVolatilities) -> float:
+    """Implied volatility of the expiry nearest to 30 days from now (the earlier of two as near), 0 if none was ever quoted.
+
+    Of those that are fresh; when none is any more, of those that were when the newest came, falling with a half-life: silence is no calm.
+    """
+    newest_ns = np.int64(NEVER_NS)
+    for k in range(implied.quotes[underlying]):
+        if implied.expiry_ns[underlying, k] > now_ns:
+            newest_ns = max(newest_ns, implied.time_ns[underlying, k])
+    if newest_ns == NEVER_NS:
+        return 0.0
+    silent_ns = max(now_ns - newest_ns - max_age_ns, 0)
+    as_of_ns = now_ns if silent_ns == 0 else newest_ns
     nearest = np.int64(0)
     sigma = 0.0
     for k in range(implied.quotes[underlying]):
         quoted_ns = implied.expiry_ns[underlying, k]
-        if quoted_ns <= now_ns or now_ns - implied.time_ns[underlying, k] > max_age_ns:
+        if quoted_ns <= now_ns or as_of_ns - implied.time_ns[underlying, k] > max_age_ns:
             continue
         distance = abs(quoted_ns - now_ns - THIRTY_DAYS_NS)
         if sigma == 0.0 or distance < nearest:
             nearest = distance
             sigma = float(implied.sigma[underlying, k])
+    if silent_ns > 0:
+        sigma *= pow_(2.0, -(silent_ns / NS_PER_SECOND) / half_life_s)
     return sigma
 
 

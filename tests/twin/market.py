@@ -271,12 +271,22 @@ class Market:
 
     def _sigma(self, asset: str) -> None:
         volatility = self._volatility(asset)
-        month = nearest_to_a_month(self.fresh_implied(asset), self.clock_ns)
-        target = volatility.sigma if month is None else max(volatility.sigma, month)
+        target = max(volatility.sigma, self._month(asset))
         if not (self.breaker("asset_move", asset).closed and self.breaker("volatility_jump", asset).closed):
             target *= self.parameters["breaker_widen"]
         target = min(target, self._class(asset)["sigma_cap"])
         volatility.advance(target, self.clock_ns, self.parameters["sigma_rise_per_hour"])
+
+    def _month(self, asset: str) -> float:
+        """The implied volatility of a month; once all are too old, the last that was known, less as that is longer ago."""
+        quotes = {expiry: seen for (name, expiry), seen in self.implied.items() if name == asset and expiry > self.clock_ns}
+        if not quotes:
+            return 0.0
+        newest_ns, age_ns = max(seen["time_ns"] for seen in quotes.values()), self._ns("implied_max_age_s")
+        silent_ns = max(self.clock_ns - newest_ns - age_ns, 0)
+        as_of_ns = newest_ns if silent_ns else self.clock_ns
+        known = {expiry: seen["sigma"] for expiry, seen in quotes.items() if as_of_ns - seen["time_ns"] <= age_ns}
+        return nearest_to_a_month(known, self.clock_ns) * fear.halved(silent_ns / NANOSECONDS, self.parameters["half_life_s"])
 
     def _rise(self, hours: float) -> None:
         """What isn't a price either; what is new starts at its target."""

@@ -59,10 +59,8 @@ class Volatility:
         self.maintenance = min(target, self.maintenance + rise_per_hour * hours)
 
 
-def nearest_to_a_month(fresh: dict[int, float], clock_ns: int) -> float | None:
-    """Of {expiry: sigma} the one whose expiry is nearest to 30 days from now; the earlier of two as near."""
-    if not fresh:
-        return None
+def nearest_to_a_month(fresh: dict[int, float], clock_ns: int) -> float:
+    """Of {expiry: sigma}, which is not empty, the one whose expiry is nearest to 30 days from now; the earlier of two as near."""
     return fresh[min(fresh, key=lambda expiry_ns: (abs(expiry_ns - clock_ns - MONTH_NS), expiry_ns))]
 
 

@@ -109,6 +109,21 @@ def test_nothing_fresh_is_unknown() -> None:
 
 
 def test_the_month_is_the_nearest_fresh_expiry() -> None:
-    assert volatility.implied_of_month(1, NOW, AGE, _implied((5, 0.4, 0), (28, 0.5, 601), (40, 0.7, 0))) == 0.7
-    assert volatility.implied_of_month(1, NOW, AGE, _implied((20, 0.4, 0), (40, 0.7, 0))) == 0.4  # as near: the earlier
-    assert volatility.implied_of_month(1, NOW, AGE, _implied((5, 0.4, 601))) == 0.0
+    assert of_month((5, 0.4, 0), (28, 0.5, 601), (40, 0.7, 0)) == 0.7
+    assert of_month((20, 0.4, 0), (40, 0.7, 0)) == 0.4  # as near: the earlier
+    assert of_month() == 0.0
+
+
+def test_when_quotes_stop_the_last_month_falls_with_a_half_life() -> None:
+    quotes = (5, 0.4, 600), (28, 0.5, 600), (40, 0.7, 630)
+    assert of_month(*quotes) == 0.5
+    assert of_month((5, 0.4, 600), (28, 0.5, 601)) == 0.4  # fresh still
+    for silent_s in (1, 3_600, 36_000):
+        late = tuple((days, sigma, age_s + silent_s) for days, sigma, age_s in quotes)
+        assert of_month(*late) == pytest.approx(0.5 * 2 ** (-silent_s / 3_600))
+    assert of_month((40, 0.7, 4_200), (30, 0.9, 4_801)) == pytest.approx(0.35)  # that one was too old by then
+    assert of_month((-1, 0.9, 0), (40, 0.7, 4_200)) == pytest.approx(0.35)  # and that one is past
+
+
+def of_month(*quotes: tuple[int, float, int]) -> float:
+    return volatility.implied_of_month(1, NOW, AGE, 3_600.0, _implied(*quotes))
