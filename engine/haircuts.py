@@ -48,16 +48,15 @@ def haircut_losses(
     lost_initial = 0.0
     for slot in range(count):
         i = instrument[slot]
-        lots = _most_lots(slot, i, quantity, has_pending, pending, tables)
-        if lots <= 0.0:
+        if ints[i, CONTRACT] != SPOT:
             continue
-        value = lots * floats[i, UNIT_LONG]
+        value = _most_lots(slot, quantity, has_pending, pending) * floats[i, UNIT_LONG]
         earlier = 0.0
         on_chain = 0.0
         for other in range(count):
             k = instrument[other]
-            if ints[k, ASSET] == ints[i, ASSET]:
-                held = max(_most_lots(other, k, quantity, has_pending, pending, tables), 0.0) * floats[k, UNIT_LONG]
+            if ints[k, ASSET] == ints[i, ASSET] and ints[k, CONTRACT] == SPOT:
+                held = _most_lots(other, quantity, has_pending, pending) * floats[k, UNIT_LONG]
                 if other < slot and ints[k, ELIGIBLE] != 0:
                     earlier += held
                 if ints[k, CHAIN] == ints[i, CHAIN]:
@@ -76,10 +75,6 @@ def haircut_losses(
 
 
 @kernel(inline=True)
-def _most_lots(
-    slot: int, instrument: int, quantity: NDArray[np.int64], has_pending: bool, pending: NDArray[np.int64], tables: RiskTables
-) -> float:
-    """Of a spot balance with all that is to be bought bought; 0 of what is no spot."""
-    if tables.instrument_int[instrument, CONTRACT] != SPOT:
-        return 0.0
-    return float(quantity[slot]) + (float(pending[slot, BUY]) if has_pending else 0.0)
+def _most_lots(slot: int, quantity: NDArray[np.int64], has_pending: bool, pending: NDArray[np.int64]) -> float:
+    """Of a spot balance with all that is to be bought bought; 0 where that is below."""
+    return max(float(quantity[slot]) + (float(pending[slot, BUY]) if has_pending else 0.0), 0.0)

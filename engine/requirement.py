@@ -343,8 +343,7 @@ def requirement_of_part(
                 short = -float(lots)
                 if has_pending and is_ordered(slot, i, pending, ints):
                     short += float(pending[slot, SELL])
-                if short > 0.0:
-                    minimum += short * floats[i, SHORT_MINIMUM]
+                minimum += max(short, 0.0) * floats[i, SHORT_MINIMUM]
             sums[g, HAIRCUT_LOSS] += delta * floats[i, VOL_HAIRCUT + level]
             if ints[i, BAND] >= 0:
                 banded = True

@@ -79,6 +79,24 @@ def test_silence_about_depth_neither_suspends_nor_ends_a_suspension() -> None:
     assert deep.eligibility_breakers.state[BTC] == CLOSED
 
 
+@pytest.mark.parametrize(
+    ("observed", "stale"),
+    [((10_000.0, 30.0), (10_000.0, 30.0)), ((1_000_000.0, 1.0), (100_000.0, 10.0)), ((1_000_000.0, 30.0), (100_000.0, 30.0))],
+)
+def test_silence_makes_no_market_deeper(observed: tuple[float, float], stale: tuple[float, float]) -> None:
+    market = new_market()
+    first_ns = market.clock_ns
+    assert (market.depth_usd(BTC), market.spread_bps(BTC)) == (100_000.0, 10.0)  # the floors
+    say(market.observe_depth(Depth(v=1, asset="BTC", depth_usd=observed[0], spread_bps=observed[1], time_ns=first_ns)))
+    for seconds in (60, 120, 180, 240, 300):
+        market.tick(first_ns + seconds * SECOND)
+        market.revalue()
+        assert (market.depth_usd(BTC), market.spread_bps(BTC)) == observed
+    market.tick(first_ns + 301 * SECOND)
+    market.revalue()
+    assert (market.depth_usd(BTC), market.spread_bps(BTC)) == stale
+
+
 def test_uptime_fades_while_the_mark_is_unknown() -> None:
     market = a_market()
     assert market.uptime[BTC] == 1.0

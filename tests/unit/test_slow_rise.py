@@ -207,23 +207,6 @@ def test_thin_depth_is_felt_slowly() -> None:
     assert levels(market, SIZE) == pytest.approx((down, down))
 
 
-@pytest.mark.parametrize(
-    ("observed", "stale"),
-    [((10_000.0, 30.0), (10_000.0, 30.0)), ((1_000_000.0, 1.0), (100_000.0, 10.0)), ((1_000_000.0, 30.0), (100_000.0, 30.0))],
-)
-def test_silence_makes_no_market_deeper(observed: tuple[float, float], stale: tuple[float, float]) -> None:
-    market = new_market()
-    assert (market.depth_usd(BTC), market.spread_bps(BTC)) == (100_000.0, 10.0)  # the floors
-    say(market.observe_depth(Depth(v=1, asset="BTC", depth_usd=observed[0], spread_bps=observed[1], time_ns=START)))
-    for seconds in (60, 120, 180, 240, 300):
-        market.tick(START + seconds * SECOND)
-        market.revalue()
-        assert (market.depth_usd(BTC), market.spread_bps(BTC)) == observed
-    market.tick(START + 301 * SECOND)
-    market.revalue()
-    assert (market.depth_usd(BTC), market.spread_bps(BTC)) == stale
-
-
 def test_what_is_over_a_global_cap() -> None:
     market = new_market()
     market.observe_recognised(BTC, 0.6)
