@@ -152,8 +152,8 @@ def implied_of_month(underlying: int, now_ns: int, max_age_ns: int, half_life_s:
             newest_ns = max(newest_ns, implied.time_ns[underlying, k])
     if newest_ns == NEVER_NS:
         return 0.0
-    silent_ns = max(now_ns - newest_ns - max_age_ns, 0)
-    as_of_ns = now_ns if silent_ns == 0 else newest_ns
+    silent_ns = int(now_ns - newest_ns - max_age_ns)
+    as_of_ns = int(newest_ns) if silent_ns > 0 else now_ns
     nearest = np.int64(0)
     sigma = 0.0
     for k in range(implied.quotes[underlying]):

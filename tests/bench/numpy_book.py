@@ -137,6 +137,8 @@ class AddOns(NamedTuple):
     delta: Floats  # of all that is held, coin cash apart: the bench has none
     short_minimum: Floats  # [instruments]
     gap_fraction: float
+    concentration_k: float
+    option_notional: Floats  # [instruments, groups]
     concentration: Floats  # [groups]: k * scan range
     thin: Floats  # [groups]
     optional: bool
@@ -144,14 +146,15 @@ class AddOns(NamedTuple):
     def requirement(self, dense: Floats, scanned: Floats) -> Floats:
         """Of accounts [n, instruments] whose largest loss is `scanned` [n]."""
         total = scanned
+        gross = np.abs(dense) @ self.exposure
+        longer = np.maximum(np.sqrt(gross) * self.thin - 1.0, 0.0)
         if self.optional:
             total = np.maximum(total, np.maximum(-dense, 0.0) @ self.short_minimum)
             total = total + np.abs(dense @ self.vega).sum(axis=1)
-            worst = np.maximum(dense @ self.curvature_up, dense @ self.curvature_down)
-            total = total + self.gap_fraction * np.maximum(worst, 0.0).sum(axis=1)
+            gap = self.gap_fraction * np.maximum(np.maximum(dense @ self.curvature_up, dense @ self.curvature_down), 0.0)
+            meanwhile = np.minimum(np.abs(dense) @ self.option_notional, self.concentration_k * gap * longer)
+            total = total + gap.sum(axis=1) + meanwhile.sum(axis=1)
         total = total + np.abs(dense @ self.basis).sum(axis=1)
-        gross = np.abs(dense) @ self.exposure
-        longer = np.maximum(np.sqrt(gross) * self.thin - 1.0, 0.0)
         left = np.minimum(gross, np.abs(dense @ self.delta))
         found: Floats = total + np.minimum(left, self.concentration * left * longer).sum(axis=1)
         return found
@@ -178,6 +181,8 @@ def _add_on_matrices(tables: RiskTables, instruments: int) -> AddOns:
         delta=by_group(floats[:, DELTA_LONG] + floats[:, OPTION_DELTA]),
         short_minimum=floats[:, SHORT_MINIMUM].copy(),
         gap_fraction=float(tables.settings[GAP_FRACTION]),
+        concentration_k=float(tables.settings[CONCENTRATION_K]),
+        option_notional=by_group(np.where(ints[:, SCAN_ROW] >= 0, floats[:, NOTIONAL], 0.0)),
         concentration=float(tables.settings[CONCENTRATION_K]) * ranges[:, SCAN],
         thin=ranges[:, THIN].copy(),
         optional=bool((ints[:, SCAN_ROW] >= 0).any()),
