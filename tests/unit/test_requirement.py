@@ -233,6 +233,16 @@ def test_what_an_order_may_become_has_its_add_ons_at_once(name: str) -> None:
         assert max(low["concentration"], high["concentration"]) * (1 - 1e-9) <= worst["concentration"] <= both * (1 + 1e-9)
 
 
+def test_what_was_said_of_orders_counts_only_while_something_is_pending() -> None:
+    market = new_market({"short_option_minimum": 0.4})
+    account = Account(market, [("venue-one", CALL, -100, 0), ("venue-one", PUT, 0, 0)])
+    alone = account.pieces()
+    account.pending[:] = 500, 500, 0
+    assert account.pieces() == alone
+    account.has_pending = True
+    assert account.pieces()["short_option_minimum"] == pytest.approx(0.4 * BTC * (6.0 + 5.0))
+
+
 def test_an_order_in_what_cannot_be_valued_makes_the_account_unknown() -> None:
     market = new_market(implied=False)
     account = Account(market, [("venue-one", CALL, 0, 0), ("venue-one", "BTC-perp", 1, 0)])
