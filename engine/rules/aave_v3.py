@@ -50,7 +50,7 @@ LIQUIDATION: Final = RuleInfo(
 )
 
 RAY: Final = 10**27
-RAYS_PER_WAD: Final = 10**9  # a wad has 18 digits, a ray 27
+RAYS_PER_WAD: Final = 1_000_000_000  # a wad has 18 digits, a ray 27
 SECONDS_PER_YEAR: Final = 31_536_000
 RESERVES_MAX: Final = 128  # as the pool's own bitmap of what an account uses
 CATEGORIES_MAX: Final = 255  # the pool numbers them in one byte, from 1

@@ -444,12 +444,16 @@ def test_v3_ratios_and_leverage() -> None:
 
 
 def test_v3_who_owes_and_has_nothing_has_no_leverage() -> None:
-    """Both clients say 0. Any one thing that is held, and it is what is owed over value: below 0, since more is owed than held."""
+    """Both clients say 0. Any one thing that is held, and it is what is owed over value: below 0 where more is owed than held."""
     assert v3_health(spot=-4.0, quote_usd=0.0)[mango_v3.LEVERAGE] == 0.0
     assert v3_health(spot=-4.0, quote_usd=-10.0)[mango_v3.LEVERAGE] == 0.0
+    assert v3_health(spot=-4.0, quote_usd=40.0)[mango_v3.LEVERAGE] == 0.0, "worth nothing"
     owed_usd = 40.0
     for held, value_usd in (
         ({"quote_usd": 8.0}, 8.0),
+        ({"quote_usd": 0.5}, 0.5),
+        ({"quote_usd": 39.0}, 39.0),
+        ({"quote_usd": 41.0}, 41.0),
         ({"quote_usd": 0.0, "order_quote_locked": 8.0}, 8.0),
         ({"quote_usd": 0.0, "perp_quote": 8.0}, 8.0),
         ({"quote_usd": 0.0, "perp_base": 0.8}, 8.0),
