@@ -75,19 +75,18 @@ _NO_NUMBERS: Final = ("", *(why.name.lower() for why in NoNumber if why))
 FAULT_TEXT_MAX: Final = 240  # characters of what is kept of a rule's failure
 
 
-def _mixed(number: int) -> int:
+def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.int64]:
     """An int64 of its own for each number, such that sums of a few differ where what is summed does (splitmix64)."""
-    number = (number + 1) * 0x9E3779B97F4A7C15 % 2**64
-    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 % 2**64
-    number = (number ^ number >> 27) * 0x94D049BB133111EB % 2**64
-    number ^= number >> 31
-    return number - 2**64 if number >= 2**63 else number
+    mixed = (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ mixed >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ mixed >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    signed: NDArray[np.int64] = (mixed ^ mixed >> np.uint64(31)).view(np.int64)
+    return signed
 
 
 # [venue, NoNumber]: what a leg adds to `Summary.unknown`, 0 where it has a number.
-_UNKNOWNS: Final = np.array(
-    [[_mixed(venue * len(NoNumber) + why) if why else 0 for why in NoNumber] for venue in range(VENUES_MAX)], dtype=np.int64
-)
+_UNKNOWNS: Final = _mixed(np.arange(VENUES_MAX * len(NoNumber), dtype=np.uint64)).reshape(VENUES_MAX, len(NoNumber))
+_UNKNOWNS[:, NoNumber.NONE] = 0
 
 
 class VenueRows(NamedTuple):
