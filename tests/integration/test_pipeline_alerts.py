@@ -41,7 +41,7 @@ REFUSED = 3  # copies of a topic, more than one broker can hold: it refuses to c
 ACCOUNT = "someone"
 HOME = partition_of(ACCOUNT.encode(), PARTITIONS)
 DEATHS_MAX = 20  # a poisoned frame takes four or five before it is set aside: as many more as there are cuts between it and the first
-CUT_FAILURES = 15  # of two books and a treasury: a frame on trial would be set aside after the fourth of its partition
+CUT_FAILURES = 18  # of the books and the treasury: a frame that was blamed would be set aside after the fourth of its partition
 BUSY_FILLS = 800  # some seventeen seconds of work
 BUSY_AGAIN_S = 40.0
 PARTIALS = "treasury.partials"  # one in each cut of a book
@@ -237,6 +237,7 @@ async def test_of_partitions_that_go_wrong(kafka: Cluster, topic_prefix: str, tm
             await watch.ends("PlimsollGaps", "PlimsollOrdersWaiting", "PlimsollCutTooOld")
 
             async with toys.partials_refused():
+                await toys.fill(1)
                 await watch.fires("PlimsollCutFailures")  # of whichever partition came first
                 await until(lambda: supervised.worker.metric("plimsoll_cut_failures_total") >= CUT_FAILURES)
             assert supervised.worker.metric("plimsoll_frames_set_aside_total") == 0  # no frame is to blame
