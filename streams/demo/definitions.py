@@ -19,8 +19,8 @@ PARAMETERS_VERSION = "demo-2025-10-10"
 # What differs from the defaults of engine.parameters (where prices count for 60 s): prices go in before the tick that ends their step of
 # 15 s (streams.demo.run.TICK_S), so event times are up to a step ahead of the clock, and may be four.
 # Sources stood 5 % apart for an hour on the real day: the demo lets the divergence breaker trip at 10 % and close after a minute.
-# Market makers hold up to fifty times their collateral, nearly all of it long on one venue what is short on the other; who sold options holds
-# up to 21 times, the hedge counted.
+# Market makers hold up to fifty times their collateral, nearly all of it long on one venue what is short on the other; who sold options
+# holds up to 21 times, the hedge counted.
 PARAMETERS: dict[str, Any] = {
     "future_skew_s": 60.0,
     "mad_k": 3.0,
