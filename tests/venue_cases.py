@@ -161,12 +161,12 @@ Found = Case | LeftOut
 
 # By family: how many cases come in as messages, and how many are left out. tests/unit/test_venue_cases.py holds both.
 TRANSLATED: Final[dict[str, int]] = {
-    "aave_utilities": 5,
+    "aave_utilities": 6,
     "deribit_pme": 4,
     "derive_pmrm2": 6,
     "derive_srm": 9,
     "doc_worked_examples": 6,
-    "drift_v2_weights": 16,
+    "drift_v2_weights": 24,
     "mango_v3": 4,
     "mango_v4_health": 11,
 }
@@ -177,7 +177,7 @@ LEFT_OUT: Final[dict[str, int]] = {
     "mango_v3": 1,
     "mango_v4_health": 8,
 }
-STATED: Final = 66  # figures of venues that the levelling of feeds leaves untouched
+STATED: Final = 82  # figures of venues that the levelling of feeds leaves untouched
 
 
 @cache
