@@ -7,7 +7,7 @@ import pytest
 from engine.inputs import Funding, InstrumentDefinition
 from engine.market import Market
 from engine.reasons import Cause, Refusal
-from engine.tables import UNIT_LONG
+from engine.tables import UNIT_LONG, UNIT_SHORT
 from tests.small_market import PRICES, SECOND, START, instrument, new_market, number_of, say, tell_prices
 
 HOUR = 3_600
@@ -46,6 +46,10 @@ def a_market() -> Market:
 
 def unit(market: Market, name: str) -> float:
     return float(market.tables.instrument_float[number_of(market, "venue-one", name), UNIT_LONG])
+
+
+def owed(market: Market, name: str) -> float:
+    return float(market.tables.instrument_float[number_of(market, "venue-one", name), UNIT_SHORT])
 
 
 def to(market: Market, seconds: float) -> Any:
@@ -154,17 +158,17 @@ def test_interest_accrues_from_the_index_or_else_from_the_rate() -> None:
     market = a_market()
     say(market.observe_funding(told("USD-loan", "interest_rate", 0.1, START)))
     market.revalue()
-    assert unit(market, "USD-loan") == pytest.approx(0.01)
+    assert owed(market, "USD-loan") == pytest.approx(0.01)
     to(market, 119)
-    assert unit(market, "USD-loan") == pytest.approx(0.01 * (1 + 0.1 * 60 / 31_536_000), rel=1e-15)
+    assert owed(market, "USD-loan") == pytest.approx(0.01 * (1 + 0.1 * 60 / 31_536_000), rel=1e-15)
     say(market.observe_funding(told("USD-loan", "interest_index", 1.5, START + 100 * SECOND)))
     market.revalue()
-    assert unit(market, "USD-loan") == pytest.approx(0.015, rel=1e-15)
+    assert owed(market, "USD-loan") == pytest.approx(0.015, rel=1e-15)
     to(market, 100 + 7_200)
-    assert unit(market, "USD-loan") == pytest.approx(0.015 * (1 + 0.1 * 7_200 / 31_536_000), rel=1e-15)
+    assert owed(market, "USD-loan") == pytest.approx(0.015 * (1 + 0.1 * 7_200 / 31_536_000), rel=1e-15)
     say(market.observe_funding(told("USD-loan", "interest_rate", 0.2, market.clock_ns)))  # the index is as old as it was
     market.revalue()
-    assert unit(market, "USD-loan") == pytest.approx(0.015 * (1 + 0.2 * 7_200 / 31_536_000), rel=1e-15)
+    assert owed(market, "USD-loan") == pytest.approx(0.015 * (1 + 0.2 * 7_200 / 31_536_000), rel=1e-15)
 
 
 def test_interest_from_the_future_has_not_begun() -> None:
@@ -172,7 +176,7 @@ def test_interest_from_the_future_has_not_begun() -> None:
     say(market.observe_funding(told("USD-loan", "interest_index", 2.0, START + 4 * SECOND)))
     say(market.observe_funding(told("USD-loan", "interest_rate", 1.0, START + 4 * SECOND)))
     market.revalue()
-    assert unit(market, "USD-loan") == pytest.approx(0.02, rel=1e-15)
+    assert owed(market, "USD-loan") == pytest.approx(0.02, rel=1e-15)
 
 
 def test_what_was_observed_survives() -> None:
@@ -184,8 +188,8 @@ def test_what_was_observed_survives() -> None:
     other = Market()
     other.restore(market.pieces())
     for name in ("EIGHT", "FUTURE", "USD-loan"):
-        assert unit(other, name) == unit(market, name)
+        assert owed(other, name) == owed(market, name)
     for one in (market, other):
         to(one, 2_000)
     for name in ("EIGHT", "FUTURE", "USD-loan"):
-        assert unit(other, name) == unit(market, name)
+        assert owed(other, name) == owed(market, name)

@@ -383,4 +383,6 @@ def test_how_far_it_is_from_liquidation_in_words() -> None:
     assert "not known: something that it holds has no value" in unknown
     owing_nothing = shown(venue_margin(a_book([COIN], {"rule": "aave_v3", "parameters": AAVE}), "ex"))
     assert "nothing there can be liquidated" in owing_nothing
-    assert "no published number of it is known" in shown(venue_margin(a_book([COIN, DOLLARS, SHORT], DRIFT), "ex"))
+    assert "held against published numbers" in shown(margin)
+    unproven = msgspec.structs.replace(margin, finding=msgspec.structs.replace(margin.finding, published=False))
+    assert "no published number of it is known" in shown(unproven)
