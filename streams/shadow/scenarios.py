@@ -197,7 +197,7 @@ class Grid:
     # ---- add-ons ------------------------------------------------------------------------------------------------------------------
 
     def derivatives(self, held: Held) -> list[tuple[InstrumentKey, Ends, str]]:
-        """(instrument, lots, risk group) of what add-ons look at: nothing that has expired."""
+        """(instrument, ends, risk group) of what add-ons look at: nothing that has expired."""
         found = []
         for key, position in held:
             group = self.universe.group_of(self.universe.instruments[key]["underlying"])

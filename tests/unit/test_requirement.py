@@ -297,6 +297,9 @@ def test_position_limits_are_multiples_of_the_collateral() -> None:
     assert passed(lost) == OVER_ACCOUNT + OVER_ASSET + OVER_VENUE
     assert passed(lost, ("venue-two", "USD-loan", 0, 100_000 * usd)) == 0  # a balance; and a loss takes no collateral
     assert passed(lost, ("venue-two", "ETH-perp", 0, 100_000 * usd)) == 0  # nor what was gained of what is closed
+    assert passed(("venue-one", "BTC-perp", 300, 0), ("venue-two", "ETH-perp", 0, 49_999_500_000)) == OVER_ASSET  # by a dollar
+    assert passed(("venue-one", "BTC-perp", 300, 0), ("venue-two", "ETH-perp", 0, 50_000 * usd)) == 0
+    assert passed(("venue-one", "BTC-perp", 300, 0), ("venue-two", "ETH-perp", 0, 19_999_900_000)) == OVER_ASSET + OVER_VENUE
     assert passed(("venue-one", "BTC-perp", -400, 0)) == OVER_ACCOUNT + OVER_ASSET + OVER_VENUE  # what it was sold for is no collateral
     assert passed(("venue-one", "BTC-coin", 40_000, 4 * 10**9)) == OVER_ACCOUNT + OVER_ASSET + OVER_VENUE
     alone = Account(market, [("venue-one", "BTC-perp", 1, -1_000 * usd)])
