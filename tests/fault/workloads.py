@@ -17,7 +17,7 @@ from engine.inputs import Depth, Fill, Message, OraclePrice, RiskParameters, Set
 from engine.machine import CUT_KEY, CutRecord
 from engine.monitor import Book
 from streams.clients import Clients
-from streams.messages import encode_source
+from streams.messages import SOURCES, encode_source
 from streams.roster import PRODUCT
 from streams.settings import Settings, kafka_client_options
 from streams.store import committed_rows
@@ -30,6 +30,7 @@ ACCOUNTS = 300
 PAUSE_S = 0.02
 PRICES_TICKS = (99_000, 101_000)  # fills' prices lie between these, so that cash tells more than lots do
 CASH_PER_LOT_TICK = {"BTC-PERP": 1_000, "USD": 10_000}  # in small_world: lot size x tick size, in millionths of a dollar
+OF_ACCOUNTS = frozenset(topic for topic, source in SOURCES.items() if source.target == "ledger")  # each book has a partition of its own
 
 Places = dict[tuple[str, int], int]  # by source topic and partition: the offset of the last message
 
@@ -254,16 +255,21 @@ class BookWorkload:
         ]
 
 
-async def until_in_cuts(settings: Settings, market: Places) -> None:
-    """Until the committed cut of every book holds all of these, which come to every book."""
+async def until_in_cuts(settings: Settings, sent: Places, patience_s: float = PATIENCE_S) -> None:
+    """Until the committed cut of every book holds what concerns it of this: the market whole, of accounts' topics its own partition."""
     clients = Clients(settings)
-    async with asyncio.timeout(PATIENCE_S):
-        for partition in range(settings.ledger_partitions):
-            while True:
-                applied = await applied_in_cut(clients, partition)
-                if all(applied.get(place, -1) >= last for place, last in market.items()):
-                    break
-                await asyncio.sleep(0.1)
+    ends = time.monotonic() + patience_s
+    for book in range(settings.ledger_partitions):
+        needed = {(topic, number): last for (topic, number), last in sent.items() if number == book or topic not in OF_ACCOUNTS}
+        while late := await _not_in_cut(clients, book, needed):
+            assert time.monotonic() < ends, f"not within {patience_s} s in the cut of book {book}: {late}"
+            await asyncio.sleep(0.1)
+
+
+async def _not_in_cut(clients: Clients, book: int, needed: Places) -> Places:
+    """What a book's newest cut does not have up to the offset that is needed, by source: how far it has it."""
+    applied = await applied_in_cut(clients, book)
+    return {place: applied.get(place, -1) for place, last in needed.items() if applied.get(place, -1) < last}
 
 
 async def applied_in_cut(clients: Clients, partition: int) -> Places:
