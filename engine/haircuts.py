@@ -51,6 +51,8 @@ def haircut_losses(
         if ints[i, CONTRACT] != SPOT:
             continue
         value = _most_lots(slot, quantity, has_pending, pending) * floats[i, UNIT_LONG]
+        if value <= 0.0:
+            continue
         earlier = 0.0
         on_chain = 0.0
         for other in range(count):
